@@ -1,0 +1,56 @@
+"""Checkpoint: an immutable, content-hashed set of speculator weights and its manifest."""
+
+from __future__ import annotations
+
+import msgspec
+
+SCHEMA = 1
+
+
+class TrafficSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """The stretch of the traffic log a checkpoint learnt from, its ancestors' stretches included."""
+
+    first_offset: int = 0
+    last_offset: int = 0
+    num_traces: int = 0
+    num_tokens: int = 0
+    newest_at: float = 0.0
+    """Unix seconds of the newest trace learnt from: `now - newest_at` is the freshness of the draft."""
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """A judgement against the champion of its time, on the same held-out conversations, gradient-free sources off."""
+
+    num_conversations: int
+    tokens_per_step: float
+    """Mean acceptance length at `budget`, the bonus token included."""
+    champion_tokens_per_step: float
+    gain: float
+    """Mean paired difference in tokens per step."""
+    gain_lower: float
+    """One-sided 99 % lower bound on `gain` by paired bootstrap over conversations."""
+    budget: int
+    """Draft nodes per step at which both were judged."""
+    by_group: dict[str, float] = {}
+    """Relative change for each domain or tenant with enough conversations."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything known of a version but its weights."""
+
+    schema: int = SCHEMA
+    version: str
+    """Content hash of kind, target, tokenizer, parent and weights: the name of the version."""
+    kind: str
+    """Kind of speculator: `medusa`."""
+    parent: str | None
+    target: str
+    tokenizer: str
+    created_at: float
+    weights_sha256: str
+    num_parameters: int
+    config: dict[str, int | float | str | bool] = {}
+    """What the speculator needs to rebuild its modules."""
+    span: TrafficSpan = TrafficSpan()
+    evaluation: Evaluation | None = None
+    note: str = ""

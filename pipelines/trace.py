@@ -1,0 +1,117 @@
+"""Trace: one choice of one finished or aborted request, as it enters the traffic log.
+
+Token ids, never hidden states and never text: the trainer recomputes what it needs from ids, and a
+record stays small (a 300-token answer is about 2 kB).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from pipelines.errors import BadTrace
+
+SCHEMA = 1
+
+Consent = Literal["tenant", "shared"]
+"""Who may learn from a trace: only this tenant's speculators, or everyone's. Traffic that nobody may learn
+from never becomes a trace."""
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+class SamplingRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Sampling parameters as they were resolved, the drawn seed included."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    """0: off."""
+    min_p: float
+    seed: int
+    max_tokens: int
+
+
+class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What one source did in one step, by depth: lists start at depth 1."""
+
+    source: str
+    version: str
+    proposed: tuple[int, ...]
+    """Nodes sent to verification."""
+    reached: tuple[int, ...]
+    """Nodes whose parent was accepted."""
+    accepted: tuple[int, ...]
+    """0 or 1 for each depth."""
+
+
+class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One verification step of one sequence."""
+
+    start: int
+    """Index in `Trace.output_ids` of the first token that the step emitted."""
+    emitted: int
+    batch_size: int
+    nodes: int
+    """Drafted nodes verified, the root not counted."""
+    sources: tuple[SourceRecord, ...] = ()
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """One choice of one request.
+
+    `output_ids` holds every emitted token; the last `num_cut` of them were cut off by a stop string: they are the
+    target's own words and teach as well as the others, but the client never saw them.
+    """
+
+    schema: int = SCHEMA
+    trace_id: str
+    tenant: str = "default"
+    conversation: str
+    """Groups retries, n > 1 and later turns, so that a hold-out keeps them on one side."""
+    consent: Consent = "shared"
+    expires_at: float | None = None
+    """Unix seconds; None: the log's own retention decides."""
+    started_at: float
+    finished_at: float
+    target: str
+    """Fingerprint of the target's weights and configuration."""
+    tokenizer: str
+    """Hash of the tokenizer."""
+    prompt_ids: tuple[int, ...]
+    output_ids: tuple[int, ...]
+    num_cut: int = 0
+    finish_reason: FinishReason
+    sampling: SamplingRecord
+    steps: tuple[StepRecord, ...] = ()
+    domain: str | None = None
+    """A label the client may send (`metadata.domain`): for statistics by domain."""
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema is {self.schema}, expected {SCHEMA}")
+        if not 0 <= self.num_cut <= len(self.output_ids):
+            raise ValueError(f"num_cut is {self.num_cut}, expected 0 to {len(self.output_ids)}")
+
+    @property
+    def mean_acceptance_length(self) -> float | None:
+        """Tokens emitted per verification step, the bonus token included; None without steps."""
+        return sum(step.emitted for step in self.steps) / len(self.steps) if self.steps else None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Trace)
+
+
+def encode_trace(trace: Trace) -> bytes:
+    """The trace as msgpack."""
+    return _encoder.encode(trace)
+
+
+def decode_trace(data: bytes) -> Trace:
+    """The inverse of `encode_trace`. Raises BadTrace, naming the field, for anything else."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.ValidationError, msgspec.DecodeError, ValueError) as error:
+        raise BadTrace(f"not a trace of schema {SCHEMA}: {error}") from error

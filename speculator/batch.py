@@ -1,0 +1,98 @@
+"""What one step works on: sampling parameters, sequences and the batch of a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a choice is drawn from the target's distribution. Validated at the door (`serving/api`), not here."""
+
+    temperature: float = 1.0
+    """0: greedy."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0: off."""
+    min_p: float = 0.0
+    seed: int = 0
+    choice: int = 0
+    """Index of the choice within its request: part of the key of the noise."""
+    max_tokens: int = 16
+    stop_ids: frozenset[int] = frozenset()
+    ignore_eos: bool = False
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """The progress of one choice.
+
+    While it decodes, the newest token is known but its keys and values are not written yet: it is the root of the next
+    draft tree. Hence `num_written == len(tokens) - 1` between two decoding steps.
+    """
+
+    id: int
+    tenant: str
+    tokens: list[int]
+    """The prompt, then what was emitted."""
+    num_prompt: int
+    sampling: Sampling
+    learn: bool = True
+    """Whether sources may learn from this sequence beyond its own lifetime (opt-out is decided before it gets here)."""
+    speculative: bool = True
+    """False: the caller asked for plain decoding."""
+    pages: list[int] = field(default_factory=list)
+    num_written: int = 0
+    """Tokens whose keys and values are in the pages."""
+    hidden: Tensor | None = None
+    """[H] the target's final hidden state (after the last norm) at position `num_written - 1`: the state that chose the
+    newest token. None before the prompt is through, or when no source asked for it."""
+
+    @property
+    def num_output(self) -> int:
+        return len(self.tokens) - self.num_prompt
+
+    @property
+    def num_unwritten(self) -> int:
+        """Tokens still to be fed: more than one only while the prompt is being prefilled."""
+        return len(self.tokens) - self.num_written
+
+    @property
+    def decoding(self) -> bool:
+        return self.num_output > 0
+
+    @property
+    def num_left(self) -> int:
+        """Tokens it may still emit."""
+        return self.sampling.max_tokens - self.num_output
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of a prompt fed in one step."""
+
+    sequence: Sequence
+    num_tokens: int
+
+    @property
+    def completes(self) -> bool:
+        """Whether the prompt is through after this chunk, so that the step emits the first token."""
+        return self.sequence.num_written + self.num_tokens == self.sequence.num_prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step: `decoding` sequences, each with a (possibly empty) draft tree, then chunks of prompts."""
+
+    decoding: tuple[Sequence, ...]
+    chunks: tuple[Chunk, ...] = ()
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return sum(chunk.num_tokens for chunk in self.chunks)

@@ -1,0 +1,80 @@
+"""The one protocol of everything that drafts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from pipelines.checkpoint import Manifest
+from speculator.batch import Batch, Sequence
+from speculator.drafts import Drafts
+from speculator.verify import Verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A version with its weights, as it arrives from the registry: checked and on the CPU."""
+
+    manifest: Manifest
+    weights: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the controller allows the next draft."""
+
+    nodes: int
+    """Drafted nodes over the whole batch; 0: decode plainly."""
+    max_depth: int = 16
+    sources: frozenset[str] | None = None
+    """The sources that may draft; None: all."""
+    step_seconds: tuple[float, ...] = ()
+    """Expected seconds of the forward pass with this many drafted nodes, from 0 to `nodes`: growth stops where another node
+    no longer pays. Empty: nodes are free up to the budget."""
+
+    def allows(self, source: str) -> bool:
+        return self.nodes > 0 and (self.sources is None or source in self.sources)
+
+
+class Speculator(Protocol):
+    """Drafts for a batch, learns from verdicts. Called from the engine's thread only."""
+
+    @property
+    def name(self) -> str:
+        """The source's name in metrics and traces: `medusa`, `medusa-static`, `suffix`, …"""
+
+    @property
+    def version(self) -> str:
+        """The version in use."""
+
+    @property
+    def needs_hidden(self) -> bool:
+        """Whether `Sequence.hidden` must be kept for it."""
+
+    def begin(self, sequence: Sequence) -> None:
+        """A sequence enters; its tokens are the prompt."""
+
+    def propose(self, batch: Batch, budget: Budget) -> Drafts:
+        """A tree for each of `batch.decoding`, in that order; its root is the sequence's newest token.
+
+        May be empty; never deeper than `budget.max_depth` or what the sequence may still emit.
+        """
+
+    def verifying(self, batch: Batch, drafts: Drafts) -> None:
+        """The target has started on `drafts`: whoever drafts ahead starts now."""
+
+    def observe(self, batch: Batch, drafts: Drafts, verdicts: Verdicts) -> None:
+        """After the step: `drafts` is what was verified (possibly merged from several sources), and the sequences already hold
+        the emitted tokens."""
+
+    def end(self, sequence: Sequence) -> None:
+        """A sequence leaves, finished or aborted. `sequence.learn` says whether to remember it."""
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Takes newer weights, between two steps."""
+
+    def cost(self, rows: int) -> float:
+        """Expected seconds to propose for `rows` sequences, from what was measured."""

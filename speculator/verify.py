@@ -1,0 +1,57 @@
+"""Verification by the point-mass law: exact for any tree, any pruning, any mixture of sources.
+
+At each node the target chooses one token; the child that equals it is followed, else the token is emitted and the walk
+stops. The choice depends on nothing that was drafted, so the emitted text is plain decoding's, token for token.
+(The law of EAGLE-2's and SpecExec's verification, arXiv 2406.16858 and 2406.02532, with the sample made once per node.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from speculator.batch import Sampling
+from speculator.drafts import Drafts
+from speculator.law import Chooser
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What the target said of each tree."""
+
+    accepted: tuple[tuple[int, ...], ...]
+    """[B][…] accepted nodes, as indices within the tree, in order of depth; the root is not listed."""
+    emitted: tuple[tuple[int, ...], ...]
+    """[B][…] the accepted tokens and then the target's own (recovered or bonus) token: at least one."""
+
+
+def verify(drafts: Drafts, logits: Tensor, sampling: Sequence[Sampling], positions: Sequence[int]) -> Verdicts:
+    """Walks each tree of `drafts`.
+
+    logits: [N, V] the target's raw scores at every node. sampling, positions: [B] how each sequence is drawn, and the output
+    position (tokens emitted so far) of the token that follows its root.
+    """
+    choose = Chooser(logits, sampling)
+    offsets, tokens, parents = drafts.offsets.tolist(), drafts.tokens.tolist(), drafts.parent.tolist()
+    accepted: list[tuple[int, ...]] = []
+    emitted: list[tuple[int, ...]] = []
+    for row in range(len(drafts)):
+        start, stop = offsets[row], offsets[row + 1]
+        path: list[int] = []
+        said: list[int] = []
+        node = 0
+        while True:
+            token = choose(row, start + node, positions[row] + len(said))
+            said.append(token)
+            child = node + 1
+            while child < stop - start and not (parents[start + child] == node and tokens[start + child] == token):
+                child += 1
+            if child == stop - start:
+                break
+            path.append(child)
+            node = child
+        accepted.append(tuple(path))
+        emitted.append(tuple(said))
+    return Verdicts(tuple(accepted), tuple(emitted))
