@@ -92,6 +92,17 @@ class Batch:
 
     decoding: tuple[Sequence, ...]
     chunks: tuple[Chunk, ...] = ()
+    choosing: tuple[Sequence, ...] = field(init=False)
+    """The sequences that emit in this step, in the order of the verdicts: those decoding, then those whose prompt is through."""
+
+    def __post_init__(self) -> None:
+        # computed once: progress made by the step would change the answer
+        completed = tuple(chunk.sequence for chunk in self.chunks if chunk.completes)
+        object.__setattr__(self, "choosing", self.decoding + completed)
+
+    @property
+    def sampling(self) -> tuple[Sampling, ...]:
+        return tuple(sequence.sampling for sequence in self.choosing)
 
     @property
     def num_prompt_tokens(self) -> int:

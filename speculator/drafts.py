@@ -6,7 +6,7 @@ Legend: B sequences, N nodes in all (roots included), W = ceil(max nodes of a tr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
@@ -109,6 +109,24 @@ class Drafts:
     def empty(cls, roots: Sequence[int]) -> Drafts:
         """Trees without a draft: plain decoding of `roots`, the newest token of each sequence."""
         return cls.pack([Tree.rooted(token) for token in roots])
+
+    def with_roots(self, tokens: Sequence[int]) -> Drafts:
+        """These trees, then an empty one for each of `tokens`: prompts that are through choose their first token like any other."""
+        if not tokens:
+            return self
+        added = Drafts.empty(tokens)
+        ancestors = np.zeros((len(tokens), self.ancestors.shape[1]), np.uint64)
+        ancestors[:, 0] = 1
+        return replace(
+            self,
+            offsets=np.concatenate((self.offsets, self.offsets[-1] + added.offsets[1:])),
+            tokens=np.concatenate((self.tokens, added.tokens)),
+            parent=np.concatenate((self.parent, added.parent)),
+            depth=np.concatenate((self.depth, added.depth)),
+            ancestors=np.concatenate((self.ancestors, ancestors)),
+            confidence=np.concatenate((self.confidence, added.confidence)),
+            sources=np.concatenate((self.sources, added.sources)),
+        )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

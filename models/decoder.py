@@ -1,0 +1,191 @@
+"""The decoder that target and draft models share: Llama, Mistral, Qwen2 and Qwen3 in one forward pass.
+
+Legend: T rows, H hidden size, A query heads, K key-value heads, D head size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels.attention import Span, ragged_attention
+from kernels.linear import linear, linear_add, pack_weight
+from kernels.rope import apply_rope, rope_table
+from models.config import DecoderConfig
+from models.pages import KeyValuePages
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One flat run of tokens through the decoder: prompt chunks, single tokens and draft trees side by side."""
+
+    tokens: Tensor
+    """[T]"""
+    positions: Tensor
+    """[T] prefix length + depth."""
+    slots: Tensor
+    """[T] where each row's keys and values go."""
+    spans: Sequence[Span]
+    scored: Tensor | None
+    """Rows whose logits are wanted; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What one pass returns for the scored rows."""
+
+    logits: Tensor
+    """[N, V]"""
+    hidden: Tensor
+    """[N, H] after the last norm."""
+    layers: Mapping[int, Tensor]
+    """[N, H] for each captured layer: 0 the embeddings, m after layer m."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    input_norm: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    query_norm: Tensor | None
+    key_norm: Tensor | None
+    out: Tensor
+    out_bias: Tensor | None
+    mlp_norm: Tensor
+    gate_up: Tensor
+    gate_up_bias: Tensor | None
+    down: Tensor
+    down_bias: Tensor | None
+
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(layer, query [T, A, D], key [T, K, D], value [T, K, D]) -> [T, A, D]"""
+
+
+class Decoder:
+    """Weights and the forward pass. It keeps no state of any sequence.
+
+    Built from Hugging Face tensor names; `models.loading` checks names and shapes first.
+    """
+
+    def __init__(self, config: DecoderConfig, weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device) -> None:
+        self.config = config
+        self.dtype = dtype
+        self.device = device
+
+        def get(name: str) -> Tensor:
+            return weights[name].to(device=device, dtype=dtype)
+
+        def optional(name: str) -> Tensor | None:
+            return get(name) if name in weights else None
+
+        def joined(prefix: str, names: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+            weight = torch.cat([get(f"{prefix}.{name}.weight") for name in names])
+            biases = [optional(f"{prefix}.{name}.bias") for name in names]
+            present = [bias for bias in biases if bias is not None]
+            return pack_weight(weight), torch.cat(present) if present else None
+
+        def layer(index: int) -> _Layer:
+            prefix = f"model.layers.{index}"
+            qkv, qkv_bias = joined(f"{prefix}.self_attn", ("q_proj", "k_proj", "v_proj"))
+            out, out_bias = joined(f"{prefix}.self_attn", ("o_proj",))
+            gate_up, gate_up_bias = joined(f"{prefix}.mlp", ("gate_proj", "up_proj"))
+            down, down_bias = joined(f"{prefix}.mlp", ("down_proj",))
+            return _Layer(
+                get(f"{prefix}.input_layernorm.weight"),
+                qkv,
+                qkv_bias,
+                optional(f"{prefix}.self_attn.q_norm.weight"),
+                optional(f"{prefix}.self_attn.k_norm.weight"),
+                out,
+                out_bias,
+                get(f"{prefix}.post_attention_layernorm.weight"),
+                gate_up,
+                gate_up_bias,
+                down,
+                down_bias,
+            )
+
+        self._embedding = get("model.embed_tokens.weight")
+        self._layers = [layer(index) for index in range(config.num_layers)]
+        self._norm = get("model.norm.weight")
+        head = "model.embed_tokens.weight" if config.tie_embeddings else "lm_head.weight"
+        self.unembedding = pack_weight(get(head))
+        """[H, V], packed; frozen, and shared with heads that predict in the target's vocabulary."""
+        frequencies = config.rope.frequencies(config.head_dim).to(device)
+        self._cos, self._sin = rope_table(frequencies, config.max_positions, dtype)
+
+    @torch.inference_mode()
+    def forward(self, rows: Rows, pages: KeyValuePages, capture: Collection[int] = ()) -> Scores:
+        """One ragged pass; writes the rows' keys and values to `pages`.
+
+        capture: layers whose hidden states are wanted too (0 to the number of layers).
+        """
+
+        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            keys, values = pages.keys[layer], pages.values[layer]
+            keys.index_copy_(1, rows.slots, key.transpose(0, 1))
+            values.index_copy_(1, rows.slots, value.transpose(0, 1))
+            return ragged_attention(query, keys, values, rows.spans)
+
+        captured: dict[int, Tensor] = {}
+        hidden = self._run(rows.tokens, rows.positions, attend, capture, captured)
+        if rows.scored is not None:
+            hidden = hidden.index_select(0, rows.scored)
+            captured = {layer: state.index_select(0, rows.scored) for layer, state in captured.items()}
+        return Scores(self.logits(hidden), hidden, captured)
+
+    @torch.no_grad()
+    def hidden_states(self, tokens: Tensor) -> Tensor:
+        """[T, H] after the last norm, for one whole sequence [T], without pages: how the teacher reads."""
+
+        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            out = F.scaled_dot_product_attention(
+                *(heads.transpose(0, 1).unsqueeze(0) for heads in (query, key, value)), is_causal=True, enable_gqa=True
+            )
+            return out.squeeze(0).transpose(0, 1)
+
+        positions = torch.arange(len(tokens), device=self.device)
+        return self._run(tokens.to(self.device), positions, attend, (), {})
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[…, V] float32 from hidden states […, H] after the last norm."""
+        flat = linear(hidden.reshape(-1, hidden.shape[-1]), self.unembedding)
+        return flat.float().view(*hidden.shape[:-1], -1)
+
+    def _run(
+        self, tokens: Tensor, positions: Tensor, attend: Attend, capture: Collection[int], captured: dict[int, Tensor]
+    ) -> Tensor:
+        x = F.embedding(tokens, self._embedding)
+        cos, sin = self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
+        for index, layer in enumerate(self._layers):
+            if index in capture:
+                captured[index] = x
+            x = self._mlp(layer, self._attention(layer, index, x, cos, sin, attend))
+        if len(self._layers) in capture:
+            captured[len(self._layers)] = x
+        return self._rms(x, self._norm)
+
+    def _attention(self, layer: _Layer, index: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+        config = self.config
+        num_turned = config.num_heads + config.num_kv_heads
+        joined = linear(self._rms(x, layer.input_norm), layer.qkv, layer.qkv_bias)
+        heads = joined.view(len(x), num_turned + config.num_kv_heads, config.head_dim)
+        turned, value = heads[:, :num_turned], heads[:, num_turned:]
+        if layer.query_norm is not None and layer.key_norm is not None:
+            query, key = heads[:, : config.num_heads], turned[:, config.num_heads :]
+            turned = torch.cat((self._rms(query, layer.query_norm), self._rms(key, layer.key_norm)), 1)
+        turned = apply_rope(turned, cos, sin)
+        out = attend(index, turned[:, : config.num_heads], turned[:, config.num_heads :], value)
+        return linear_add(x, out.reshape(len(x), -1), layer.out, layer.out_bias)
+
+    def _mlp(self, layer: _Layer, x: Tensor) -> Tensor:
+        gate, up = linear(self._rms(x, layer.mlp_norm), layer.gate_up, layer.gate_up_bias).chunk(2, -1)
+        return linear_add(x, F.silu(gate) * up, layer.down, layer.down_bias)
+
+    def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(x, weight.shape, weight, self.config.norm_eps)
