@@ -1,0 +1,58 @@
+"""EngineSettings: everything the engine process is told at birth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """Raises ValueError, naming the field, for a value that cannot work."""
+
+    target: str
+    """Directory or hub id of the target."""
+    revision: str | None = None
+    dtype: str = "float32"
+    device: str = "cpu"
+    threads: int = 0
+    """Threads for torch; 0: one for each core."""
+    page_size: int = 32
+    max_cached_tokens: int = 32768
+    """Tokens whose keys and values the page pool holds."""
+    max_running: int = 32
+    max_waiting: int = 256
+    max_prompt_tokens: int = 256
+    """Prompt tokens per step."""
+    max_tree: int = 32
+    """Most drafted nodes of one sequence."""
+    sources: tuple[str, ...] = ("medusa", "suffix")
+    """What may draft: `medusa`, `suffix`. Empty: plain decoding."""
+    heads: str = ""
+    """Directory with the static heads; empty: the bundled ones, where they fit the target."""
+    suffix_tokens: int = 200_000
+    """Tokens each tenant's suffix tree remembers."""
+    registry: str = ""
+    """URL; empty: no swaps."""
+    checkpoints: str = ""
+    """Directory of the checkpoint store."""
+    poll_seconds: float = 0.25
+    shadow_every: int = 8
+    """Every how many steps adaptive and static heads are both scored on the text to come; 0: never."""
+    name: str = "engine"
+
+    def __post_init__(self) -> None:
+        for field in ("page_size", "max_cached_tokens", "max_running", "max_waiting", "max_prompt_tokens"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} is {getattr(self, field)}, expected at least 1")
+        for field in ("threads", "max_tree", "suffix_tokens", "shadow_every"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"{field} is {getattr(self, field)}, expected 0 or more")
+        if self.poll_seconds <= 0:
+            raise ValueError(f"poll_seconds is {self.poll_seconds}, expected more than 0")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype is {self.dtype!r}, expected float32 or bfloat16")
+        unknown = sorted(set(self.sources) - {"medusa", "suffix"})
+        if unknown:
+            raise ValueError(f"sources has {', '.join(unknown)}, expected medusa and suffix only")
+        if self.registry and not self.checkpoints:
+            raise ValueError("checkpoints is empty, expected a directory since a registry is set")

@@ -1,0 +1,54 @@
+"""EngineStats: what the engine counts, and the per-sequence report of a step."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from serving.messages import FinishReason, Moved, SourceStep
+from speculator.batch import Batch
+from speculator.drafts import Drafts
+from speculator.merge import step_records
+from speculator.verify import Verdicts
+
+
+class EngineStats:
+    """Counters that only grow."""
+
+    def __init__(self) -> None:
+        self.num_steps = 0
+        self.step_seconds = 0.0
+        self.num_audits = 0
+        self.counters: Counter[str] = Counter()
+
+    def stepped(self, seconds: float) -> None:
+        self.num_steps += 1
+        self.step_seconds += seconds
+
+    def record(
+        self, batch: Batch, drafts: Drafts, verdicts: Verdicts, reasons: list[FinishReason | None]
+    ) -> tuple[Moved, ...]:
+        """One Moved for each sequence that emitted."""
+        moved = []
+        sizes = (drafts.offsets[1:] - drafts.offsets[:-1] - 1).tolist()
+        num_decoding = len(batch.decoding)
+        for row, (sequence, reason) in enumerate(zip(batch.choosing, reasons, strict=True)):
+            emitted = verdicts.emitted[row]
+            if row >= num_decoding:
+                moved.append(Moved(sequence.id, emitted, reason, num_decoding, -1))
+                continue
+            sources = tuple(
+                SourceStep(record.source, record.version, record.proposed, record.reached, record.accepted)
+                for record in step_records(drafts, verdicts, row)
+            )
+            moved.append(Moved(sequence.id, emitted, reason, num_decoding, sizes[row], sources))
+            self._count(sizes[row], len(verdicts.accepted[row]), len(emitted))
+        return tuple(moved)
+
+    def _count(self, drafted: int, accepted: int, emitted: int) -> None:
+        counters = self.counters
+        counters["decode_steps"] += 1
+        counters["decode_tokens"] += emitted
+        if drafted:
+            counters["drafts"] += 1
+            counters["draft_tokens"] += drafted
+            counters["accepted_tokens"] += accepted
