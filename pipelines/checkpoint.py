@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import msgspec
+
+if TYPE_CHECKING:  # whoever only reads manifests does not wait two seconds for torch
+    from torch import Tensor
 
 SCHEMA = 1
 
@@ -54,3 +61,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     span: TrafficSpan = TrafficSpan()
     evaluation: Evaluation | None = None
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A version with its weights, as it arrives from the registry: checked and on the CPU."""
+
+    manifest: Manifest
+    weights: Mapping[str, Tensor]

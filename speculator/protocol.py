@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
-
-from pipelines.checkpoint import Manifest
+from pipelines.checkpoint import Checkpoint as Checkpoint
 from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts
 from speculator.verify import Verdicts
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A version with its weights, as it arrives from the registry: checked and on the CPU."""
-
-    manifest: Manifest
-    weights: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
