@@ -1,7 +1,7 @@
 """ScriptedEngine: an engine without weights that says what a script tells it, for tests and demonstrations.
 
-Only the words are scripted. Requests queue for slots, move in steps of several tokens, leave when aborted, are
-refused when too large, and all fail when it dies: as with a real engine.
+Only the words are scripted. Requests queue for slots, move in steps of several tokens, leave when aborted,
+are refused when too large, and all fail when it dies: as with a real engine.
 """
 
 from __future__ import annotations
