@@ -155,7 +155,7 @@ class Decoder:
     def logits(self, hidden: Tensor) -> Tensor:
         """[…, V] float32 from hidden states […, H] after the last norm."""
         flat = linear(hidden.reshape(-1, hidden.shape[-1]), self.unembedding)
-        return flat.float().view(*hidden.shape[:-1], -1)
+        return flat.float().view(*hidden.shape[:-1], flat.shape[-1])
 
     def _run(
         self, tokens: Tensor, positions: Tensor, attend: Attend, capture: Collection[int], captured: dict[int, Tensor]

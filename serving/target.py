@@ -85,7 +85,7 @@ class Target:
             torch.from_numpy(np.concatenate(positions)).to(device),
             torch.from_numpy(np.concatenate(slots)).to(device),
             spans,
-            torch.tensor(scored, device=device) if batch.chunks else None,
+            torch.tensor(scored, dtype=torch.int64, device=device) if batch.chunks else None,
         )
 
     def _add_chunk(self, spans: list[Span], chunk: Chunk, start: int) -> np.ndarray:

@@ -1,0 +1,103 @@
+"""Shadow: what sources that did not run, or did not win, would have got accepted.
+
+The emitted text does not depend on who drafted (point-mass law), so any source's tree can be scored on it afterwards, exactly and for
+free: full information, where a bandit would see only the arm it pulled (the idea of HedgeSpec).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+from speculator.batch import Sequence
+from speculator.drafts import Drafts, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    source: str
+    start: int
+    """Index in the sequence's tokens of the token that the root's children predict."""
+    tree: Tree
+
+
+class Shadow:
+    """Holds trees until the text they bet on is there. Every `every` steps is due; 0: never.
+
+    forgetting: weight that the recent mean keeps per scored tree (0.98: about the last fifty).
+    """
+
+    def __init__(self, every: int, forgetting: float = 0.98) -> None:
+        self._every = every
+        self._forgetting = forgetting
+        self._step = 0
+        self._pending: defaultdict[int, list[_Pending]] = defaultdict(list)
+        self._counters: Counter[str] = Counter()
+        self._recent: dict[str, float] = {}
+        self._num_scored: Counter[str] = Counter()
+
+    def due(self) -> bool:
+        """Whether this step is to be shadowed. To be asked once a step."""
+        self._step += 1
+        return self._every > 0 and self._step % self._every == 0
+
+    def add(self, source: str, sequences: tuple[Sequence, ...], drafts: Drafts) -> None:
+        """Takes a source's own trees, one for each of `sequences`, before they are verified."""
+        for row, sequence in enumerate(sequences):
+            if sequence.speculative and sequence.num_left > 1:
+                self._pending[sequence.id].append(_Pending(source, len(sequence.tokens), drafts.tree(row)))
+
+    def settle(self, sequence: Sequence, ended: bool) -> None:
+        """Scores the trees of a sequence whose text is there; all of them when it has ended."""
+        waiting = self._pending.pop(sequence.id, None)
+        if waiting is None:
+            return
+        left = []
+        for pending in waiting:
+            if ended or len(sequence.tokens) - pending.start >= max(pending.tree.depth):
+                self._score(pending, sequence.tokens)
+            else:
+                left.append(pending)
+        if left:
+            self._pending[sequence.id] = left
+
+    def recent(self, source: str) -> tuple[float, int]:
+        """Mean tokens per step the source would have had lately, and how many trees that rests on."""
+        return self._recent.get(source, 1.0), self._num_scored[source]
+
+    def counters(self) -> dict[str, float]:
+        """`shadow_steps:<source>` and `shadow_tokens:<source>`: their ratio is a mean acceptance length."""
+        return dict(self._counters)
+
+    def forget(self, source: str) -> None:
+        """Starts the recent mean anew: the source has other weights now."""
+        self._recent.pop(source, None)
+        self._num_scored[source] = 0
+
+    def _score(self, pending: _Pending, tokens: list[int]) -> None:
+        # a text that ends leaves no room for a bonus token
+        length = min(1 + accepted_along(pending.tree, tokens, pending.start), len(tokens) - pending.start)
+        source = pending.source
+        self._counters[f"shadow_steps:{source}"] += 1
+        self._counters[f"shadow_tokens:{source}"] += length
+        keep = min(self._forgetting, 1 - 1 / (self._num_scored[source] + 1))
+        self._recent[source] = keep * self._recent.get(source, 0.0) + (1 - keep) * length
+        self._num_scored[source] += 1
+
+
+def accepted_along(tree: Tree, tokens: list[int], start: int) -> int:
+    """Drafted nodes accepted if the target emits tokens[start:], at most as many as there are."""
+    node = 0
+    for index in range(start, len(tokens)):
+        child = _child(tree, node, tokens[index])
+        if child is None:
+            return index - start
+        node = child
+    return max(0, len(tokens) - start)
+
+
+def _child(tree: Tree, parent: int, token: int) -> int | None:
+    for node in range(parent + 1, len(tree)):
+        if tree.parent[node] == parent and tree.tokens[node] == token:
+            return node
+    return None
