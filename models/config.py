@@ -48,7 +48,7 @@ class DecoderConfig:
             heads = f"num_attention_heads ({self.num_heads})"
             raise BadModel(f"num_key_value_heads is {self.num_kv_heads}; expected a divisor of {heads}")
         if self.head_dim % 2:
-            raise BadModel(f"head_dim is {self.head_dim}; expected an even number: rotary embedding turns pairs")
+            raise BadModel(f"head_dim is {self.head_dim}; expected an even number, as rotation turns pairs")
 
     @property
     def group(self) -> int:
@@ -69,8 +69,8 @@ class DecoderConfig:
     def from_hf(cls, values: Mapping[str, Any]) -> DecoderConfig:
         """The shape that a parsed `config.json` describes, with the defaults of its family.
 
-        Raises UnsupportedModel for what the decoder does not cover, BadModel for a field that is missing or makes no
-        sense.
+        Raises UnsupportedModel for what the decoder does not cover, BadModel for a field that is missing or
+        makes no sense.
         """
         fields = Fields(values, "config.json")
         family = _family(fields)
@@ -100,14 +100,13 @@ class DecoderConfig:
 
 
 def _family(fields: Fields) -> str:
-    """The supported `model_type`. `architectures`, where given, must agree: it tells a classifier from a decoder."""
+    """The `model_type`; `architectures`, where given, must agree: it tells a classifier from a decoder."""
     family = fields.text("model_type", "")
     architectures = fields.raw("architectures")
     if family not in SUPPORTED or architectures not in (None, [], [SUPPORTED[family]]):
         supported = ", ".join(f"{name} ({architecture})" for name, architecture in SUPPORTED.items())
-        raise UnsupportedModel(
-            f"config.json: model_type is {family!r}, architectures is {architectures!r}; supported: {supported}"
-        )
+        given = f"model_type is {family!r}, architectures is {architectures!r}"
+        raise UnsupportedModel(f"config.json: {given}; supported: {supported}")
     return family
 
 
@@ -126,7 +125,7 @@ def _refuse_variants(fields: Fields) -> None:
 def _refuse_sliding_window(fields: Fields, family: str, max_positions: int) -> None:
     """A window shorter than the context would hide keys that the decoder shows."""
     layers = fields.raw("layer_types")
-    if layers is not None and set(map(str, layers)) != {"full_attention"}:
+    if layers is not None and layers != ["full_attention"] * fields.integer("num_hidden_layers"):
         raise UnsupportedModel(f"{fields.path('layer_types')}: only full_attention is supported")
     windowed = family == "mistral" or (family.startswith("qwen") and fields.flag("use_sliding_window", False))
     if not windowed or ("sliding_window" in fields and not fields.given("sliding_window")):
@@ -134,8 +133,8 @@ def _refuse_sliding_window(fields: Fields, family: str, max_positions: int) -> N
     window = fields.integer("sliding_window", DEFAULT_WINDOW)
     if window < max_positions:
         raise UnsupportedModel(
-            f"{fields.path('sliding_window')} is {window}, shorter than max_position_embeddings ({max_positions}); "
-            "supported: none, or one that covers every position"
+            f"{fields.path('sliding_window')} is {window}; supported: null, or at least "
+            f"max_position_embeddings ({max_positions})"
         )
 
 
@@ -144,5 +143,5 @@ def _head_dim(fields: Fields, family: str, num_heads: int) -> int:
         return fields.integer("head_dim", 128, minimum=1)
     hidden_size = fields.integer("hidden_size", minimum=1)
     if hidden_size % num_heads and not fields.given("head_dim"):
-        raise fields.wrong("hidden_size", f"a multiple of num_attention_heads ({num_heads}), or a head_dim beside it")
+        raise fields.wrong("hidden_size", f"a multiple of num_attention_heads ({num_heads}), or a head_dim")
     return fields.integer("head_dim", hidden_size // num_heads, minimum=1)

@@ -15,7 +15,7 @@ class Fields:
     """One JSON object. A field that is null counts as absent, as it does in Hugging Face files."""
 
     def __init__(self, values: Mapping[str, Any], name: str) -> None:
-        self._values = values
+        self.values = values
         self._name = name
 
     @classmethod
@@ -38,21 +38,21 @@ class Fields:
 
     def __contains__(self, name: str) -> bool:
         """Whether the field is there at all, be it null."""
-        return name in self._values
+        return name in self.values
 
     def given(self, name: str) -> bool:
-        return self._values.get(name) is not None
+        return self.values.get(name) is not None
 
     def raw(self, name: str) -> Any:
         """The value as it stands; None where absent."""
-        return self._values.get(name)
+        return self.values.get(name)
 
     def section(self, name: str) -> Fields:
         """A nested object; an empty one where absent."""
-        value = self._values.get(name)
-        if value is not None and not isinstance(value, dict):
+        value = self._get(name, {})
+        if not isinstance(value, dict):
             raise self.wrong(name, "an object")
-        return Fields(value or {}, self.path(name))
+        return Fields(value, self.path(name))
 
     def integer(self, name: str, default: int | None = None, minimum: int = 0) -> int:
         value = self._get(name, default)
@@ -81,9 +81,9 @@ class Fields:
 
     def wrong(self, name: str, expected: str) -> BadModel:
         """The error for a field that does not hold what it should."""
-        found = repr(self._values[name]) if name in self._values else "missing"
+        found = repr(self.values[name]) if name in self.values else "missing"
         return BadModel(f"{self.path(name)} is {found}; expected {expected}")
 
     def _get(self, name: str, default: object) -> Any:
-        value = self._values.get(name)
+        value = self.values.get(name)
         return default if value is None else value

@@ -48,7 +48,7 @@ class RopeConfig:
     def from_fields(cls, fields: Fields, max_positions: int) -> RopeConfig:
         """From `rope_parameters` (transformers 5) or `rope_scaling` and a top-level `rope_theta`.
 
-        Raises UnsupportedModel for types other than default and llama3, BadModel for a field that makes no sense.
+        Raises UnsupportedModel for types other than default and llama3, BadModel for a field that is wrong.
         """
         rope = fields.section("rope_scaling" if fields.given("rope_scaling") else "rope_parameters")
         theta = rope.number("rope_theta", fields.number("rope_theta", DEFAULT_THETA))

