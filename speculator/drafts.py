@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
+
+_WORD = (1 << 64) - 1
 
 
 class Law(Enum):
@@ -56,102 +60,95 @@ class Tree:
         return chance
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Drafts:
-    """The trees of one step. An empty tree is its root alone: ordinary decoding."""
+    """The trees of one step. An empty tree is its root alone: ordinary decoding.
 
-    offsets: NDArray[np.int32]
-    """[B + 1] tree i holds nodes offsets[i] to offsets[i + 1]."""
-    tokens: NDArray[np.int64]
-    """[N]"""
-    parent: NDArray[np.int32]
-    """[N] index within the tree; -1 for a root."""
-    depth: NDArray[np.int32]
-    """[N] 0 for a root."""
-    ancestors: NDArray[np.uint64]
-    """[N, W] bit j of a row: node j of the same tree is an ancestor, or the node itself."""
-    confidence: NDArray[np.float32]
-    """[N]"""
-    sources: NDArray[np.uint32]
-    """[N] bit-set over `source_names`; 0 for a root."""
+    The trees are not to be changed any more. Their packed form, the arrays, is made when first asked for: what one source proposes
+    is merged and pruned as lists, and only what goes to the target is ever packed.
+    """
+
+    trees: tuple[Tree, ...]
     source_names: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     """The version of each source that drafted."""
     law: Law = Law.POINT_MASS
 
     @classmethod
-    def pack(cls, trees: Sequence[Tree], source_names: tuple[str, ...] = (), versions: Mapping[str, str] | None = None) -> Drafts:
-        """Packs trees, whose source bits already refer to `source_names`."""
-        sizes = [len(tree) for tree in trees]
-        words = (max(sizes, default=1) + 63) // 64
-        offsets = np.zeros(len(trees) + 1, np.int32)
-        np.cumsum(sizes, out=offsets[1:])
-        ancestors = np.zeros((int(offsets[-1]), words), np.uint64)
-        for start, tree in zip(offsets.tolist(), trees, strict=False):
-            sets: list[int] = []
-            for node, parent in enumerate(tree.parent):
-                sets.append((sets[parent] if parent >= 0 else 0) | 1 << node)
-            for word in range(words):
-                ancestors[start : start + len(sets), word] = [bits >> (64 * word) & 0xFFFFFFFFFFFFFFFF for bits in sets]
-        return cls(
-            offsets,
-            np.array([token for tree in trees for token in tree.tokens], np.int64),
-            np.array([parent for tree in trees for parent in tree.parent], np.int32),
-            np.array([depth for tree in trees for depth in tree.depth], np.int32),
-            ancestors,
-            np.array([chance for tree in trees for chance in tree.confidence], np.float32),
-            np.array([bits for tree in trees for bits in tree.sources], np.uint32),
-            source_names,
-            versions or {},
-        )
+    def pack(
+        cls, trees: Sequence[Tree], source_names: tuple[str, ...] = (), versions: Mapping[str, str] | None = None
+    ) -> Drafts:
+        """Takes trees, whose source bits already refer to `source_names`."""
+        return cls(tuple(trees), source_names, versions or {})
 
     @classmethod
     def empty(cls, roots: Sequence[int]) -> Drafts:
         """Trees without a draft: plain decoding of `roots`, the newest token of each sequence."""
-        return cls.pack([Tree.rooted(token) for token in roots])
+        return cls(tuple(Tree.rooted(token) for token in roots))
 
     def with_roots(self, tokens: Sequence[int]) -> Drafts:
         """These trees, then an empty one for each of `tokens`: prompts that are through choose their first token like any other."""
-        if not tokens:
-            return self
-        added = Drafts.empty(tokens)
-        ancestors = np.zeros((len(tokens), self.ancestors.shape[1]), np.uint64)
-        ancestors[:, 0] = 1
-        return replace(
-            self,
-            offsets=np.concatenate((self.offsets, self.offsets[-1] + added.offsets[1:])),
-            tokens=np.concatenate((self.tokens, added.tokens)),
-            parent=np.concatenate((self.parent, added.parent)),
-            depth=np.concatenate((self.depth, added.depth)),
-            ancestors=np.concatenate((self.ancestors, ancestors)),
-            confidence=np.concatenate((self.confidence, added.confidence)),
-            sources=np.concatenate((self.sources, added.sources)),
-        )
+        return replace(self, trees=self.trees + Drafts.empty(tokens).trees) if tokens else self
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int32]:
+        """[B + 1] tree i holds nodes offsets[i] to offsets[i + 1]."""
+        return np.array([0, *accumulate(map(len, self.trees))], np.int32)
+
+    @cached_property
+    def tokens(self) -> NDArray[np.int64]:
+        """[N]"""
+        return np.array([token for tree in self.trees for token in tree.tokens], np.int64)
+
+    @cached_property
+    def parent(self) -> NDArray[np.int32]:
+        """[N] index within the tree; -1 for a root."""
+        return np.array([parent for tree in self.trees for parent in tree.parent], np.int32)
+
+    @cached_property
+    def depth(self) -> NDArray[np.int32]:
+        """[N] 0 for a root."""
+        return np.array([depth for tree in self.trees for depth in tree.depth], np.int32)
+
+    @cached_property
+    def ancestors(self) -> NDArray[np.uint64]:
+        """[N, W] bit j of a row: node j of the same tree is an ancestor, or the node itself."""
+        sets: list[int] = []
+        for tree in self.trees:
+            start = len(sets)
+            for node, parent in enumerate(tree.parent):
+                sets.append(sets[start + parent] | 1 << node if parent >= 0 else 1)
+        words = (max(map(len, self.trees), default=1) + 63) // 64
+        if words == 1:
+            return np.array(sets, np.uint64).reshape(-1, 1)
+        return np.array([[bits >> 64 * word & _WORD for word in range(words)] for bits in sets], np.uint64)
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float32]:
+        """[N]"""
+        return np.array([chance for tree in self.trees for chance in tree.confidence], np.float32)
+
+    @cached_property
+    def sources(self) -> NDArray[np.uint32]:
+        """[N] bit-set over `source_names`; 0 for a root."""
+        return np.array([bits for tree in self.trees for bits in tree.sources], np.uint32)
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.trees)
 
     @property
     def num_nodes(self) -> int:
         """Nodes in all, roots included: rows of the forward pass."""
-        return len(self.tokens)
+        return sum(map(len, self.trees))
 
     @property
     def num_drafted(self) -> int:
         return self.num_nodes - len(self)
 
     def tree(self, index: int) -> Tree:
-        """A copy of one tree as lists."""
-        part = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
-        return Tree(
-            self.tokens[part].tolist(),
-            self.parent[part].tolist(),
-            self.depth[part].tolist(),
-            self.confidence[part].tolist(),
-            self.sources[part].tolist(),
-        )
+        return self.trees[index]
 
     def is_chain(self, index: int) -> bool:
         """Whether no node of the tree has a sibling, so that a causal mask is enough."""
-        part = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
-        return bool((self.depth[part] == np.arange(part.stop - part.start)).all())
+        tree = self.trees[index]
+        return tree.depth == list(range(len(tree)))
