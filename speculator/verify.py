@@ -24,7 +24,7 @@ class Verdicts:
     accepted: tuple[tuple[int, ...], ...]
     """[B][…] accepted nodes, as indices within the tree, in order of depth; the root is not listed."""
     emitted: tuple[tuple[int, ...], ...]
-    """[B][…] the accepted tokens and then the target's own (recovered or bonus) token: at least one."""
+    """[B][…] the accepted tokens and then the target's own (recovered or bonus) token: at least one. Nothing follows a stop id."""
 
 
 def verify(drafts: Drafts, logits: Tensor, sampling: Sequence[Sampling], positions: Sequence[int]) -> Verdicts:
@@ -52,6 +52,8 @@ def verify(drafts: Drafts, logits: Tensor, sampling: Sequence[Sampling], positio
                 break
             path.append(child)
             node = child
+            if token in sampling[row].stop_ids:
+                break  # the text ends here: no bonus token
         accepted.append(tuple(path))
         emitted.append(tuple(said))
     return Verdicts(tuple(accepted), tuple(emitted))
