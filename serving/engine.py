@@ -4,15 +4,45 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
-from serving.messages import Moved, Refused, Request
+from pipelines.registry import Slot
+from serving.messages import FinishReason, Moved, Refused, Request
 from serving.scheduler import Scheduler
 from serving.stats import EngineStats
 from serving.swap import Swap
 from serving.target import Target
-from speculator.controller import Controller
-from speculator.merged import MergedSpeculator
-from speculator.verify import verify
+from speculator.batch import Batch
+from speculator.drafts import Drafts
+from speculator.protocol import Budget, Speculator
+from speculator.verify import Verdicts, verify
+
+
+class Budgeting(Protocol):
+    """What decides how much to draft: `speculator.controller.Controller`, or a fixed budget."""
+
+    def budget(self, batch: Batch) -> Budget: ...
+
+    def observe(
+        self, num_sequences: int, num_drafted: int, num_emitted: int, step_seconds: float, draft_seconds: float
+    ) -> None:
+        """After a step without prompt tokens; `step_seconds` is all of it but the drafting."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedBudget:
+    """The same budget in every step: for tests, replays and measurements."""
+
+    nodes: int
+
+    def budget(self, batch: Batch) -> Budget:
+        return Budget(self.nodes * len(batch.decoding))
+
+    def observe(
+        self, num_sequences: int, num_drafted: int, num_emitted: int, step_seconds: float, draft_seconds: float
+    ) -> None:
+        """Learns nothing."""
 
 
 class Engine:
@@ -22,16 +52,16 @@ class Engine:
         self,
         target: Target,
         scheduler: Scheduler,
-        speculator: MergedSpeculator,
-        controller: Controller,
-        swap: Swap,
+        speculator: Speculator,
+        controller: Budgeting | None = None,
+        swap: Swap | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.target = target
         self.scheduler = scheduler
         self.speculator = speculator
-        self.controller = controller
-        self.swap = swap
+        self.controller: Budgeting = controller or FixedBudget(scheduler.max_tree)
+        self.swap = swap or Swap(Slot(target="", kind=""))
         self.stats = EngineStats()
         self._clock = clock
 
@@ -60,23 +90,19 @@ class Engine:
         started = self._clock()
         batch = self.scheduler.schedule()
         drafts = self.speculator.propose(batch, self.controller.budget(batch))
-        drafts = drafts.with_roots([sequence.tokens[-1] for sequence in batch.choosing[len(batch.decoding) :]])
         drafted = self._clock()
+        drafts = drafts.with_roots([sequence.tokens[-1] for sequence in batch.choosing[len(batch.decoding) :]])
         self.target.launch(batch, drafts)
         self.speculator.verifying(batch, drafts)
         scores = self.target.wait()
-        scored = self._clock()
         verdicts = verify(drafts, scores.logits, batch.sampling, [sequence.num_output for sequence in batch.choosing])
         self.target.keep(batch, verdicts)
         reasons = self.scheduler.commit(batch, verdicts)
         self.speculator.observe(batch, drafts, verdicts)
         moved = self.stats.record(batch, drafts, verdicts, reasons)
-        for sequence, reason in zip(batch.choosing, reasons, strict=True):
-            if reason is not None:
-                self.speculator.end(sequence)
+        self._end(batch, reasons)
         self.swap.if_newer(self.speculator)
-        self.controller.observe_step(batch, drafts, verdicts, drafted - started, scored - drafted, self._clock() - started)
-        self.stats.stepped(self._clock() - started)
+        self._time(batch, drafts, verdicts, drafted - started, self._clock() - drafted)
         return moved
 
     def audit(self) -> None:
@@ -84,3 +110,14 @@ class Engine:
         self.scheduler.pool.check()
         assert self.scheduler.num_running or self.scheduler.pool.num_used == 0, "idle, but pages are held"
         self.stats.num_audits += 1
+
+    def _end(self, batch: Batch, reasons: list[FinishReason | None]) -> None:
+        for sequence, reason in zip(batch.choosing, reasons, strict=True):
+            if reason is not None:
+                self.speculator.end(sequence)
+
+    def _time(self, batch: Batch, drafts: Drafts, verdicts: Verdicts, draft_seconds: float, step_seconds: float) -> None:
+        self.stats.stepped(draft_seconds + step_seconds)
+        if not batch.chunks:
+            num_emitted = sum(len(emitted) for emitted in verdicts.emitted)
+            self.controller.observe(len(batch.decoding), drafts.num_drafted, num_emitted, step_seconds, draft_seconds)

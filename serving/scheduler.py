@@ -33,6 +33,14 @@ class Scheduler:
         self._running: list[Sequence] = []
 
     @property
+    def running(self) -> tuple[Sequence, ...]:
+        return tuple(self._running)
+
+    @property
+    def waiting(self) -> tuple[Sequence, ...]:
+        return tuple(self._waiting)
+
+    @property
     def num_waiting(self) -> int:
         return len(self._waiting)
 
