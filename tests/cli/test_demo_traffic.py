@@ -65,10 +65,7 @@ def sent(handler: Handler, count: int, concurrency: int = 3, learn: bool = True)
 
     async def run() -> None:
         transport = httpx.MockTransport(lambda request: handler(json.loads(request.content)))
-        async with httpx.AsyncClient(transport=transport) as http:
-            client = AsyncOpenAI(
-                base_url="http://everdraft.test/v1", api_key="k", max_retries=0, http_client=http
-            )
+        async with connected(transport) as client:
             traffic = Traffic(client, "demo", exchanges.append)
             await traffic.send(some_prompts(count), Sampling(0.8, 1000), concurrency, learn=learn)
 
@@ -161,10 +158,7 @@ def test_no_more_requests_are_under_way_than_asked_for() -> None:
             under_way -= 1
             return answer(json.loads(request.content))
 
-        async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as http:
-            client = AsyncOpenAI(
-                base_url="http://everdraft.test/v1", api_key="k", max_retries=0, http_client=http
-            )
+        async with connected(httpx.MockTransport(handler)) as client:
             await Traffic(client, "demo", lambda _: None).send(some_prompts(20), Sampling(0.0, 0), 4)
 
     asyncio.run(run())
