@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pipelines.errors import CorruptCheckpoint
+
 if TYPE_CHECKING:  # whoever only reads manifests does not wait two seconds for torch
     from torch import Tensor
 
@@ -26,7 +28,10 @@ class TrafficSpan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """A judgement against the champion of its time, on the same held-out conversations, gradient-free sources off."""
+    """A judgement against the champion of its time, on the same held-out conversations.
+
+    Gradient-free sources are off.
+    """
 
     num_conversations: int
     tokens_per_step: float
@@ -47,7 +52,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     version: str
-    """Content hash of kind, target, tokenizer, parent and weights: the name of the version."""
+    """Content hash of kind, target, tokenizer, parent, config and weights: the name of the version."""
     kind: str
     """Kind of speculator: `medusa`."""
     parent: str | None
@@ -61,6 +66,28 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     span: TrafficSpan = TrafficSpan()
     evaluation: Evaluation | None = None
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema is {self.schema}, expected {SCHEMA}")
+
+
+_decoder = msgspec.json.Decoder(Manifest)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The manifest as JSON. Raises CorruptCheckpoint, naming the field, if a number in it is not finite."""
+    data = msgspec.json.format(msgspec.json.encode(manifest))
+    decode_manifest(data)  # JSON has no nan: it would have become null
+    return data
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """The inverse of `encode_manifest`. Raises CorruptCheckpoint, naming the field, for anything else."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise CorruptCheckpoint(f"not a manifest of schema {SCHEMA}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

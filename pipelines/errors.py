@@ -3,13 +3,17 @@
 PipelineError
 ├── BadUrl             the URL of a log or registry names no back end we have
 ├── BadTrace           bytes that are not a trace of a schema we know
+├── LogUnavailable     the traffic log cannot be read just now, or is not a traffic log
 ├── BadCheckpoint      a checkpoint that must not be loaded
 │   ├── CorruptCheckpoint   torn, hash mismatch, unreadable, non-finite
 │   └── ForeignCheckpoint   sound, but for another target, tokenizer or kind
 └── RegistryError
+    ├── RegistryUnavailable the back end does not answer, or is not a registry: nothing was changed
     ├── UnknownVersion      no such version in the slot
     └── StaleGeneration     compare-and-set lost: somebody moved the alias first
 """
+
+from __future__ import annotations
 
 
 class PipelineError(Exception):
@@ -22,6 +26,10 @@ class BadUrl(PipelineError):
 
 class BadTrace(PipelineError):
     """Bytes that are not a trace of a schema we know."""
+
+
+class LogUnavailable(PipelineError):
+    """The traffic log cannot be read just now, or is not a traffic log."""
 
 
 class BadCheckpoint(PipelineError):
@@ -38,6 +46,10 @@ class ForeignCheckpoint(BadCheckpoint):
 
 class RegistryError(PipelineError):
     """The registry refused an operation."""
+
+
+class RegistryUnavailable(RegistryError):
+    """The back end does not answer, or is not a registry: nothing was changed."""
 
 
 class UnknownVersion(RegistryError):

@@ -1,7 +1,7 @@
-"""The registry: which speculator versions exist, which one is in service, who runs what, and what was asked for.
+"""The registry: which speculator versions exist, which is in service, who runs what, and what was asked for.
 
-It holds pointers and small records; weights live in a `CheckpointStore`. `open_registry(url)` chooses the back end by URL
-(`sqlite:///path/registry.db`). Every back end passes `tests/pipelines/contract_registry.py`.
+It holds pointers and small records; weights live in a `CheckpointStore`. `open_registry(url)` chooses the
+back end by URL (`sqlite:///path/registry.db`). Every back end passes `tests/pipelines/contract_registry.py`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import msgspec
 from pipelines.checkpoint import Manifest
 
 Alias = Literal["champion", "candidate", "previous"]
-RunState = Literal["queued", "collecting", "training", "judging", "published", "rejected", "failed", "cancelled"]
+RunState = Literal[
+    "queued", "collecting", "training", "judging", "published", "rejected", "failed", "cancelled"
+]
 OPEN_STATES: frozenset[RunState] = frozenset({"queued", "collecting", "training", "judging"})
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
-    """What an alias belongs to: a changed target, another kind or another tenant opens another, empty slot."""
+    """What an alias belongs to: a changed target, another kind or another tenant has another, empty slot."""
 
     target: str
     kind: str
@@ -27,9 +29,10 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SlotState(msgspec.Struct, frozen=True, kw_only=True):
-    """A slot as it stands. `generation` grows by one with every move of an alias; 0: nothing was ever published."""
+    """A slot as it stands."""
 
     generation: int = 0
+    """Grows by one with every move of an alias; 0: nothing was ever published."""
     champion: str | None = None
     candidate: str | None = None
     previous: str | None = None
@@ -43,8 +46,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     slot: Slot
     generation: int
     action: str
-    """`published`, `promoted`, `rolled_back`, `quarantined`, `rejected`."""
+    """`published`, `rejected`, `quarantined` (one for each version) or `rolled_back`."""
     version: str | None
+    """What the action was done to; for `rolled_back` the version that is champion now."""
     detail: str = ""
 
 
@@ -78,23 +82,35 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registry(Protocol):
-    """All methods raise RegistryError for what the registry refuses. Safe to use from several processes at once."""
+    """Safe to use from several threads and processes at once.
 
-    def publish(self, slot: Slot, manifest: Manifest, location: str, *, expected_generation: int, detail: str = "") -> SlotState:
+    Every method raises RegistryError for what it refuses, RegistryUnavailable when the back end is away.
+    """
+
+    def publish(
+        self, slot: Slot, manifest: Manifest, location: str, *, expected_generation: int, detail: str = ""
+    ) -> SlotState:
         """Records the version and makes it champion; the old champion becomes `previous`.
 
-        Raises StaleGeneration if the slot moved since `expected_generation`; RegistryError if the version is quarantined.
+        Publishing the champion once more changes nothing. Raises StaleGeneration if the slot moved since
+        `expected_generation`; RegistryError if the version or its parent is quarantined, or it was made for
+        another slot.
         """
 
     def record(self, slot: Slot, manifest: Manifest, location: str) -> None:
-        """Records a version without moving an alias. Recording the same version again changes nothing."""
+        """Records a version without moving an alias. Recording the same version again changes nothing.
+
+        The child of a quarantined version is quarantined. Raises RegistryError if made for another slot.
+        """
 
     def reject(self, slot: Slot, manifest: Manifest, detail: str) -> None:
         """Notes, as an event, that the gate turned a candidate away."""
 
-    def state(self, slot: Slot) -> SlotState: ...
+    def state(self, slot: Slot) -> SlotState:
+        """As it stands; that of a slot nobody has used is empty."""
 
-    def slots(self) -> list[Slot]: ...
+    def slots(self) -> list[Slot]:
+        """Oldest first."""
 
     def manifest(self, slot: Slot, version: str) -> Manifest:
         """Raises UnknownVersion."""
@@ -105,31 +121,45 @@ class Registry(Protocol):
     def versions(self, slot: Slot) -> list[Manifest]:
         """Oldest first."""
 
-    def quarantined(self, slot: Slot) -> frozenset[str]: ...
+    def quarantined(self, slot: Slot) -> frozenset[str]:
+        """Versions that will never be champion again."""
 
     def rollback(self, slot: Slot, *, expected_generation: int | None = None, detail: str = "") -> SlotState:
-        """Quarantines the champion and its descendants; `previous`, or else its nearest sound ancestor, becomes champion.
+        """Quarantines the champion and its descendants and goes back to a sound version.
 
-        Raises RegistryError when there is nothing to go back to, StaleGeneration when the slot moved.
+        That is `previous`, or else the champion's nearest ancestor that is not quarantined. `previous` becomes
+        None. Raises RegistryError, changing nothing, when there is no such version, and StaleGeneration when
+        the slot moved.
         """
 
     def events(self, after: int = 0, limit: int = 100) -> list[Event]:
-        """Events with id > `after`, oldest first."""
+        """Events with id > `after`, oldest first. At least the newest thousand are kept."""
 
-    def announce(self, presence: Presence) -> None: ...
+    def announce(self, presence: Presence) -> None:
+        """Says what a process is doing; replaces what it said before."""
 
     def presences(self, now: float) -> list[Presence]:
-        """Those that have not lapsed at `now` (Unix seconds)."""
+        """Those that have not lapsed at `now` (Unix seconds), by name."""
 
     def request_run(self, slot: Slot, reason: str, *, idempotency_key: str | None = None) -> Run:
-        """Queues a retraining; the run that is open already is returned instead of a second one."""
+        """Queues a retraining; the run of the slot that is open already is returned instead of a second one.
+
+        The same `idempotency_key` gets the same run for ever, whatever became of it.
+        """
 
     def claim_run(self, slot: Slot) -> Run | None:
-        """The open run of the slot, if any: oldest first, also one that a killed trainer left behind."""
+        """The open run of the slot, if any: also one that a killed trainer left behind."""
 
-    def update_run(self, run_id: str, state: RunState, *, detail: str = "", version: str | None = None) -> Run: ...
+    def update_run(
+        self, run_id: str, state: RunState, *, detail: str = "", version: str | None = None
+    ) -> Run:
+        """Notes progress. A `version` once noted stays unless another is given.
 
-    def run(self, run_id: str) -> Run: ...
+        Raises RegistryError for an unknown run, and for one that has ended in another state.
+        """
+
+    def run(self, run_id: str) -> Run:
+        """Raises RegistryError for an unknown run."""
 
     def runs(self, limit: int = 20) -> list[Run]:
         """Newest first."""

@@ -1,0 +1,173 @@
+"""CheckpointStore: the weights themselves, in a directory that servers and trainers share.
+
+A version is a folder named by its content hash, with `weights.safetensors` and `manifest.json`. It appears by
+one rename, whole or not at all, and never changes. A location is the folder's name, so a store can be moved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import msgspec
+from torch import Tensor
+
+from pipelines.checkpoint import (
+    Checkpoint,
+    Evaluation,
+    Manifest,
+    TrafficSpan,
+    decode_manifest,
+    encode_manifest,
+)
+from pipelines.errors import BadCheckpoint, CorruptCheckpoint, ForeignCheckpoint
+from pipelines.folders import drop_folder, folder_bytes, opened_folder, put_folder, read_plain, sweep_torn
+from pipelines.weights import decode_weights, encode_weights, num_parameters
+
+WEIGHTS = "weights.safetensors"
+MANIFEST = "manifest.json"
+MAX_WEIGHTS_BYTES = 4 << 30
+_MAX_MANIFEST_BYTES = 1 << 20
+_LOCATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]*")
+
+Config = Mapping[str, int | float | str | bool]
+
+
+def version_of(
+    *, kind: str, parent: str | None, target: str, tokenizer: str, config: Config, weights_sha256: str
+) -> str:
+    """The name of a version: 64 bits of the SHA-256 of what it is and what it came from."""
+    identity = [kind, parent, target, tokenizer, dict(config), weights_sha256]
+    return hashlib.sha256(msgspec.json.encode(identity, order="deterministic")).hexdigest()[:16]
+
+
+class CheckpointStore:
+    """The versions under `root`, which is created when needed. `prune` leaves at most `max_bytes`."""
+
+    def __init__(self, root: Path, *, max_bytes: int = 8 << 30) -> None:
+        self.root = root
+        self.max_bytes = max_bytes
+
+    def save(
+        self,
+        tensors: Mapping[str, Tensor],
+        *,
+        kind: str,
+        parent: str | None,
+        target: str,
+        tokenizer: str,
+        config: Config,
+        created_at: float,
+        span: TrafficSpan = TrafficSpan(),
+        evaluation: Evaluation | None = None,
+        note: str = "",
+    ) -> tuple[Manifest, str]:
+        """Writes a version; returns its manifest and its location.
+
+        The same weights saved again are the same version, and the manifest of the first time stands. Raises
+        CorruptCheckpoint for a weight or a figure that is not finite, OSError when the disk does not take it.
+        """
+        data = encode_weights(tensors)
+        sha256 = hashlib.sha256(data).hexdigest()
+        version = version_of(
+            kind=kind,
+            parent=parent,
+            target=target,
+            tokenizer=tokenizer,
+            config=config,
+            weights_sha256=sha256,
+        )
+        manifest = Manifest(
+            version=version,
+            kind=kind,
+            parent=parent,
+            target=target,
+            tokenizer=tokenizer,
+            created_at=created_at,
+            weights_sha256=sha256,
+            num_parameters=num_parameters(tensors),
+            config=dict(config),
+            span=span,
+            evaluation=evaluation,
+            note=note,
+        )
+        files = {WEIGHTS: data, MANIFEST: encode_manifest(manifest)}
+        try:
+            manifest = self.load(version, target=target, tokenizer=tokenizer, kind=kind).manifest
+        except BadCheckpoint:  # not there yet, or damaged since
+            put_folder(self.root, version, files)
+        return manifest, version
+
+    def load(
+        self,
+        location: str,
+        *,
+        target: str,
+        tokenizer: str,
+        kind: str,
+        max_bytes: int = MAX_WEIGHTS_BYTES,
+    ) -> Checkpoint:
+        """The version at `location`, checked, on the CPU.
+
+        Raises BadCheckpoint for a location that is not inside the store, ForeignCheckpoint for a version made
+        for another target, tokenizer or kind, CorruptCheckpoint for one that is missing, torn, altered,
+        renamed, larger than `max_bytes` or not finite.
+        """
+        manifest = decode_manifest(self._read(location, MANIFEST, _MAX_MANIFEST_BYTES))
+        _expect_unaltered(manifest, location)
+        _expect_made_for(manifest, {"kind": kind, "target": target, "tokenizer": tokenizer})
+        weights = decode_weights(self._read(location, WEIGHTS, max_bytes), manifest)
+        return Checkpoint(manifest, weights)
+
+    def prune(self, keep: Collection[str]) -> list[str]:
+        """Deletes the oldest locations but those in `keep` until the rest fits; returns which went."""
+        sweep_torn(self.root)
+        sizes = {path.name: folder_bytes(path) for path in self.root.glob("[!.]*") if path.is_dir()}
+        excess = sum(sizes.values()) - self.max_bytes
+        removed: list[str] = []
+        for location in sorted(sizes.keys() - set(keep), key=self._created_at):
+            if excess <= 0:
+                break
+            drop_folder(self.root, location)
+            excess -= sizes[location]
+            removed.append(location)
+        return removed
+
+    def _read(self, location: str, name: str, max_bytes: int) -> bytes:
+        if not _LOCATION.fullmatch(location):
+            raise BadCheckpoint(f"location is {location!r}, expected the name of a folder in the store")
+        try:
+            with opened_folder(self.root / location) as folder:
+                return read_plain(folder, name, max_bytes)
+        except (OSError, ValueError) as error:
+            raise CorruptCheckpoint(f"{name} of {location}: {error}") from error
+
+    def _created_at(self, location: str) -> float:
+        try:
+            return decode_manifest(self._read(location, MANIFEST, _MAX_MANIFEST_BYTES)).created_at
+        except BadCheckpoint:
+            return 0.0  # of no use to anybody: goes first
+
+
+def _expect_unaltered(manifest: Manifest, location: str) -> None:
+    version = version_of(
+        kind=manifest.kind,
+        parent=manifest.parent,
+        target=manifest.target,
+        tokenizer=manifest.tokenizer,
+        config=manifest.config,
+        weights_sha256=manifest.weights_sha256,
+    )
+    if not location == manifest.version == version:
+        raise CorruptCheckpoint(
+            f"folder {location}: the manifest says version {manifest.version}, its content makes {version}"
+        )
+
+
+def _expect_made_for(manifest: Manifest, expected: Mapping[str, str]) -> None:
+    for field, value in expected.items():
+        found = getattr(manifest, field)
+        if found != value:
+            raise ForeignCheckpoint(f"{field} of {manifest.version} is {found!r}, expected {value!r}")
