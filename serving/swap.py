@@ -75,7 +75,7 @@ class Swap:
         generation, checkpoint = ready
         try:
             speculator.load(checkpoint)
-        except (BadCheckpoint, ValueError, RuntimeError, KeyError) as error:
+        except BadCheckpoint as error:
             self._refuse(generation, str(error))
             return False
         self.generation = generation
@@ -127,4 +127,4 @@ class Swap:
     def _refuse(self, generation: int, why: str) -> None:
         self.num_failures += 1
         self.last_error = f"generation {generation}: {why}"
-        log.error("checkpoint refused, %s stays in service: %s", "the version before", self.last_error)
+        log.error("checkpoint refused, the version before stays in service: %s", self.last_error)

@@ -11,7 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from models.errors import BadModel
 from models.heads import MedusaHeads
+from pipelines.errors import ForeignCheckpoint
 from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts, Tree
 from speculator.lattice import grow_lattice
@@ -80,8 +82,11 @@ class MedusaSpeculator:
         """Nothing was kept."""
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Copies the weights into the buffers in use."""
-        self._heads.load_state_dict(dict(checkpoint.weights))
+        """Copies the weights into the buffers in use. Raises ForeignCheckpoint, changing nothing, where they do not fit."""
+        try:
+            self._heads.copy_weights(checkpoint.weights)
+        except BadModel as error:
+            raise ForeignCheckpoint(f"version {checkpoint.manifest.version}: {error}") from error
         self.version = checkpoint.manifest.version
 
     def cost(self, rows: int) -> float:

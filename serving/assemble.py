@@ -1,0 +1,126 @@
+"""Builds an engine from its settings: the one place that knows all the parts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from models.heads import MedusaHeads
+from models.loading import Target as LoadedTarget
+from models.loading import load_target
+from models.pages import PagePool
+from pipelines.checkpoint import Checkpoint
+from pipelines.registry import Presence, Slot, open_registry
+from pipelines.store import CheckpointStore
+from serving.engine import Engine
+from serving.scheduler import Scheduler
+from serving.settings import EngineSettings
+from serving.swap import Swap
+from serving.target import Target
+from speculator.controller import Controller
+from speculator.medusa import MedusaSpeculator
+from speculator.merged import MergedSpeculator
+from speculator.protocol import Speculator
+from speculator.shadow import Shadow
+from speculator.static_heads import BUNDLED, KIND, find_static_heads
+from speculator.suffix import SuffixSpeculator
+
+log = logging.getLogger(__name__)
+
+UNTRAINED_HEADS = 4
+"""Heads for a target that nobody has trained any for: they begin as the identity and learn from traffic."""
+
+
+def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -> Engine:
+    """An engine ready to step. `loaded`: a target loaded already, to be shared by several engines of one process."""
+    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    loaded = loaded or load_target(
+        settings.target, revision=settings.revision, dtype=settings.dtype, device=settings.device  # type: ignore[arg-type]
+    )
+    pool = PagePool(-(-settings.max_cached_tokens // settings.page_size), settings.page_size)
+    scheduler = Scheduler(
+        pool,
+        max_running=settings.max_running,
+        max_waiting=settings.max_waiting,
+        max_prompt_tokens=settings.max_prompt_tokens,
+        max_tree=settings.max_tree,
+    )
+    floor = _static_heads(settings, loaded)
+    shadow = Shadow(settings.shadow_every)
+    speculator = MergedSpeculator(_sources(settings, loaded, floor), shadow=shadow)
+    controller = Controller(max_tree=settings.max_tree, shadow=shadow)
+    engine = Engine(Target(loaded.decoder, pool), scheduler, speculator, controller)
+    engine.swap = _swap(settings, loaded, floor, lambda: _presence(settings, engine))
+    engine.swap.start()
+    return engine
+
+
+def _static_heads(settings: EngineSettings, loaded: LoadedTarget) -> Checkpoint | None:
+    folder = Path(settings.heads) if settings.heads else BUNDLED
+    heads = find_static_heads(folder, target=loaded.fingerprint, tokenizer=loaded.tokenizer.fingerprint)
+    if heads is None and "medusa" in settings.sources:
+        log.warning("no static heads for this target in %s: heads start untrained (see `everdraft dayzero`)", folder)
+    return heads
+
+
+def _sources(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None) -> list[Speculator]:
+    sources: list[Speculator] = []
+    if "medusa" in settings.sources:
+        sources.append(_heads(settings, loaded, floor, "medusa"))
+        if floor is not None:
+            sources.append(_heads(settings, loaded, floor, "medusa-static"))
+    if "suffix" in settings.sources:
+        sources.append(SuffixSpeculator())
+    return sources
+
+
+def _heads(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None, name: str) -> MedusaSpeculator:
+    if floor is None:
+        config = loaded.config
+        heads = MedusaHeads(config.hidden_size, UNTRAINED_HEADS, 1, config.vocab_size)
+        version = "untrained"
+    else:
+        heads = MedusaHeads.from_config(floor.manifest.config)
+        heads.copy_weights(floor.weights)
+        version = floor.manifest.version
+    heads = heads.to(device=loaded.decoder.device, dtype=loaded.decoder.dtype)
+    return MedusaSpeculator(heads, loaded.decoder.logits, name=name, version=version, max_tree=settings.max_tree)
+
+
+def _swap(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None, presence: Callable[[], Presence]) -> Swap:
+    slot = Slot(target=loaded.fingerprint, kind=KIND)
+    if not settings.registry or "medusa" not in settings.sources:
+        return Swap(slot)
+    return Swap(
+        slot,
+        open_registry=lambda: open_registry(settings.registry),
+        store=CheckpointStore(Path(settings.checkpoints)),
+        floor=floor,
+        interval=settings.poll_seconds,
+        presence=presence,
+    )
+
+
+def _presence(settings: EngineSettings, engine: Engine) -> Presence:
+    counters, scheduler = engine.stats.counters, engine.scheduler
+    steps = counters["decode_steps"]
+    return Presence(
+        name=f"serving:{settings.name}",
+        at=time.time(),
+        ttl=10 * settings.poll_seconds + 5.0,
+        version=engine.speculator.versions.get("medusa"),
+        generation=engine.swap.generation,
+        figures={
+            "busy": float(scheduler.has_work),
+            "num_running": float(scheduler.num_running),
+            "num_waiting": float(scheduler.num_waiting),
+            "acceptance_length": counters["decode_tokens"] / steps if steps else 1.0,
+            "tokens": float(counters["decode_tokens"]),
+        },
+        state="serving",
+    )

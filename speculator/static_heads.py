@@ -1,0 +1,29 @@
+"""The static heads: the floor that is never trained away, and the first parent of everything learnt online."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines.checkpoint import Checkpoint
+from pipelines.errors import ForeignCheckpoint
+from pipelines.store import CheckpointStore
+
+KIND = "medusa"
+
+BUNDLED = Path(__file__).parent.parent / "models" / "demo" / "heads"
+"""The bundled target's, made by `make heads`."""
+
+
+def find_static_heads(folder: Path, *, target: str, tokenizer: str) -> Checkpoint | None:
+    """The newest heads in `folder` (a checkpoint store) made for this target; None where there are none.
+
+    Raises CorruptCheckpoint for heads that are damaged.
+    """
+    found: list[Checkpoint] = []
+    for path in sorted(folder.glob("[!.]*")):
+        if path.is_dir():
+            try:
+                found.append(CheckpointStore(folder).load(path.name, target=target, tokenizer=tokenizer, kind=KIND))
+            except ForeignCheckpoint:
+                continue  # another target's: the slot of this one is empty
+    return max(found, key=lambda checkpoint: checkpoint.manifest.created_at, default=None)
