@@ -48,7 +48,10 @@ def tiny_decoder(seed: int = 0, scale: float = 0.3) -> Decoder:
         return torch.randn(*shape, generator=generator) * scale
 
     hidden, kv, inner = config.hidden_size, config.num_kv_heads * config.head_dim, config.intermediate_size
-    weights = {"model.embed_tokens.weight": random_weight(VOCAB, hidden), "model.norm.weight": torch.ones(hidden)}
+    weights = {
+        "model.embed_tokens.weight": random_weight(VOCAB, hidden),
+        "model.norm.weight": torch.ones(hidden),
+    }
     for index in range(config.num_layers):
         prefix = f"model.layers.{index}"
         weights |= {
@@ -83,7 +86,9 @@ class GuessingSpeculator:
     version = "guess-1"
     needs_hidden = False
 
-    def __init__(self, answers: dict[int, tuple[int, ...]], seed: int, max_nodes: int = 12, hit_rate: float = 0.6) -> None:
+    def __init__(
+        self, answers: dict[int, tuple[int, ...]], seed: int, max_nodes: int = 12, hit_rate: float = 0.6
+    ) -> None:
         self._answers = answers
         self._random = random.Random(seed)
         self._max_nodes = max_nodes
@@ -93,7 +98,9 @@ class GuessingSpeculator:
     def begin(self, sequence: Sequence) -> None: ...
 
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
-        return Drafts.pack([self._tree(sequence) for sequence in batch.decoding], (self.name,), {self.name: self.version})
+        return Drafts.pack(
+            [self._tree(sequence) for sequence in batch.decoding], (self.name,), {self.name: self.version}
+        )
 
     def verifying(self, batch: Batch, drafts: Drafts) -> None: ...
 

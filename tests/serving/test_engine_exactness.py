@@ -14,7 +14,14 @@ from serving.engine import Engine
 from serving.messages import Request
 from speculator.batch import Sequence
 from speculator.drafts import Drafts, Tree
-from tests.serving.rig import VOCAB, GuessingSpeculator, plain_engine, tiny_decoder, tiny_scheduler, tiny_target
+from tests.serving.rig import (
+    VOCAB,
+    GuessingSpeculator,
+    plain_engine,
+    tiny_decoder,
+    tiny_scheduler,
+    tiny_target,
+)
 
 DECODER = tiny_decoder()
 MAX_TOKENS = 24
@@ -59,14 +66,20 @@ def plain(requests: list[Request]) -> dict[int, tuple[int, ...]]:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from([0.0, 0.7, 1.3]), st.integers(1, 19), st.integers(0, 12)), min_size=1, max_size=5),
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.7, 1.3]), st.integers(1, 19), st.integers(0, 12)),
+        min_size=1,
+        max_size=5,
+    ),
     st.integers(0, 2**31),
     st.floats(0.0, 1.0),
 )
 def test_output_is_plain_decodings_whatever_is_drafted_and_whoever_shares_the_batch(
     shapes: list[tuple[float, int, int]], seed: int, hit_rate: float
 ) -> None:
-    requests = [request(number, temperature, length) for number, (temperature, length, _) in enumerate(shapes)]
+    requests = [
+        request(number, temperature, length) for number, (temperature, length, _) in enumerate(shapes)
+    ]
     expected = plain(requests)
     speculator = GuessingSpeculator(expected, seed, hit_rate=hit_rate)
     engine = plain_engine(tiny_target(DECODER), speculator)
@@ -102,7 +115,9 @@ def test_keys_and_values_after_every_step_are_those_of_a_fresh_prefill(scattered
         for sequence in running:
             fresh = tiny_target(DECODER)
             other = plain_engine(fresh)
-            other.submit(Request(id=99, prompt_ids=tuple(sequence.tokens[: sequence.num_written]), max_tokens=1))
+            other.submit(
+                Request(id=99, prompt_ids=tuple(sequence.tokens[: sequence.num_written]), max_tokens=1)
+            )
             batch_sequence = other.scheduler.waiting[0]
             while batch_sequence.num_written < sequence.num_written - 1 or not batch_sequence.num_written:
                 batch = other.scheduler.schedule()

@@ -1,0 +1,71 @@
+"""From a checked request to the answers that will fill its response."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from serving.api.answer import Answer, Origin
+from serving.api.resolve import Prompt, engine_request, stop_strings
+from serving.api.schemas import GenerationBody
+from serving.api.service import Service
+from serving.text import AnswerText
+from serving.traffic import conversation_id
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What every object and chunk of one response says alike."""
+
+    id: str
+    created: int
+    model: str
+    system_fingerprint: str
+
+    @classmethod
+    def new(cls, prefix: str, service: Service) -> Head:
+        identity = f"{prefix}-{uuid.uuid4().hex}"
+        return cls(identity, int(time.time()), service.settings.model, service.fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One prompt with its answer's longest length, and the text that begins its conversation."""
+
+    prompt: Prompt
+    max_tokens: int
+    opening: str | Sequence[int]
+
+
+def admit(
+    service: Service, body: GenerationBody, asks: Sequence[Ask], head: Head, tenant: str
+) -> list[Answer]:
+    """One answer for each prompt, nothing started yet. Raises InvalidRequest."""
+    consent = service.traffic.allowed(tenant, body.store)
+    stops = stop_strings(body)
+    metadata = body.metadata or {}
+    answers = []
+    for index, ask in enumerate(asks):
+        request = engine_request(body, ask.prompt, ask.max_tokens, tenant, consent is not None, service)
+        conversation = conversation_id(metadata.get("conversation"), body.user, ask.opening)
+        origin = Origin(f"{head.id}-{index}", consent, conversation, metadata.get("domain"))
+        assembler = AnswerText(
+            service.tokenizer,
+            stops,
+            include_stop=bool(body.include_stop_str_in_output),
+            skip_special=body.skip_special_tokens is not False,
+        )
+        answers.append(
+            Answer(
+                index=index,
+                request=request,
+                origin=origin,
+                assembler=assembler,
+                end_ids=frozenset() if body.ignore_eos else service.tokenizer.eos_ids,
+                created_at=time.time(),
+                arrived_at=time.perf_counter(),
+            )
+        )
+    return answers

@@ -1,0 +1,174 @@
+"""POST /v1/chat/completions: a conversation in, the assistant's next message out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request, Response
+from msgspec import UNSET
+
+from models.errors import InputError
+from serving.api.admit import Ask, Head, admit
+from serving.api.answer import Answer, Delta
+from serving.api.body import convert, read_object
+from serving.api.errors import InvalidRequest, shown
+from serving.api.openapi import documented
+from serving.api.refusals import CHAT, refuse_unsupported
+from serving.api.resolve import Prompt, check_common, check_max_tokens, check_model, check_prompt
+from serving.api.respond import Wanted, respond
+from serving.api.responses import (
+    ChatChoice,
+    ChatChunk,
+    ChatChunkChoice,
+    ChatCompletion,
+    ChatDelta,
+    ChatMessage,
+    Extras,
+    TokenIds,
+)
+from serving.api.schemas import ChatBody, Message
+from serving.api.service import Service
+
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+"""Roles a client may name, and what the chat template knows them as."""
+
+
+def chat_routes(service: Service) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/v1/chat/completions", **documented(ChatBody, ChatCompletion))
+    async def create_chat_completion(request: Request) -> Response:
+        """Answers a conversation."""
+        raw = await read_object(request, service.settings.max_body_bytes)
+        refuse_unsupported(raw, CHAT)
+        body = convert(raw, ChatBody)
+        check_model(body, service)
+        check_common(body, service)
+        ask = _ask(body, service)
+        head = Head.new("chatcmpl", service)
+        answers = admit(service, body, [ask], head, request.state.tenant)
+        shape = ChatShape(head, bool(body.return_token_ids))
+        return await respond(request, service, answers, shape, Wanted.by(body))
+
+    return router
+
+
+def _ask(body: ChatBody, service: Service) -> Ask:
+    messages = read_messages(body.messages)
+    try:
+        ids = service.tokenizer.apply_chat_template(messages)
+    except InputError as error:
+        raise InvalidRequest(str(error), "messages") from error
+    prompt = Prompt(tuple(ids), "messages")
+    check_prompt(prompt, service)
+    opening = next((each["content"] for each in messages if each["role"] == "user"), messages[0]["content"])
+    field = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
+    max_tokens = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+    if max_tokens is None:
+        return Ask(prompt, service.settings.max_model_len - len(prompt.ids), opening)
+    check_max_tokens(max_tokens, field, prompt, service)
+    return Ask(prompt, max_tokens, opening)
+
+
+def read_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Role and text of each message, as the chat template takes them. Raises InvalidRequest."""
+    if not messages:
+        raise InvalidRequest("messages: expected at least one message, got none", "messages")
+    return [
+        {"role": _role(message, f"messages[{index}]"), "content": _text(message, f"messages[{index}]")}
+        for index, message in enumerate(messages)
+    ]
+
+
+def _role(message: Message, field: str) -> str:
+    if message.role not in _ROLES:
+        raise InvalidRequest(
+            f"{field}.role: expected one of {', '.join(_ROLES)}, got {shown(message.role)}", f"{field}.role"
+        )
+    return _ROLES[message.role]
+
+
+def _text(message: Message, field: str) -> str:
+    if isinstance(message.content, str):
+        return message.content
+    texts = []
+    for index, part in enumerate(message.content):
+        where = f"{field}.content[{index}]"
+        if part.type != "text":
+            raise InvalidRequest(f"{where}.type: expected text, got {shown(part.type)}", f"{where}.type")
+        if part.text is None:
+            raise InvalidRequest(f"{where}.text: required, but missing", f"{where}.text")
+        texts.append(part.text)
+    return "\n".join(texts)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatShape:
+    """`chat.completion` objects, and their chunks."""
+
+    head: Head
+    with_ids: bool
+
+    def opening(self, answer: Answer) -> ChatChunk:
+        delta = ChatDelta(role="assistant", content="")
+        prompt_ids = answer.request.prompt_ids if self.with_ids else UNSET
+        return self._chunk((ChatChunkChoice(index=answer.index, delta=delta),), Extras(), prompt_ids)
+
+    def step(self, answer: Answer, delta: Delta, extras: Extras) -> ChatChunk:
+        choice = ChatChunkChoice(
+            index=answer.index,
+            delta=ChatDelta(content=delta.text),
+            token_ids=delta.token_ids if self.with_ids else UNSET,
+        )
+        return self._chunk((choice,), extras)
+
+    def closing(self, answer: Answer, delta: Delta, extras: Extras) -> ChatChunk:
+        choice = ChatChunkChoice(
+            index=answer.index,
+            delta=ChatDelta(),
+            finish_reason=delta.finish_reason,
+            stop_reason=delta.stop_reason,
+        )
+        return self._chunk((choice,), extras)
+
+    def summary(self, extras: Extras) -> ChatChunk:
+        return self._chunk((), extras)
+
+    def whole(self, answers: Sequence[Answer], extras: Extras) -> ChatCompletion:
+        choices = tuple(
+            ChatChoice(
+                index=answer.index,
+                message=ChatMessage(content=answer.text),
+                finish_reason=answer.finish_reason,
+                stop_reason=answer.stop_reason,
+                token_ids=answer.token_ids if self.with_ids else UNSET,
+            )
+            for answer in answers
+        )
+        return ChatCompletion(
+            id=self.head.id,
+            object="chat.completion",
+            created=self.head.created,
+            model=self.head.model,
+            system_fingerprint=self.head.system_fingerprint,
+            choices=choices,
+            usage=extras.usage,
+            metrics=extras.metrics,
+            prompt_token_ids=answers[0].request.prompt_ids if self.with_ids else UNSET,
+        )
+
+    def _chunk(
+        self, choices: tuple[ChatChunkChoice, ...], extras: Extras, prompt_ids: TokenIds = UNSET
+    ) -> ChatChunk:
+        return ChatChunk(
+            id=self.head.id,
+            object="chat.completion.chunk",
+            created=self.head.created,
+            model=self.head.model,
+            system_fingerprint=self.head.system_fingerprint,
+            choices=choices,
+            usage=extras.usage,
+            metrics=extras.metrics,
+            prompt_token_ids=prompt_ids,
+        )

@@ -1,0 +1,149 @@
+"""POST /v1/completions: a text, token ids, or a list of either; one choice for each prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request, Response
+from msgspec import UNSET
+
+from models.errors import InputError
+from serving.api.admit import Ask, Head, admit
+from serving.api.answer import Answer, Delta
+from serving.api.body import convert, read_object
+from serving.api.errors import InvalidRequest, shown
+from serving.api.openapi import documented
+from serving.api.refusals import COMPLETION, refuse_unsupported
+from serving.api.resolve import Prompt, check_common, check_max_tokens, check_model, check_prompt
+from serving.api.respond import Wanted, respond
+from serving.api.responses import Completion, CompletionChoice, Extras
+from serving.api.schemas import CompletionBody
+from serving.api.service import Service
+
+DEFAULT_MAX_TOKENS = 16
+"""OpenAI's."""
+
+
+def completion_routes(service: Service) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/v1/completions", **documented(CompletionBody, Completion))
+    async def create_completion(request: Request) -> Response:
+        """Continues a prompt."""
+        raw = await read_object(request, service.settings.max_body_bytes)
+        refuse_unsupported(raw, COMPLETION)
+        body = convert(raw, CompletionBody)
+        check_model(body, service)
+        check_common(body, service)
+        asks = [_ask(prompt, body, service) for prompt in read_prompts(body.prompt, service)]
+        head = Head.new("cmpl", service)
+        answers = admit(service, body, asks, head, request.state.tenant)
+        shape = CompletionShape(head, bool(body.return_token_ids))
+        return await respond(request, service, answers, shape, Wanted.by(body))
+
+    return router
+
+
+def _ask(prompt: Prompt, body: CompletionBody, service: Service) -> Ask:
+    check_prompt(prompt, service)
+    room = service.settings.max_model_len - len(prompt.ids)
+    if body.max_tokens is None:
+        return Ask(prompt, min(DEFAULT_MAX_TOKENS, room), prompt.ids)
+    check_max_tokens(body.max_tokens, "max_tokens", prompt, service)
+    return Ask(prompt, body.max_tokens, prompt.ids)
+
+
+def read_prompts(value: str | list[str | int | list[int]], service: Service) -> list[Prompt]:
+    """The prompts that the field `prompt` holds. Raises InvalidRequest for a mixture, none or too many."""
+    if isinstance(value, str):
+        return [_text_prompt(value, "prompt", service)]
+    if not value:
+        raise InvalidRequest(
+            "prompt: expected a text, token ids or a list of either, got an empty list", "prompt"
+        )
+    kinds = {type(each) for each in value}
+    if len(kinds) > 1:
+        raise InvalidRequest(
+            f"prompt: expected strings only, token ids only or lists of token ids only, got {shown(value)}",
+            "prompt",
+        )
+    if kinds == {int}:
+        return [Prompt(tuple(each for each in value if isinstance(each, int)), "prompt")]
+    if len(value) > service.settings.max_prompts:
+        raise InvalidRequest(
+            f"prompt: expected at most {service.settings.max_prompts} prompts, got {len(value)}", "prompt"
+        )
+    prompts = []
+    for index, each in enumerate(value):
+        field = f"prompt[{index}]"
+        if isinstance(each, str):
+            prompts.append(_text_prompt(each, field, service))
+        elif isinstance(each, list):
+            prompts.append(Prompt(tuple(each), field))
+    return prompts
+
+
+def _text_prompt(text: str, field: str, service: Service) -> Prompt:
+    if not text:
+        raise InvalidRequest(f"{field}: expected at least one character, got an empty string", field)
+    try:
+        return Prompt(tuple(service.tokenizer.encode(text)), field)
+    except InputError as error:
+        raise InvalidRequest(f"{field}: {error}", field) from error
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionShape:
+    """`text_completion` objects; a chunk looks like a whole one."""
+
+    head: Head
+    with_ids: bool
+
+    def opening(self, answer: Answer) -> None:
+        return None
+
+    def step(self, answer: Answer, delta: Delta, extras: Extras) -> Completion:
+        choice = CompletionChoice(
+            index=answer.index,
+            text=delta.text,
+            finish_reason=None,
+            prompt_token_ids=answer.request.prompt_ids if self.with_ids and delta.first else UNSET,
+            token_ids=delta.token_ids if self.with_ids else UNSET,
+        )
+        return self._completion((choice,), extras)
+
+    def closing(self, answer: Answer, delta: Delta, extras: Extras) -> Completion:
+        choice = CompletionChoice(
+            index=answer.index, text="", finish_reason=delta.finish_reason, stop_reason=delta.stop_reason
+        )
+        return self._completion((choice,), extras)
+
+    def summary(self, extras: Extras) -> Completion:
+        return self._completion((), extras)
+
+    def whole(self, answers: Sequence[Answer], extras: Extras) -> Completion:
+        choices = tuple(
+            CompletionChoice(
+                index=answer.index,
+                text=answer.text,
+                finish_reason=answer.finish_reason,
+                stop_reason=answer.stop_reason,
+                prompt_token_ids=answer.request.prompt_ids if self.with_ids else UNSET,
+                token_ids=answer.token_ids if self.with_ids else UNSET,
+            )
+            for answer in answers
+        )
+        return self._completion(choices, extras)
+
+    def _completion(self, choices: tuple[CompletionChoice, ...], extras: Extras) -> Completion:
+        return Completion(
+            id=self.head.id,
+            object="text_completion",
+            created=self.head.created,
+            model=self.head.model,
+            system_fingerprint=self.head.system_fingerprint,
+            choices=choices,
+            usage=extras.usage,
+            metrics=extras.metrics,
+        )

@@ -1,0 +1,114 @@
+"""Metrics that are read off the engine and the traffic log when somebody looks."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from serving.api.metrics import ENGINE, LABELS
+from serving.link import EngineLink
+from serving.messages import Snapshot
+from serving.traffic import TrafficRecorder
+
+_TRAFFIC = {
+    "finished": "Answers finished or aborted.",
+    "opted_out": "Answers that nobody may learn from.",
+    "unlogged": "Answers finished while no log was configured.",
+    "appended": "Traces given to the log.",
+    "written": "Traces that are durable.",
+    "dropped": "Traces lost.",
+}
+
+
+class EngineCollector(Collector):
+    """Reads the engine's latest snapshot and the traffic counters at every scrape."""
+
+    def __init__(self, model: str, engine: EngineLink, traffic: TrafficRecorder) -> None:
+        self._labels = (model, ENGINE)
+        self._engine = engine
+        self._traffic = traffic
+
+    def describe(self) -> list[Metric]:
+        """Nothing is promised: which metrics there are depends on the engine."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield _gauge("everdraft_engine_up", "1 while the engine runs.", float(self._engine.alive()))
+        snapshot = self._engine.snapshot()
+        if snapshot is not None:
+            yield from self._load(snapshot)
+            yield from _service(snapshot)
+            yield from _counters(snapshot)
+        yield from self._log()
+
+    def _load(self, snapshot: Snapshot) -> Iterator[Metric]:
+        used = snapshot.pages_used / snapshot.pages_total if snapshot.pages_total else 0.0
+        for name, text, value in (
+            ("vllm:num_requests_running", "Requests that take part in steps.", snapshot.num_running),
+            ("vllm:num_requests_waiting", "Requests that wait for room.", snapshot.num_waiting),
+            ("vllm:kv_cache_usage_perc", "Share of the pages in use, 0 to 1.", used),
+        ):
+            family = GaugeMetricFamily(name, text, labels=LABELS)
+            family.add_metric(self._labels, value)
+            yield family
+
+    def _log(self) -> Iterator[Metric]:
+        counters = self._traffic.counters()
+        for name, text in _TRAFFIC.items():
+            yield CounterMetricFamily(f"everdraft_traffic_{name}", text, value=getattr(counters, name))
+        yield _gauge("everdraft_traffic_pending", "Traces not yet durable.", counters.pending)
+
+
+def _service(snapshot: Snapshot) -> Iterator[Metric]:
+    info = GaugeMetricFamily(
+        "everdraft_speculator_info",
+        "1 for the version in service of each source.",
+        labels=("source", "version"),
+    )
+    for source, version in snapshot.versions.items():
+        info.add_metric((source, version), 1)
+    yield info
+    yield _gauge("everdraft_generation", "Generation of the champion in service.", snapshot.generation)
+    yield _gauge(
+        "everdraft_speculation_on", "1 while speculation is switched on.", float(snapshot.speculation)
+    )
+    yield _gauge(
+        "everdraft_last_swap_timestamp_seconds", "Unix time of the last swap.", snapshot.last_swap_at
+    )
+    yield CounterMetricFamily("everdraft_swaps", "Versions put in service.", value=snapshot.num_swaps)
+    yield CounterMetricFamily(
+        "everdraft_swap_failures", "Versions that could not be loaded.", value=snapshot.num_swap_failures
+    )
+    yield CounterMetricFamily("everdraft_steps", "Steps of the engine.", value=snapshot.num_steps)
+    yield CounterMetricFamily("everdraft_step_seconds", "Time spent in steps.", value=snapshot.step_seconds)
+
+
+def _counters(snapshot: Snapshot) -> Iterator[Metric]:
+    """The engine's further counters and gauges: `name` as it is, `name:source` with a label."""
+    for source_counters, kind in (
+        (snapshot.counters, CounterMetricFamily),
+        (snapshot.gauges, GaugeMetricFamily),
+    ):
+        families: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
+        for key, value in source_counters.items():
+            name, _, source = key.partition(":")
+            families[name].append((source, value))
+        for name, values in families.items():
+            labels = ("source",) if any(source for source, _ in values) else ()
+            family = kind(f"everdraft_engine_{_legal(name)}", f"The engine's {name}.", labels=labels)
+            for source, value in values:
+                family.add_metric((source,) if labels else (), value)
+            yield family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _legal(name: str) -> str:
+    return re.sub(r"\W", "_", name)

@@ -1,0 +1,64 @@
+"""The OpenAPI document: our own types in place of what FastAPI would derive from function signatures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+
+from serving.api.errors import ErrorBody
+from serving.api.responses import ChatChunk, ChatCompletion, Completion
+from serving.api.schemas import ChatBody, CompletionBody
+
+_REF = "#/components/schemas/{name}"
+_TYPES = (CompletionBody, ChatBody, Completion, ChatCompletion, ChatChunk, ErrorBody)
+_ERRORS = {
+    400: "A field is wrong; `param` names it.",
+    401: "No API key, or a wrong one.",
+    404: "No such model.",
+    413: "The body is too large.",
+    429: "Too many requests at once; `Retry-After` says when to come back.",
+    500: "A fault of the server.",
+    503: "The engine is not running, or shutting down.",
+}
+
+
+def documented(body: type[msgspec.Struct], response: type[msgspec.Struct]) -> dict[str, Any]:
+    """Keyword arguments of a route that takes `body` and answers with `response`, or a stream of events."""
+    success = {
+        "description": "The whole response, or with `stream` its chunks as server-sent events.",
+        "content": {
+            "application/json": {"schema": _ref(response)},
+            "text/event-stream": {"schema": {"type": "string"}},
+        },
+    }
+    return {
+        "response_model": None,
+        "responses": {200: success, **error_responses(*_ERRORS)},
+        "openapi_extra": {
+            "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(body)}}}
+        },
+    }
+
+
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    content = {"application/json": {"schema": _ref(ErrorBody)}}
+    return {status: {"description": _ERRORS[status], "content": content} for status in statuses}
+
+
+def add_schemas(app: FastAPI) -> None:
+    """Puts our types among the schemas of the app's document."""
+    derive = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = derive()
+        _, schemas = msgspec.json.schema_components(_TYPES, ref_template=_REF)
+        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _ref(kind: type[msgspec.Struct]) -> dict[str, str]:
+    return {"$ref": _REF.format(name=kind.__name__)}

@@ -1,0 +1,95 @@
+"""Fields that would change the output and are not supported yet: refused by name, unless neutral.
+
+Ignoring one of them would answer a different question from the one that was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from serving.api.errors import InvalidRequest, shown
+
+Neutral = Callable[[Any], bool]
+
+
+def _only(*values: object) -> Neutral:
+    # 1 == True in Python, but not in JSON
+    return lambda value: any(
+        value == each and isinstance(value, bool) is isinstance(each, bool) for each in values
+    )
+
+
+def _empty(value: Any) -> bool:
+    return value in ("", [], {})
+
+
+def _plain_text(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("type") == "text"
+
+
+_NEVER = _only()
+
+_SHARED: Mapping[str, Neutral] = {
+    "n": _only(1),
+    "best_of": _only(1),
+    "use_beam_search": _only(False),
+    "echo": _only(False),
+    "logit_bias": _empty,
+    "presence_penalty": _only(0),
+    "frequency_penalty": _only(0),
+    "repetition_penalty": _only(1),
+    "length_penalty": _only(1),
+    "min_tokens": _only(0),
+    "bad_words": _empty,
+    "allowed_token_ids": _NEVER,
+    "logits_processors": _empty,
+    "prompt_logprobs": _NEVER,
+    "truncate_prompt_tokens": _NEVER,
+    "response_format": _plain_text,
+    "structured_outputs": _NEVER,
+    "guided_json": _NEVER,
+    "guided_regex": _NEVER,
+    "guided_choice": _NEVER,
+    "guided_grammar": _NEVER,
+    "guided_json_object": _only(False),
+    "guided_decoding_backend": _NEVER,
+    "guided_whitespace_pattern": _NEVER,
+    "structural_tag": _NEVER,
+}
+
+COMPLETION: Mapping[str, Neutral] = {
+    **_SHARED,
+    "logprobs": _only(False),
+    "suffix": _empty,
+    "add_special_tokens": _only(True),
+    "prompt_embeds": _NEVER,
+}
+
+CHAT: Mapping[str, Neutral] = {
+    **_SHARED,
+    "logprobs": _only(False),
+    "top_logprobs": _only(0),
+    "tools": _empty,
+    "tool_choice": _only("none"),
+    "functions": _empty,
+    "function_call": _only("none"),
+    "modalities": _only(["text"]),
+    "audio": _NEVER,
+    "reasoning_effort": _only("none"),
+    "web_search_options": _NEVER,
+    "documents": _empty,
+    "chat_template": _NEVER,
+    "chat_template_kwargs": _empty,
+    "add_generation_prompt": _only(True),
+    "continue_final_message": _only(False),
+    "add_special_tokens": _only(False),
+}
+
+
+def refuse_unsupported(raw: Mapping[str, Any], fields: Mapping[str, Neutral]) -> None:
+    """Raises InvalidRequest for the first of `fields` that asks for something."""
+    for name, neutral in fields.items():
+        value = raw.get(name)
+        if value is not None and not neutral(value):
+            raise InvalidRequest(f"{name} is not supported yet, got {shown(value)}; leave it out", name)

@@ -1,0 +1,124 @@
+"""From a request's fields to what the engine is asked: defaults filled in, the seed drawn, limits checked."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from serving.api.errors import InvalidRequest, NotFound, shown
+from serving.api.schemas import GenerationBody
+from serving.api.service import Service
+from serving.messages import Request
+
+MAX_STOPS = 64
+MAX_STOP_CHARS = 1000
+MAX_METADATA_CHARS = 512
+
+_MIN_TEMPERATURE = 0.01
+"""Lower ones but 0 overflow when logits are divided by them; vLLM draws the same line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The tokens of one prompt and the field they came from."""
+
+    ids: tuple[int, ...]
+    field: str
+
+
+def check_model(body: GenerationBody, service: Service) -> None:
+    """Raises NotFound for a model that is not served; without a name, the one that is served is meant."""
+    if body.model and body.model != service.settings.model:
+        raise unknown_model(body.model, service)
+
+
+def unknown_model(name: str, service: Service) -> NotFound:
+    served = service.settings.model
+    return NotFound(f"The model {shown(name)} does not exist; this server has {served!r}.", "model")
+
+
+def check_common(body: GenerationBody, service: Service) -> None:
+    """What can be said of a request without its prompt. Raises InvalidRequest."""
+    if body.stream_options is not None and not body.stream:
+        raise InvalidRequest("stream_options: expected only together with stream: true", "stream_options")
+    for index, token in enumerate(body.stop_token_ids or ()):
+        _check_token(token, f"stop_token_ids[{index}]", service)
+    for name, value in (body.metadata or {}).items():
+        if len(value) > MAX_METADATA_CHARS:
+            field = f"metadata.{name}"
+            raise InvalidRequest(
+                f"{shown(field)}: expected at most {MAX_METADATA_CHARS} characters, got {len(value)}",
+                "metadata",
+            )
+
+
+def stop_strings(body: GenerationBody) -> tuple[str, ...]:
+    """Raises InvalidRequest for too many, too long or empty ones."""
+    stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+    if len(stops) > MAX_STOPS:
+        raise InvalidRequest(f"stop: expected at most {MAX_STOPS} strings, got {len(stops)}", "stop")
+    for index, stop in enumerate(stops):
+        field = "stop" if isinstance(body.stop, str) else f"stop[{index}]"
+        if not 1 <= len(stop) <= MAX_STOP_CHARS:
+            raise InvalidRequest(
+                f"{field}: expected 1 to {MAX_STOP_CHARS} characters, got {len(stop)}", field
+            )
+    return stops
+
+
+def check_prompt(prompt: Prompt, service: Service) -> None:
+    """Raises InvalidRequest for a prompt that is empty, not of known tokens, or leaves no room."""
+    if not prompt.ids:
+        raise InvalidRequest(f"{prompt.field}: expected at least one token, got none", prompt.field)
+    for index, token in enumerate(prompt.ids):
+        _check_token(token, f"{prompt.field}[{index}]", service)
+    limit = service.settings.max_model_len
+    if len(prompt.ids) >= limit:
+        raise InvalidRequest(
+            f"This model's maximum context length is {limit} tokens. However, your prompt has "
+            f"{len(prompt.ids)} tokens, and the answer needs at least one. "
+            f"Please reduce the length of the {prompt.field}.",
+            prompt.field,
+        )
+
+
+def check_max_tokens(max_tokens: int, field: str, prompt: Prompt, service: Service) -> None:
+    """Raises InvalidRequest where prompt and answer together exceed the context."""
+    limit = service.settings.max_model_len
+    if len(prompt.ids) + max_tokens > limit:
+        raise InvalidRequest(
+            f"This model's maximum context length is {limit} tokens. However, you requested "
+            f"{len(prompt.ids) + max_tokens} tokens ({len(prompt.ids)} in the {prompt.field}, "
+            f"{max_tokens} in the completion). Please reduce the length of the {prompt.field} or {field}.",
+            field,
+        )
+
+
+def engine_request(
+    body: GenerationBody, prompt: Prompt, max_tokens: int, tenant: str, learn: bool, service: Service
+) -> Request:
+    """The request that the engine gets for one prompt."""
+    tokenizer = service.tokenizer
+    temperature = 1.0 if body.temperature is None else body.temperature
+    top_k = max(body.top_k or 0, 0)
+    stop_ids = frozenset(body.stop_token_ids or ()) | (frozenset() if body.ignore_eos else tokenizer.eos_ids)
+    return Request(
+        id=service.engine.next_id(),
+        prompt_ids=prompt.ids,
+        tenant=tenant,
+        max_tokens=max_tokens,
+        temperature=max(temperature, _MIN_TEMPERATURE) if temperature else 0.0,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        top_k=top_k if top_k < tokenizer.vocab_size else 0,
+        min_p=body.min_p or 0.0,
+        seed=secrets.randbits(63) if body.seed is None else body.seed,
+        stop_ids=tuple(sorted(stop_ids)),
+        learn=learn,
+        speculative=body.speculative is not False,
+    )
+
+
+def _check_token(token: int, field: str, service: Service) -> None:
+    size = service.tokenizer.vocab_size
+    if not 0 <= token < size:
+        raise InvalidRequest(f"{field}: {token} is not a token id, expected 0 to {size - 1}", field)

@@ -1,0 +1,108 @@
+"""What goes back to clients: OpenAI's objects, with vLLM's additions. Fields left `UNSET` are not sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from serving.api.answer import Answer
+from serving.api.stats import RequestMetrics
+from serving.messages import FinishReason
+
+TokenIds = tuple[int, ...] | UnsetType
+
+
+class Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+def usage_of(answers: Iterable[Answer]) -> Usage:
+    """Tokens of all answers so far."""
+    prompt = completion = 0
+    for answer in answers:
+        prompt += len(answer.request.prompt_ids)
+        completion += answer.num_emitted
+    return Usage(prompt, completion, prompt + completion)
+
+
+class Extras(msgspec.Struct, frozen=True, kw_only=True):
+    """What only some responses carry, because it was asked for."""
+
+    usage: Usage | UnsetType = UNSET
+    metrics: RequestMetrics | UnsetType = UNSET
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """What every object and chunk of one response begins with."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    system_fingerprint: str
+
+
+class CompletionChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a whole completion and of a chunk alike."""
+
+    index: int
+    text: str
+    logprobs: None = None
+    finish_reason: FinishReason | None
+    stop_reason: str | int | None = None
+    prompt_token_ids: TokenIds = UNSET
+    token_ids: TokenIds = UNSET
+
+
+class Completion(Envelope, frozen=True, kw_only=True):
+    choices: tuple[CompletionChoice, ...]
+    usage: Usage | UnsetType = UNSET
+    metrics: RequestMetrics | UnsetType = UNSET
+
+
+class ChatMessage(msgspec.Struct, frozen=True, kw_only=True):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class ChatChoice(msgspec.Struct, frozen=True, kw_only=True):
+    index: int
+    message: ChatMessage
+    logprobs: None = None
+    finish_reason: FinishReason | None
+    stop_reason: str | int | None = None
+    token_ids: TokenIds = UNSET
+
+
+class ChatCompletion(Envelope, frozen=True, kw_only=True):
+    choices: tuple[ChatChoice, ...]
+    usage: Usage | UnsetType = UNSET
+    metrics: RequestMetrics | UnsetType = UNSET
+    prompt_token_ids: TokenIds = UNSET
+
+
+class ChatDelta(msgspec.Struct, frozen=True, kw_only=True):
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+
+
+class ChatChunkChoice(msgspec.Struct, frozen=True, kw_only=True):
+    index: int
+    delta: ChatDelta
+    logprobs: None = None
+    finish_reason: FinishReason | None = None
+    stop_reason: str | int | None = None
+    token_ids: TokenIds = UNSET
+
+
+class ChatChunk(Envelope, frozen=True, kw_only=True):
+    choices: tuple[ChatChunkChoice, ...]
+    usage: Usage | UnsetType = UNSET
+    metrics: RequestMetrics | UnsetType = UNSET
+    prompt_token_ids: TokenIds = UNSET

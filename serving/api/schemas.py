@@ -1,0 +1,77 @@
+"""What a request may hold. Other fields are ignored, as vLLM does, unless `refusals` names them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+MIN_SEED, MAX_SEED = -(2**63), 2**63 - 1
+MAX_COUNT = 2**31 - 1
+
+Count = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+
+
+class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
+    include_usage: bool | None = None
+    """One more chunk before the end, without choices, that holds the usage."""
+    continuous_usage_stats: bool | None = None
+    """With `include_usage`: every chunk holds the usage so far."""
+
+
+class GenerationBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What both completion endpoints take. `null` always means: as if absent."""
+
+    model: str | None = None
+    max_tokens: Count | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    """0: greedy; default 1."""
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=MAX_COUNT)] | None = None
+    """-1 or 0: off."""
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    seed: Annotated[int, Meta(ge=MIN_SEED, le=MAX_SEED)] | None = None
+    """Absent: one is drawn."""
+    stop: str | list[str] | None = None
+    stop_token_ids: list[int] | None = None
+    include_stop_str_in_output: bool | None = None
+    ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+    store: bool | None = None
+    """False: nobody may learn from this request."""
+    metadata: dict[str, str] | None = None
+    """`conversation` groups requests, `domain` labels them in statistics; the rest is ignored."""
+    speculative: bool | None = None
+    """False: decode plainly. Changes the speed, never the answer."""
+    speculative_metrics: bool | None = None
+    """Report how speculation went for this request."""
+    return_token_ids: bool | None = None
+
+
+class CompletionBody(GenerationBody, frozen=True, kw_only=True):
+    """POST /v1/completions"""
+
+    prompt: str | list[str | int | list[int]]
+    """A text, its token ids, or a list of either."""
+
+
+class ContentPart(msgspec.Struct, frozen=True, kw_only=True):
+    type: str
+    text: str | None = None
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    role: str
+    content: str | list[ContentPart]
+
+
+class ChatBody(GenerationBody, frozen=True, kw_only=True):
+    """POST /v1/chat/completions"""
+
+    messages: list[Message]
+    max_completion_tokens: Count | None = None
+    """The newer name of `max_tokens`; it wins where both are given."""
