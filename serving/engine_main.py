@@ -126,4 +126,5 @@ def snapshot(engine: Engine) -> Snapshot:
         speculation=engine.controller.enabled,
         counters={**stats.counters, **engine.speculator.shadow.counters(), "audits": stats.num_audits},
         gauges=engine.controller.gauges(),
+        target=swap.slot.target,
     )

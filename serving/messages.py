@@ -114,6 +114,8 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
     """Further counters: `drafts`, `draft_tokens`, `accepted_tokens`, `shadow_steps:<source>`, `shadow_tokens:<source>` (counterfactual
     acceptance: tokens per step the source would have had), `audits`, `audit_failures`, …"""
     gauges: dict[str, float] = {}
+    target: str = ""
+    """Fingerprint of the target, which the HTTP side writes into traces."""
 
 
 class Stopped(msgspec.Struct, frozen=True, tag=True):

@@ -45,7 +45,7 @@ class Swap:
         self.num_failures = 0
         self.last_swap_at = 0.0
         self.last_error = ""
-        self._slot = slot
+        self.slot = slot
         self._open_registry = open_registry
         self._store = store
         self._floor = floor
@@ -104,7 +104,7 @@ class Swap:
             registry.close()
 
     def _look(self, registry: Registry) -> None:
-        state = registry.state(self._slot)
+        state = registry.state(self.slot)
         if state.generation == self._seen:
             return
         if state.champion is None:
@@ -114,9 +114,9 @@ class Swap:
             return
         try:
             assert self._store is not None
-            location = registry.location(self._slot, state.champion)
+            location = registry.location(self.slot, state.champion)
             checkpoint = self._store.load(
-                location, target=self._slot.target, tokenizer=registry.manifest(self._slot, state.champion).tokenizer, kind=self._slot.kind
+                location, target=self.slot.target, tokenizer=registry.manifest(self.slot, state.champion).tokenizer, kind=self.slot.kind
             )
         except BadCheckpoint as error:
             self._refuse(state.generation, str(error))
