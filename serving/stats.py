@@ -7,7 +7,7 @@ from collections import Counter
 from serving.messages import FinishReason, Moved, SourceStep
 from speculator.batch import Batch
 from speculator.drafts import Drafts
-from speculator.merge import step_records
+from speculator.records import step_records
 from speculator.verify import Verdicts
 
 
