@@ -131,15 +131,16 @@ def test_what_the_decoder_does_not_cover_is_refused_with_what_it_does(
 @pytest.mark.parametrize(
     "values",
     [
-        family("mistral", sliding_window=None),
-        family("mistral", sliding_window=4096),
+        family("mistral", sliding_window=None, max_position_embeddings=8192),
+        family("mistral", sliding_window=8192, max_position_embeddings=8192),
+        family("mistral"),  # the window such a file means, 4096, covers its 4096 positions
         family("qwen2", use_sliding_window=False, sliding_window=1024),
         family("qwen3", layer_types=["full_attention"] * 2),
         family("llama", sliding_window=16),  # transformers ignores it for this family
     ],
 )
 def test_a_window_that_hides_nothing_is_accepted(values: dict[str, Any]) -> None:
-    assert DecoderConfig.from_hf(values).max_positions == 4096
+    assert DecoderConfig.from_hf(values).max_positions == values["max_position_embeddings"]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +154,7 @@ def test_a_window_that_hides_nothing_is_accepted(values: dict[str, Any]) -> None
         ({"num_key_value_heads": 3}, "num_key_value_heads is 3; expected a divisor"),
         ({"head_dim": 15}, "head_dim is 15; expected an even number"),
         ({"rms_norm_eps": float("nan")}, "rms_norm_eps is nan; expected a number above 0"),
+        ({"rms_norm_eps": float("inf")}, "rms_norm_eps is inf; expected a number above 0"),
         ({"rope_theta": -1.0}, "rope_theta is -1.0; expected a number above 0"),
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings is 'yes'; expected true or false"),
         ({"rope_scaling": "llama3"}, "rope_scaling is 'llama3'; expected an object"),
