@@ -194,6 +194,7 @@ def test_a_dtype_that_is_not_offered_is_refused_by_name(folder: Path) -> None:
         load_target(str(folder), dtype="int4")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_bundled_target_is_complete_and_has_a_name() -> None:
     folder = bundled_target()
     assert target_name(str(folder)) == "everdraft-demo"

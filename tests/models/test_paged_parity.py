@@ -35,7 +35,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Piece:
-    """What a sequence brings to one pass: tokens at `depths` behind what is written; a tree by `ancestors`."""
+    """What a sequence brings to one pass: tokens `depths` behind what is written, maybe a tree."""
 
     reader: Reader
     tokens: Tensor

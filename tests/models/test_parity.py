@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
-from models.loading import Target, load_target
+from models.loading import Target, bundled_target, load_target
 from tests.models.families import FAMILIES, LLAMA3, edit_json, random_tokens, save_model
 
 TOLERANCE = 1e-4
@@ -50,6 +51,16 @@ def test_files_of_older_transformers_mean_the_same(tmp_path: Path) -> None:
     torch.testing.assert_close(
         ours(load_target(str(tmp_path)), tokens), theirs(model, tokens), rtol=0, atol=TOLERANCE
     )
+
+
+@pytest.mark.slow
+def test_the_bundled_target_answers_a_chat_as_it_does_in_transformers() -> None:
+    target = load_target(str(bundled_target()), dtype="float32")
+    model = AutoModelForCausalLM.from_pretrained(bundled_target(), dtype=torch.float32)
+    conversation = [{"role": "user", "content": "Write a SQL query that counts the rows of table t."}]
+    tokens = torch.tensor(target.tokenizer.apply_chat_template(conversation))
+    difference = ours(target, tokens) - theirs(model, tokens)
+    assert difference.abs().max() < TOLERANCE
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
