@@ -44,12 +44,7 @@ def _fingerprint(rules: str, template: str | None) -> str:
 def _rules(folder: Path) -> str:
     """`tokenizer.json`, or where there is none what transformers makes of older files."""
     path = folder / "tokenizer.json"
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return _converted_rules(folder)
-    except ValueError as error:
-        raise BadModel(f"{path}: not UTF-8: {error}") from error
+    return _text(path) if path.exists() else _converted_rules(folder)
 
 
 def _converted_rules(folder: Path) -> str:
@@ -63,6 +58,13 @@ def _converted_rules(folder: Path) -> str:
         kind = type(converted).__name__
         raise BadModel(f"{folder}: no tokenizer.json, and a {kind} cannot be converted to one")
     return str(converted.backend_tokenizer.to_str())
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise BadModel(f"{path}: not UTF-8: {error}") from error
 
 
 def _optional(path: Path) -> Fields:
@@ -85,7 +87,7 @@ def _template(folder: Path, settings: Fields) -> str | None:
     """`chat_template.jinja`, else what `tokenizer_config.json` has: one template, or several by name."""
     path = folder / "chat_template.jinja"
     if path.exists():
-        return path.read_text(encoding="utf-8")
+        return _text(path)
     value = settings.raw("chat_template")
     if isinstance(value, list):
         named = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)}

@@ -85,6 +85,13 @@ def test_no_messages_at_all_are_refused() -> None:
         ChatTemplate("x", {}).render([])
 
 
+def test_a_template_file_that_is_no_text_is_refused_at_loading(tmp_path: Path) -> None:
+    save_tokenizer(tmp_path)
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadModel, match=r"chat_template\.jinja: not UTF-8"):
+        load_tokenizer(str(tmp_path))
+
+
 def test_a_template_that_is_no_jinja_is_refused_at_loading() -> None:
     with pytest.raises(BadModel, match="chat template: "):
         ChatTemplate("{% for %}", {})
