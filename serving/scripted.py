@@ -158,6 +158,10 @@ class ScriptedEngine:
         self._versions["scripted"] = version
         self._generation += 1
 
+    def count(self, name: str, value: float) -> None:
+        """Shows a counter of this name in its snapshots."""
+        self._counters[name] = value
+
     def die(self, error: str) -> None:
         """Fails everything that runs or waits, and everything to come."""
         self._death = error

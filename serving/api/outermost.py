@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.errors import ApiError
-from serving.api.handlers import error_response
+from serving.api.handlers import CLIENT_GONE, error_response
 from serving.api.metrics import Metrics
 
 REQUEST_ID = "x-request-id"
@@ -32,7 +32,7 @@ class OutermostMiddleware:
             return
         sent = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = sent if _SOUND_ID.fullmatch(sent) else uuid.uuid4().hex
-        status = 0
+        status: int | None = None
 
         async def send_on(message: Message) -> None:
             nonlocal status
@@ -45,12 +45,12 @@ class OutermostMiddleware:
             await self._app(scope, receive, send_on)
         except Exception:
             _log.exception("request %s failed", request_id)
-            if status:
+            if status is not None:
                 return  # the answer has begun: breaking it off is all that is left
             fault = ApiError("The server failed on this request; its log says why.")
             await error_response(fault)(scope, receive, send_on)
         finally:
-            self._metrics.responded(_route(scope), status)
+            self._metrics.responded(_route(scope), CLIENT_GONE if status is None else status)
 
 
 def _route(scope: Scope) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tests.serving.harness import CONTEXT, MODEL, house
+from tests.serving.harness import CONTEXT, house
 from tests.serving.tokenizers import ByteTokenizer
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
