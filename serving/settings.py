@@ -17,10 +17,13 @@ class EngineSettings:
     threads: int = 0
     """Threads for torch; 0: one for each core."""
     page_size: int = 32
+    """Tokens in one page of keys and values."""
     max_cached_tokens: int = 32768
     """Tokens whose keys and values the page pool holds."""
     max_running: int = 32
+    """Answers generated at once."""
     max_waiting: int = 256
+    """Requests that may wait for their turn; more are refused."""
     max_prompt_tokens: int = 256
     """Prompt tokens per step."""
     max_tree: int = 32
@@ -36,6 +39,7 @@ class EngineSettings:
     checkpoints: str = ""
     """Directory of the checkpoint store."""
     poll_seconds: float = 0.25
+    """How often to look for a newer version in the registry."""
     shadow_every: int = 8
     """Every how many steps adaptive and static heads are both scored on the text to come; 0: never."""
     name: str = "engine"

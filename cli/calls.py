@@ -1,0 +1,90 @@
+"""From the parsed command line to a verb's own code, which is imported only now: some of it takes seconds."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from cli.config import Configuration
+from cli.errors import Exit
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A verb as it was called."""
+
+    config: Configuration
+    args: argparse.Namespace
+    """The verb's own flags."""
+    flags: tuple[str, ...]
+    """Those of the configuration, as given."""
+    program: tuple[str, ...]
+    """The command line of another process that is to run a verb, up to the verb."""
+
+
+def serve(call: Call) -> Exit | None:
+    from cli.serve import serve
+
+    serve(call.config)
+    return None
+
+
+def train(call: Call) -> Exit | None:
+    from cli.train import train
+
+    train(call.config)
+    return None
+
+
+def up(call: Call) -> Exit | None:
+    from cli.up import up
+
+    return up(call.config, call.program, call.flags)
+
+
+def status(call: Call) -> Exit | None:
+    from cli.status import status
+
+    status(call.config, as_data=call.args.json)
+    return None
+
+
+def retrain(call: Call) -> Exit | None:
+    from cli.retrain import retrain
+
+    args = call.args
+    return retrain(call.config, slot=args.slot, reason=args.reason, wait=args.wait, timeout=args.timeout)
+
+
+def versions(call: Call) -> Exit | None:
+    from cli.versions import versions
+
+    versions(call.config, slot=call.args.slot, as_data=call.args.json)
+    return None
+
+
+def rollback(call: Call) -> Exit | None:
+    from cli.rollback import rollback
+
+    args = call.args
+    expected = args.expected_generation
+    rollback(call.config, slot=args.slot, expected_generation=expected, reason=args.reason, as_data=args.json)
+    return None
+
+
+def tenant(call: Call) -> Exit | None:
+    from cli.tenant import export, purge
+
+    args = call.args
+    if args.action == "export":
+        export(call.config, args.name, args.out)
+    else:
+        purge(call.config, args.name, sure=args.yes)
+    return None
+
+
+def config(call: Call) -> Exit | None:
+    from cli.show_config import show_config
+
+    show_config(call.config, as_data=call.args.json)
+    return None

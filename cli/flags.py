@@ -1,0 +1,110 @@
+"""Flags: those of single verbs, and those that every option of the configuration has."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from cli.options import NO_FLAG, Option, options
+from cli.values import to_text
+
+Parser = argparse.ArgumentParser
+
+
+def add_config_flags(parser: Parser, sections: Iterable[str]) -> None:
+    """`--config FILE` and a flag for each option of `sections`."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="TOML file with a section for each group below (EVERDRAFT_CONFIG)",
+    )
+    for section in sections:
+        group = parser.add_argument_group(f"[{section}]" if section else "where everything is kept")
+        for option in options():
+            if option.section == section:
+                _add_option(group, option)
+
+
+def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
+    default = to_text(option.default)
+    text = f"{option.help} (default: {default})" if default else option.help
+    text = text.replace("%", "%%")
+    metavar = option.field.upper()
+    if option.key not in NO_FLAG:
+        group.add_argument(option.flag, dest=_dest(option.name), metavar=metavar, help=text)
+        text = f"file that holds {option.flag}"
+    if option.secret:
+        group.add_argument(
+            f"{option.flag}-file", dest=_dest(f"{option.name}_file"), metavar="FILE", help=text
+        )
+
+
+def given_config_flags(args: argparse.Namespace) -> dict[str, str]:
+    """What of the configuration was given as flags, by `Option.name`."""
+    found = {name.removeprefix(_DEST): text for name, text in vars(args).items() if name.startswith(_DEST)}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+_DEST = "option "
+
+
+def _dest(name: str) -> str:
+    """Where argparse keeps an option's text: apart from the verbs' own flags, whatever these are called."""
+    return _DEST + name
+
+
+def as_words(file: Path | None, flags: Mapping[str, str]) -> tuple[str, ...]:
+    """The same flags as words of a command line."""
+    words = ["--config", str(file)] if file is not None else []
+    return (*words, *(f"--{name.replace('_', '-')}={text}" for name, text in flags.items()))
+
+
+def no_flags(parser: Parser) -> None:
+    """For verbs that the configuration alone tells what to do."""
+
+
+def json_flag(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="JSON for programs, not a table for people")
+
+
+def slot_flag(parser: Parser) -> None:
+    parser.add_argument(
+        "--slot", metavar="NAME", help="part of a slot's name as `status` shows it, where there are several"
+    )
+
+
+def versions_flags(parser: Parser) -> None:
+    slot_flag(parser)
+    json_flag(parser)
+
+
+def retrain_flags(parser: Parser) -> None:
+    slot_flag(parser)
+    parser.add_argument("--reason", default="asked for by hand", help="why, for the record")
+    parser.add_argument("--wait", action="store_true", help="wait for the outcome; the exit code tells it")
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="with --wait: stop waiting after this long"
+    )
+
+
+def rollback_flags(parser: Parser) -> None:
+    slot_flag(parser)
+    parser.add_argument(
+        "--expected-generation",
+        type=int,
+        metavar="N",
+        help="do nothing if the slot has moved on from this generation",
+    )
+    parser.add_argument("--reason", default="rolled back by hand", help="why, for the record")
+    json_flag(parser)
+
+
+def tenant_flags(parser: Parser) -> None:
+    parser.add_argument("action", choices=("export", "purge"), help="hand out, or delete for good")
+    parser.add_argument("name", metavar="TENANT", help="as the API key's tenant is called")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="export to this file, not to standard output"
+    )
+    parser.add_argument("--yes", action="store_true", help="with purge: yes, for good")

@@ -1,0 +1,44 @@
+"""`everdraft tenant`: hands out, or deletes for good, what the traffic log holds of one tenant."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from cli.config import Configuration
+from cli.errors import NotThere, UsageError
+from pipelines.traffic_log import TrafficReader, open_reader
+
+
+def export(config: Configuration, tenant: str, out: Path | None) -> None:
+    """Writes the tenant's traces, one JSON object a line, to `out` or to standard output.
+
+    Raises NotThere where the log holds nothing of it.
+    """
+    with closing(_reader(config)) as reader:
+        traces = reader.export(tenant)
+    if not traces:
+        raise NotThere(f"tenant {tenant!r} has no trace in {config.traffic.url}")
+    lines = b"".join(msgspec.json.encode(trace) + b"\n" for trace in traces)
+    if out is None:
+        sys.stdout.buffer.write(lines)
+    else:
+        out.write_bytes(lines)
+        print(f"{len(traces)} traces of tenant {tenant} written to {out}")
+
+
+def purge(config: Configuration, tenant: str, *, sure: bool) -> None:
+    """Deletes the tenant's traces for good. Raises UsageError unless the caller is `sure`."""
+    if not sure:
+        raise UsageError(f"everything held of tenant {tenant!r} would be deleted for good; say --yes")
+    with closing(_reader(config)) as reader:
+        print(f"{reader.purge(tenant)} traces of tenant {tenant} deleted from {config.traffic.url}")
+
+
+def _reader(config: Configuration) -> TrafficReader:
+    if config.traffic_url is None:
+        raise UsageError("traffic.url is off: no log is kept")
+    return open_reader(config.traffic_url)

@@ -1,0 +1,136 @@
+"""The verbs of the command line: what each is for, how it is used, and where it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cli import calls, flags
+from cli.calls import Call
+from cli.errors import Exit
+from cli.flags import Parser
+
+_EVERY_SECTION = ("", "target", "server", "engine", "traffic", "registry")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """One story of the command line."""
+
+    name: str
+    summary: str
+    story: str
+    examples: tuple[str, ...]
+    run: Callable[[Call], Exit | None]
+    """None: it went well."""
+    usage: str = "[flags]"
+    arguments: Callable[[Parser], None] = flags.no_flags
+    sections: tuple[str, ...] = ("", "registry")
+    """Those of the configuration whose options it has as flags; every section counts, whatever sets it."""
+
+
+VERBS = (
+    Verb(
+        name="up",
+        summary="server and trainer together; Ctrl-C stops both",
+        story="""
+Runs `serve` and `train` as two processes and shows what both say. One that crashes is started again; Ctrl-C
+or SIGTERM stops both cleanly: answers finish, the traffic log is flushed, the trainer saves where it is.
+""",
+        examples=("everdraft up", "everdraft up --target ./my-model --port 9000 --data /srv/everdraft"),
+        run=calls.up,
+        sections=_EVERY_SECTION,
+    ),
+    Verb(
+        name="serve",
+        summary="the OpenAI-compatible server",
+        story="""
+Serves the target with speculative decoding. What it answers goes into the traffic log, if the request and its
+tenant allow; newer speculator weights are swapped in as they are published. Ctrl-C or SIGTERM lets answers
+finish; a second one does not.
+""",
+        examples=(
+            "everdraft serve",
+            "everdraft serve --target Qwen/Qwen3-0.6B --revision COMMIT --device cuda --dtype bfloat16",
+            "EVERDRAFT_API_KEYS_FILE=keys everdraft serve --host 0.0.0.0   # lines of key=tenant",
+        ),
+        run=calls.serve,
+        sections=_EVERY_SECTION,
+    ),
+    Verb(
+        name="status",
+        summary="what is in service, who runs, what is being learnt",
+        story="""
+Shows for each slot the champion and its generation, the processes that reported lately with their figures,
+the end of the traffic log, open retrainings and the latest events.
+""",
+        examples=("everdraft status", "everdraft status --json"),
+        run=calls.status,
+        arguments=flags.json_flag,
+        sections=("", "traffic", "registry"),
+    ),
+    Verb(
+        name="versions",
+        summary="what was published, and what it gained",
+        story="""
+Lists the versions of the speculator, oldest first: parent, traces learnt from, and what the gate found when
+it judged them against the champion of the time.
+""",
+        examples=("everdraft versions", "everdraft versions --json"),
+        run=calls.versions,
+        arguments=flags.versions_flags,
+    ),
+    Verb(
+        name="retrain",
+        summary="ask the trainer for a run now",
+        story="""
+Queues a retraining; if one is open already, that one. With --wait it shows each state and ends with 0 for
+published, 3 for turned away by the gate, 1 for failed, 5 for timed out.
+""",
+        examples=(
+            "everdraft retrain --reason 'new prompt format'",
+            "everdraft retrain --wait --timeout 600",
+        ),
+        run=calls.retrain,
+        arguments=flags.retrain_flags,
+        sections=("", "target", "registry"),
+    ),
+    Verb(
+        name="rollback",
+        summary="take the champion out of service",
+        story="""
+Makes the version before the champion champion again. The champion and everything trained from it are
+quarantined: they are never published again, and the trainer starts from the champion.
+""",
+        examples=(
+            "everdraft rollback",
+            "everdraft rollback --expected-generation 7 --reason 'slower on code'",
+        ),
+        run=calls.rollback,
+        arguments=flags.rollback_flags,
+    ),
+    Verb(
+        name="tenant",
+        summary="hand out or delete what the traffic log holds of a tenant",
+        story="""
+`export` writes a tenant's traces, one JSON object a line; `purge` deletes them for good.
+""",
+        examples=("everdraft tenant export acme --out acme.jsonl", "everdraft tenant purge acme --yes"),
+        run=calls.tenant,
+        usage="{export,purge} TENANT [flags]",
+        arguments=flags.tenant_flags,
+        sections=("", "traffic"),
+    ),
+    Verb(
+        name="config",
+        summary="the configuration in effect, and where each value came from",
+        story="""
+Shows every option under the name it has in the TOML file, its value, what set it, and the environment
+variable that would.
+""",
+        examples=("everdraft config", "everdraft config --config everdraft.toml --port 9000"),
+        run=calls.config,
+        arguments=flags.json_flag,
+        sections=_EVERY_SECTION,
+    ),
+)
