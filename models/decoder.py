@@ -144,8 +144,8 @@ class Decoder:
         """[T, H] after the last norm, for one whole sequence [T], without pages: how the teacher reads."""
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            heads_first = [heads.transpose(0, 1).unsqueeze(0) for heads in (query, key, value)]
-            out = F.scaled_dot_product_attention(*heads_first, is_causal=True, enable_gqa=True)
+            queries, keys, values = (heads.transpose(0, 1).unsqueeze(0) for heads in (query, key, value))
+            out = F.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=True)
             return out.squeeze(0).transpose(0, 1)
 
         positions = torch.arange(len(tokens), device=self.device)

@@ -22,7 +22,10 @@ from serving.scheduler import Scheduler
 from serving.settings import EngineSettings
 from serving.swap import Swap
 from serving.target import Target
+from speculator.batch import Batch, Sampling, Sequence
 from speculator.controller import Controller
+from speculator.cost import StepCosts
+from speculator.drafts import Drafts, Tree
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
@@ -34,6 +37,9 @@ log = logging.getLogger(__name__)
 
 UNTRAINED_HEADS = 4
 """Heads for a target that nobody has trained any for: they begin as the identity and learn from traffic."""
+
+PROFILE_CONTEXT = 96
+"""Tokens before the rows of a profiled pass."""
 
 
 def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -> Engine:
@@ -51,13 +57,32 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
         max_tree=settings.max_tree,
     )
     floor = _static_heads(settings, loaded)
-    shadow = Shadow(settings.shadow_every)
-    speculator = MergedSpeculator(_sources(settings, loaded, floor), shadow=shadow)
-    controller = Controller(max_tree=settings.max_tree, shadow=shadow)
-    engine = Engine(Target(loaded.decoder, pool), scheduler, speculator, controller)
+    sources = _sources(settings, loaded, floor)
+    shadow, costs = Shadow(settings.shadow_every), StepCosts()
+    speculator = MergedSpeculator(sources, costs=costs, shadow=shadow, max_tree=settings.max_tree)
+    controller = Controller(speculator.source_names, costs=costs, shadow=shadow, max_tree=settings.max_tree)
+    target = Target(loaded.decoder, pool)
+    if sources:
+        costs.target.profile(lambda rows: pass_seconds(target, rows))
+    engine = Engine(target, scheduler, speculator, controller)
     engine.swap = _swap(settings, loaded, floor, lambda: _presence(settings, engine))
     engine.swap.start()
     return engine
+
+
+def pass_seconds(target: Target, num_rows: int) -> float:
+    """Seconds of one pass over `num_rows` rows of a sequence of PROFILE_CONTEXT tokens. To be called while no page is held."""
+    num_rows = min(num_rows, target.pool.num_slots - PROFILE_CONTEXT)
+    tree = Tree.rooted(0)
+    for _ in range(num_rows - 1):
+        tree.add(0, 0, 1.0, 1)
+    sequence = Sequence(id=0, tenant="", tokens=[0] * (PROFILE_CONTEXT + 1), num_prompt=PROFILE_CONTEXT, sampling=Sampling())
+    sequence.num_written = PROFILE_CONTEXT
+    sequence.pages = list(range(target.pool.pages_for(PROFILE_CONTEXT + num_rows)))
+    started = time.perf_counter()
+    target.launch(Batch((sequence,)), Drafts.pack([tree]))
+    target.wait()
+    return time.perf_counter() - started
 
 
 def _static_heads(settings: EngineSettings, loaded: LoadedTarget) -> Checkpoint | None:
@@ -75,7 +100,7 @@ def _sources(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint |
         if floor is not None:
             sources.append(_heads(settings, loaded, floor, "medusa-static"))
     if "suffix" in settings.sources:
-        sources.append(SuffixSpeculator())
+        sources.append(SuffixSpeculator(max_tokens=settings.suffix_tokens))
     return sources
 
 

@@ -15,12 +15,16 @@ from serving.swap import Swap
 from serving.target import Target
 from speculator.batch import Batch
 from speculator.drafts import Drafts
-from speculator.protocol import Budget, Speculator
+from speculator.merged import MergedSpeculator
+from speculator.protocol import Budget
 from speculator.verify import Verdicts, verify
 
 
 class Budgeting(Protocol):
     """What decides how much to draft: `speculator.controller.Controller`, or a fixed budget."""
+
+    enabled: bool
+    """False: plain decoding."""
 
     def budget(self, batch: Batch) -> Budget: ...
 
@@ -29,20 +33,28 @@ class Budgeting(Protocol):
     ) -> None:
         """After a step without prompt tokens; `step_seconds` is all of it but the drafting."""
 
+    def gauges(self) -> dict[str, float]:
+        """For metrics."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class FixedBudget:
-    """The same budget in every step: for tests, replays and measurements."""
+    """The same nodes for each sequence in every step: for tests, replays and measurements."""
 
     nodes: int
+    sources: frozenset[str] | None = None
+    enabled: bool = True
 
     def budget(self, batch: Batch) -> Budget:
-        return Budget(self.nodes * len(batch.decoding))
+        return Budget(self.nodes * len(batch.decoding) * self.enabled, sources=self.sources)
 
     def observe(
         self, num_sequences: int, num_drafted: int, num_emitted: int, step_seconds: float, draft_seconds: float
     ) -> None:
         """Learns nothing."""
+
+    def gauges(self) -> dict[str, float]:
+        return {}
 
 
 class Engine:
@@ -52,7 +64,7 @@ class Engine:
         self,
         target: Target,
         scheduler: Scheduler,
-        speculator: Speculator,
+        speculator: MergedSpeculator,
         controller: Budgeting | None = None,
         swap: Swap | None = None,
         clock: Callable[[], float] = time.perf_counter,

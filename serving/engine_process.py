@@ -18,7 +18,7 @@ from serving.settings import EngineSettings
 from serving.wire import Frames, frame
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[FromEngine] = msgspec.msgpack.Decoder(FromEngine)  # type: ignore[arg-type]
+_decoder: msgspec.msgpack.Decoder[FromEngine] = msgspec.msgpack.Decoder(FromEngine)
 
 
 class EngineProcess:

@@ -15,6 +15,7 @@ from serving.scheduler import Scheduler
 from serving.target import Target
 from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts, Tree
+from speculator.merged import MergedSpeculator
 from speculator.protocol import Budget, Checkpoint
 from speculator.verify import Verdicts
 
@@ -146,4 +147,4 @@ class NoSpeculator(GuessingSpeculator):
 
 def plain_engine(target: Target, speculator: GuessingSpeculator | None = None) -> Engine:
     """An engine around `target` that drafts nothing, or what `speculator` guesses."""
-    return Engine(target, tiny_scheduler(target), speculator or NoSpeculator())
+    return Engine(target, tiny_scheduler(target), MergedSpeculator([speculator or NoSpeculator()]))
