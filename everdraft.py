@@ -25,10 +25,11 @@ Every option can be set by flag, by environment (EVERDRAFT_PORT=9000) or in one 
 the first of these that sets it counts. `everdraft config` shows them all."""
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Says of an unknown flag which one is near."""
 
-    def parse_known(self, words: Sequence[str] | None) -> argparse.Namespace:
+    def parse_strictly(self, words: Sequence[str] | None) -> argparse.Namespace:
+        """As `parse_args`: exits with a message for words that it does not know."""
         args, unknown = self.parse_known_args(words)
         if unknown:
             verb: argparse.ArgumentParser = args.parser
@@ -40,7 +41,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(words: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code (`cli.errors.Exit`)."""
-    args = _parser().parse_known(words)
+    args = command_line().parse_strictly(words)
     verb: Verb = args.verb
     try:
         return _run(verb, args) or Exit.OK
@@ -69,16 +70,17 @@ def _complain(verb: Verb, error: Exception, code: Exit) -> Exit:
     return code
 
 
-def _parser() -> _Parser:
+def command_line() -> Parser:
+    """The parser with all its verbs."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(
+    parser = Parser(
         prog="everdraft",
         description=_DESCRIPTION,
         epilog=f"{_PRECEDENCE}\n\n{HELP}",
         formatter_class=raw,
         allow_abbrev=False,
     )
-    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
+    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
     for verb in VERBS:
         each = verbs.add_parser(
             verb.name,

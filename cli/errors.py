@@ -52,13 +52,13 @@ class ConfigError(UsageError):
     """A key of the configuration: names it, its value, where it came from, and what was expected."""
 
 
-class NotThere(CliError):  # noqa: N818
+class NotThere(CliError):
     """Nothing to work on: no such slot, version, tenant or file."""
 
     code = Exit.NOT_THERE
 
 
-class TimedOut(CliError):  # noqa: N818
+class TimedOut(CliError):
     """Waited long enough; what was asked for goes on."""
 
     code = Exit.TIMED_OUT

@@ -36,9 +36,7 @@ def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
         group.add_argument(option.flag, dest=_dest(option.name), metavar=metavar, help=text)
         text = f"file that holds {option.flag}"
     if option.secret:
-        group.add_argument(
-            f"{option.flag}-file", dest=_dest(f"{option.name}_file"), metavar="FILE", help=text
-        )
+        group.add_argument(f"{option.flag}-file", dest=_dest(f"{option.name}_file"), metavar="FILE", help=text)
 
 
 def given_config_flags(args: argparse.Namespace) -> dict[str, str]:
@@ -70,9 +68,7 @@ def json_flag(parser: Parser) -> None:
 
 
 def slot_flag(parser: Parser) -> None:
-    parser.add_argument(
-        "--slot", metavar="NAME", help="part of a slot's name as `status` shows it, where there are several"
-    )
+    parser.add_argument("--slot", metavar="NAME", help="part of a slot's name as `status` shows it, where there are several")
 
 
 def versions_flags(parser: Parser) -> None:
@@ -84,9 +80,7 @@ def retrain_flags(parser: Parser) -> None:
     slot_flag(parser)
     parser.add_argument("--reason", default="asked for by hand", help="why, for the record")
     parser.add_argument("--wait", action="store_true", help="wait for the outcome; the exit code tells it")
-    parser.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help="with --wait: stop waiting after this long"
-    )
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="with --wait: stop waiting after this long")
 
 
 def rollback_flags(parser: Parser) -> None:
@@ -104,7 +98,5 @@ def rollback_flags(parser: Parser) -> None:
 def tenant_flags(parser: Parser) -> None:
     parser.add_argument("action", choices=("export", "purge"), help="hand out, or delete for good")
     parser.add_argument("name", metavar="TENANT", help="as the API key's tenant is called")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="export to this file, not to standard output"
-    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="export to this file, not to standard output")
     parser.add_argument("--yes", action="store_true", help="with purge: yes, for good")

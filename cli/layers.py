@@ -97,9 +97,7 @@ def _flat(tables: Mapping[str, Any], path: Path) -> Iterator[tuple[str, object]]
             yield name, value
 
 
-def _setting(
-    option: Option, value: object, origin: str, convert: Callable[[Any, Any], object], *, kind: Any = None
-) -> Setting:
+def _setting(option: Option, value: object, origin: str, convert: Callable[[Any, Any], object], *, kind: Any = None) -> Setting:
     try:
         return Setting(convert(value, kind or option.kind), origin)
     except ValueError as error:

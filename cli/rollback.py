@@ -8,9 +8,7 @@ from cli.slots import chosen, opened, slot_name
 from pipelines.registry import SlotState
 
 
-def rollback(
-    config: Configuration, *, slot: str | None, expected_generation: int | None, reason: str, as_data: bool
-) -> None:
+def rollback(config: Configuration, *, slot: str | None, expected_generation: int | None, reason: str, as_data: bool) -> None:
     """Rolls a slot back and says what that did. Raises NotThere, UsageError, RegistryError."""
     with opened(config) as registry:
         which = chosen(registry.slots(), slot)

@@ -40,9 +40,7 @@ def serve(config: Configuration) -> None:
         asyncio.run(_serve(config, settings, bound, writer))
 
 
-async def _serve(
-    config: Configuration, settings: ApiSettings, bound: socket.socket, writer: TrafficWriter | None
-) -> None:
+async def _serve(config: Configuration, settings: ApiSettings, bound: socket.socket, writer: TrafficWriter | None) -> None:
     # stable across restarts, so that a restarted server does not show as a second one
     name = f"{socket.gethostname()}:{bound.getsockname()[1]}"
     deaths: list[str] = []

@@ -10,10 +10,7 @@ import msgspec
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "") -> str:
     """Columns under their heads, each as wide as it needs; the last is not padded."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (head, *rows)
-    ]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)]
     return "\n".join(indent + line for line in lines)
 
 

@@ -8,10 +8,7 @@ from cli.show import as_json, table
 
 def show_config(config: Configuration, *, as_data: bool) -> None:
     """Prints every option; secrets are not shown."""
-    rows = [
-        (option.key, setting.shown(option), setting.origin, option.variable)
-        for option, setting in config.settings.items()
-    ]
+    rows = [(option.key, setting.shown(option), setting.origin, option.variable) for option, setting in config.settings.items()]
     if as_data:
         print(as_json({key: {"value": value, "from": origin} for key, value, origin, _ in rows}))
     else:

@@ -25,8 +25,7 @@ def opened(config: Configuration) -> closing[Registry]:
     url = config.registry.url
     if not Path(sqlite_path(url, "registry")).exists():
         raise NotThere(
-            f"no registry at {url} yet: a server or trainer makes it; "
-            "if one runs, give the same --data or --registry here"
+            f"no registry at {url} yet: a server or trainer makes it; if one runs, give the same --data or --registry here"
         )
     return closing(open_registry(url))
 

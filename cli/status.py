@@ -85,16 +85,15 @@ def _traffic_end(url: str | None) -> int | None:
 
 
 def _text(found: Status) -> str:
-    log = (
-        "no traffic log is kept" if found.traffic_end is None else f"traffic log: {found.traffic_end} traces"
-    )
+    end = found.traffic_end
+    log = "no traffic log is kept" if end is None else f"the traffic log ends at offset {end}"
     return "\n\n".join((_slots(found.slots), _presences(found), log, _runs(found), _events(found)))
 
 
 def _slots(slots: list[SlotStatus]) -> str:
     if not slots:
         return "no version was published yet"
-    head = ("slot", "champion", "generation", "previous", "versions", "quarantined", "learnt up to trace")
+    head = ("slot", "champion", "generation", "previous", "versions", "quarantined", "learnt up to offset")
     return table(head, [_slot_row(each) for each in slots])
 
 

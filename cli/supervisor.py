@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from typing import TextIO
 from cli import tether
 from cli.errors import Exit
 from cli.merged_log import MergedLog
+
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,11 @@ class Patience:
 class Supervisor:
     """Runs children until told to stop by SIGINT or SIGTERM, or until they are all done."""
 
-    def __init__(
-        self, children: Sequence[Child], patience: Patience = Patience(), out: TextIO | None = None
-    ) -> None:
+    def __init__(self, children: Sequence[Child], patience: Patience = Patience(), out: TextIO | None = None) -> None:
         self._children = tuple(children)
         self._patience = patience
         self._log = MergedLog(out or sys.stdout, [child.name for child in children])
-        self._processes: dict[Child, asyncio.subprocess.Process] = {}
+        self._processes: dict[Child, subprocess.Popen[bytes]] = {}
         self._stopping = asyncio.Event()
         self._told = False
         """Whether SIGTERM went out. Each process gets it once: a second one would cut its drain short."""
@@ -100,11 +101,11 @@ class Supervisor:
             wait = min(2 * wait, self._patience.longest_wait)
 
     async def _run_once(self, child: Child) -> int:
-        reading, writing = os.pipe()  # not asyncio's own: its wait() waits for all who inherited the pipe
+        reading, writing = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, tether.__file__, str(os.getpid()), *child.command),
-                stdin=asyncio.subprocess.DEVNULL,
+            process = subprocess.Popen(
+                (sys.executable, tether.__file__, str(os.getpid()), *child.command),
+                stdin=subprocess.DEVNULL,
                 stdout=writing,
                 stderr=writing,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -114,9 +115,12 @@ class Supervisor:
             os.close(writing)
         self._processes[child] = process
         if self._told:  # the others, while this one started
-            self._send(process, signal.SIGTERM)
+            process.terminate()
         await self._log.follow(child.name, reading)
-        code = await process.wait()
+        # Asked again and again rather than waited for in a thread, as asyncio does: in a process with threads the
+        # kernel tells of its death once for each (`tether`), and the second SIGTERM would cut a drain short.
+        while (code := process.poll()) is None:
+            await asyncio.sleep(_POLL_SECONDS)
         del self._processes[child]
         return code
 
@@ -137,11 +141,6 @@ class Supervisor:
             if number == signal.SIGKILL:
                 self._log.say(f"{child.name} did not stop: killed")
                 self._failed = True
-            self._send(process, number)
-
-    @staticmethod
-    def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it has just ended
             process.send_signal(number)
 
 

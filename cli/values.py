@@ -38,9 +38,7 @@ def expected(kind: Kind) -> str:
         case "list":
             return "a list (in a flag or variable: a,b,c)"
         case "table":
-            return (
-                f"a table (in a flag or variable: name=value,name=value), each value {expected(_inner(kind))}"
-            )
+            return f"a table (in a flag or variable: name=value,name=value), each value {expected(_inner(kind))}"
         case "plain":
             return _EXPECTED[kind]
 
