@@ -44,9 +44,7 @@ def compare(served: Sequence[int], plain: Plain) -> Verdict:
 def identical_output(verdicts: Sequence[Verdict]) -> Claim:
     """Output identical to plain decoding on every answer checked, at least MIN_CHECKED of them."""
     same, ties, different = (verdicts.count(verdict) for verdict in ("identical", "near tie", "different"))
-    detail = (
-        f"{len(verdicts)} answers checked: {same} identical, {ties} parted at a near-tie, {different} not"
-    )
+    detail = f"{len(verdicts)} answers checked: {same} identical, {different} different, {ties} at a near-tie"
     if len(verdicts) < MIN_CHECKED:
         detail += f"; at least {MIN_CHECKED} are needed"
     return Claim("Output identical to plain decoding", len(verdicts) >= MIN_CHECKED and not different, detail)

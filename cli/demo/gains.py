@@ -40,9 +40,7 @@ def gain(pairs: Sequence[Pair]) -> Gain | None:
 
     A mean acceptance length is a ratio of sums, so that long answers weigh by their length.
     """
-    counts = np.array(
-        [(p.num_tokens, p.static_steps, p.adaptive_steps) for p in pairs if p.num_tokens], np.float64
-    )
+    counts = np.array([(p.num_tokens, p.static_steps, p.adaptive_steps) for p in pairs if p.num_tokens], np.float64)
     if not len(counts):
         return None
     tokens, static, adaptive = counts.sum(0).tolist()

@@ -59,9 +59,7 @@ def _lines(file: Path) -> Iterator[bytes]:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             yield from stream
     except (OSError, EOFError, zlib.error) as error:
-        raise PromptFileError(
-            f"{file}: cannot be read ({error}); expected JSON lines, gzipped if named .gz"
-        ) from error
+        raise PromptFileError(f"{file}: cannot be read ({error}); expected JSON lines, gzipped if named .gz") from error
 
 
 def _prompt(line: bytes, where: str, domain: str, max_tokens: int) -> Prompt:

@@ -71,7 +71,8 @@ class Steps(msgspec.Struct, frozen=True):
 
 
 class Stack(Protocol):
-    """A running stack. Methods may block; they are called from a thread, one at a time."""
+    """A running stack. Methods may block and are called one at a time, from whatever thread; only
+    `num_prompt_tokens` may be called while another runs."""
 
     @property
     def base_url(self) -> str:
@@ -101,7 +102,7 @@ class Stack(Protocol):
         """Length of the rendered prompt."""
 
     def stop_training(self) -> None:
-        """Stops the trainer for good: the version in service stays what it is."""
+        """Stops the trainer for good and waits until the server runs the last version it published."""
 
     def plain(self, exchange: Exchange) -> Plain:
         """The answer to `exchange.prompt_ids` by plain decoding, with the exchange's temperature, seed and

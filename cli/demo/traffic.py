@@ -45,6 +45,21 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     """Why there is no answer; None: there is one."""
 
+    @property
+    def num_steps(self) -> int:
+        """Verification steps."""
+        return self.speculation.num_spec_steps + self.speculation.num_plain_steps
+
+    @property
+    def num_stepped(self) -> int:
+        """Tokens that verification steps emitted: all but the first, which the prompt's own pass gives."""
+        return max(len(self.output_ids) - 1, 0)
+
+    @property
+    def saw_a_swap(self) -> bool:
+        """Whether a source drafted for it with more than one version."""
+        return any(len(versions) > 1 for versions in self.speculation.steps.values())
+
 
 class Sampling(msgspec.Struct, frozen=True):
     """How the requests of a stretch of traffic are sampled; each gets a seed of its own."""
@@ -60,27 +75,31 @@ class _Answer(msgspec.Struct):
 
 
 class Traffic:
-    """Sends prompts, several at once, and hands each exchange to `record` as it ends.
+    """Sends prompts, several at once. The client must not retry: a retried failure would pass unseen."""
 
-    The client must not retry: a retried failure would pass unseen.
-    """
-
-    def __init__(self, client: AsyncOpenAI, model: str, record: Callable[[Exchange], None]) -> None:
+    def __init__(self, client: AsyncOpenAI, model: str) -> None:
         assert client.max_retries == 0
         self._client = client
         self._model = model
-        self._record = record
         self._num_sent = 0
 
     async def send(
-        self, prompts: Iterator[Prompt], sampling: Sampling, concurrency: int, *, learn: bool = True
+        self,
+        prompts: Iterator[Prompt],
+        sampling: Sampling,
+        concurrency: int,
+        record: Callable[[Exchange], None],
+        *,
+        learn: bool = True,
     ) -> None:
-        """Sends until `prompts` ends. `learn=False`: the server is asked not to learn from these (`store:
-        false`)."""
+        """Sends until `prompts` ends; each exchange goes to `record` as it ends.
+
+        learn: False asks the server not to learn from them (`store: false`).
+        """
 
         async def sender() -> None:
             for prompt in prompts:
-                self._record(await self._exchange(prompt, sampling, learn))
+                record(await self._exchange(prompt, sampling, learn))
 
         await asyncio.gather(*(sender() for _ in range(concurrency)))
 
@@ -128,9 +147,7 @@ class Traffic:
 
     async def _streamed(self, body: dict[str, Any]) -> _Answer:
         answer = _Answer()
-        stream = await self._client.chat.completions.create(
-            **body, stream=True, stream_options={"include_usage": True}
-        )
+        stream = await self._client.chat.completions.create(**body, stream=True, stream_options={"include_usage": True})
         async for chunk in stream:
             answer.prompt_ids = _ids(chunk.model_extra, "prompt_token_ids") or answer.prompt_ids
             answer.speculation = _speculation(chunk.model_extra) or answer.speculation

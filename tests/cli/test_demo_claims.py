@@ -41,9 +41,7 @@ WIDE = (1.0,) * 4
         ((1, 2, 3, 4), Plain((1, 2, 3), WIDE), "different"),
     ],
 )
-def test_only_a_near_tie_at_the_first_difference_excuses_it(
-    served: tuple[int, ...], plain: Plain, verdict: str
-) -> None:
+def test_only_a_near_tie_at_the_first_difference_excuses_it(served: tuple[int, ...], plain: Plain, verdict: str) -> None:
     assert compare(served, plain) == verdict
 
 

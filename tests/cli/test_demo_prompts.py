@@ -52,11 +52,7 @@ def test_a_prompt_waits_for_the_assistant_and_leaves_no_slot_open(domain: str) -
 def test_an_exhausted_domain_ends_instead_of_repeating(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = {"tiny": (lambda rng: [rng.choice(["one", "two", "three", "four"])], 8)}
     monkeypatch.setattr("cli.demo.prompts._WRITERS", tiny)
-    made = [
-        p.messages[0].content
-        for use in ("training", "traffic", "evaluation")
-        for p in prompts("tiny", 0, use)
-    ]
+    made = [p.messages[0].content for use in ("training", "traffic", "evaluation") for p in prompts("tiny", 0, use)]
     assert sorted(made) == ["four", "one", "three", "two"]
 
 
@@ -95,9 +91,7 @@ def test_a_prompt_that_stands_in_a_file_twice_is_read_once(tmp_path: Path) -> No
 
 
 def recorded(number: int) -> str:
-    turns = [
-        f'{{"role": "{role}", "content": "{role} {turn}, {number}"}}' for turn in (1, 2, 3) for role in ROLES
-    ]
+    turns = [f'{{"role": "{role}", "content": "{role} {turn}, {number}"}}' for turn in (1, 2, 3) for role in ROLES]
     return f'{{"messages": [{", ".join(turns)}]}}\n'
 
 
@@ -135,9 +129,7 @@ def test_a_conversation_that_waits_for_an_answer_is_kept_whole(tmp_path: Path) -
         ('{"messages": [{"role": "user"}]}', r"`content` - at `\$.messages\[0\]`"),
     ],
 )
-def test_a_bad_line_is_refused_by_file_line_and_what_was_expected(
-    tmp_path: Path, line: str, complaint: str
-) -> None:
+def test_a_bad_line_is_refused_by_file_line_and_what_was_expected(tmp_path: Path, line: str, complaint: str) -> None:
     file = write(tmp_path / "bad.jsonl", f'{{"prompt": "fine"}}\n{line}\n')
     with pytest.raises(PromptFileError, match=complaint) as caught:
         list(read_prompts([file]))

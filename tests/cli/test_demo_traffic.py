@@ -42,11 +42,7 @@ def answer(body: dict[str, Any]) -> httpx.Response:
     chunks: list[dict[str, Any]] = [
         {"choices": [{"index": 0, "delta": {"role": "assistant"}}], "prompt_token_ids": [1, 2]},
         {"choices": [{"index": 0, "delta": {"content": "te"}, "token_ids": ids[:2]}]},
-        {
-            "choices": [
-                {"index": 0, "delta": {"content": "xt"}, "token_ids": ids[2:], "finish_reason": "stop"}
-            ]
-        },
+        {"choices": [{"index": 0, "delta": {"content": "xt"}, "token_ids": ids[2:], "finish_reason": "stop"}]},
         {"choices": [], "metrics": METRICS},
     ]
     lines = [json.dumps({**common, "object": "chat.completion.chunk", **chunk}) for chunk in chunks]
@@ -66,8 +62,9 @@ def sent(handler: Handler, count: int, concurrency: int = 3, learn: bool = True)
     async def run() -> None:
         transport = httpx.MockTransport(lambda request: handler(json.loads(request.content)))
         async with connected(transport) as client:
-            traffic = Traffic(client, "demo", exchanges.append)
-            await traffic.send(some_prompts(count), Sampling(0.8, 1000), concurrency, learn=learn)
+            traffic = Traffic(client, "demo")
+            sampling = Sampling(0.8, 1000)
+            await traffic.send(some_prompts(count), sampling, concurrency, exchanges.append, learn=learn)
 
     asyncio.run(run())
     return exchanges
@@ -81,9 +78,7 @@ def test_every_prompt_is_answered_once_with_a_seed_of_its_own() -> None:
         return answer(body)
 
     exchanges = sent(handler, 20)
-    assert sorted(body["messages"][0]["content"] for body in asked) == sorted(
-        f"prompt {n}" for n in range(20)
-    )
+    assert sorted(body["messages"][0]["content"] for body in asked) == sorted(f"prompt {n}" for n in range(20))
     assert sorted(exchange.seed for exchange in exchanges) == list(range(1000, 1020))
     assert all(exchange.output_ids == (7, 8, exchange.seed) for exchange in exchanges)
     assert all(exchange.prompt_ids == (1, 2) and exchange.error is None for exchange in exchanges)
@@ -126,9 +121,7 @@ def test_an_answer_without_token_ids_counts_as_failed() -> None:
         return httpx.Response(200, json=bare)
 
     exchanges = sent(handler, 4)
-    assert all(
-        "token ids" in (exchange.error or "") for exchange in exchanges if exchange.index % STREAM_EVERY
-    )
+    assert all("token ids" in (exchange.error or "") for exchange in exchanges if exchange.index % STREAM_EVERY)
 
 
 def test_the_server_may_be_asked_not_to_learn() -> None:
@@ -159,7 +152,7 @@ def test_no_more_requests_are_under_way_than_asked_for() -> None:
             return answer(json.loads(request.content))
 
         async with connected(httpx.MockTransport(handler)) as client:
-            await Traffic(client, "demo", lambda _: None).send(some_prompts(20), Sampling(0.0, 0), 4)
+            await Traffic(client, "demo").send(some_prompts(20), Sampling(0.0, 0), 4, lambda _: None)
 
     asyncio.run(run())
     assert most == 4
