@@ -1,0 +1,40 @@
+# One-word commands, the same for people and for CI. From a fresh clone with python3 (3.11 or newer) and pip:
+#
+#   make demo     install, then the whole loop on this machine, with a report     (at most 8 minutes after installing)
+#   make test     install, then every check: lint, types, tests                   (at most 10 minutes)
+#   make quick    the fast tests only                                             (at most 60 seconds)
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: install demo test check quick heads bench
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: install
+	$(BIN)/everdraft demo
+
+test: check
+	$(PYTEST)
+
+# Lint and types. Layout is left to whoever writes: the longest line is all that is checked of it.
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+quick: install
+	$(PYTEST) -m "not slow and not gpu"
+
+# The static heads that ship with the bundled target: to be made again when that changes.
+heads: install
+	$(BIN)/everdraft dayzero --out models/demo/heads
+
+bench: install
+	$(BIN)/python -m bench
