@@ -13,9 +13,7 @@ import msgspec
 from pipelines.checkpoint import Manifest
 
 Alias = Literal["champion", "candidate", "previous"]
-RunState = Literal[
-    "queued", "collecting", "training", "judging", "published", "rejected", "failed", "cancelled"
-]
+RunState = Literal["queued", "collecting", "training", "judging", "published", "rejected", "failed", "cancelled"]
 OPEN_STATES: frozenset[RunState] = frozenset({"queued", "collecting", "training", "judging"})
 
 
@@ -87,9 +85,7 @@ class Registry(Protocol):
     Every method raises RegistryError for what it refuses, RegistryUnavailable when the back end is away.
     """
 
-    def publish(
-        self, slot: Slot, manifest: Manifest, location: str, *, expected_generation: int, detail: str = ""
-    ) -> SlotState:
+    def publish(self, slot: Slot, manifest: Manifest, location: str, *, expected_generation: int, detail: str = "") -> SlotState:
         """Records the version and makes it champion; the old champion becomes `previous`.
 
         Publishing the champion once more changes nothing. Raises StaleGeneration if the slot moved since
@@ -127,7 +123,7 @@ class Registry(Protocol):
     def rollback(self, slot: Slot, *, expected_generation: int | None = None, detail: str = "") -> SlotState:
         """Quarantines the champion and its descendants and goes back to a sound version.
 
-        That is `previous`, or else the champion's nearest ancestor that is not quarantined. `previous` becomes
+        That is `previous`, or else its nearest ancestor that is not quarantined. `previous` becomes
         None. Raises RegistryError, changing nothing, when there is no such version, and StaleGeneration when
         the slot moved.
         """
@@ -150,9 +146,7 @@ class Registry(Protocol):
     def claim_run(self, slot: Slot) -> Run | None:
         """The open run of the slot, if any: also one that a killed trainer left behind."""
 
-    def update_run(
-        self, run_id: str, state: RunState, *, detail: str = "", version: str | None = None
-    ) -> Run:
+    def update_run(self, run_id: str, state: RunState, *, detail: str = "", version: str | None = None) -> Run:
         """Notes progress. A `version` once noted stays unless another is given.
 
         Raises RegistryError for an unknown run, and for one that has ended in another state.

@@ -35,9 +35,7 @@ _LOCATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]*")
 Config = Mapping[str, int | float | str | bool]
 
 
-def version_of(
-    *, kind: str, parent: str | None, target: str, tokenizer: str, config: Config, weights_sha256: str
-) -> str:
+def version_of(*, kind: str, parent: str | None, target: str, tokenizer: str, config: Config, weights_sha256: str) -> str:
     """The name of a version: 64 bits of the SHA-256 of what it is and what it came from."""
     identity = [kind, parent, target, tokenizer, dict(config), weights_sha256]
     return hashlib.sha256(msgspec.json.encode(identity, order="deterministic")).hexdigest()[:16]
@@ -161,9 +159,7 @@ def _expect_unaltered(manifest: Manifest, location: str) -> None:
         weights_sha256=manifest.weights_sha256,
     )
     if not location == manifest.version == version:
-        raise CorruptCheckpoint(
-            f"folder {location}: the manifest says version {manifest.version}, its content makes {version}"
-        )
+        raise CorruptCheckpoint(f"folder {location}: the manifest says version {manifest.version}, its content makes {version}")
 
 
 def _expect_made_for(manifest: Manifest, expected: Mapping[str, str]) -> None:

@@ -81,9 +81,7 @@ class TrafficReader(Protocol):
     def close(self) -> None: ...
 
 
-def open_writer(
-    url: str, *, max_queue: int = 4096, max_bytes: int = 1 << 30, max_age: float = 30 * 86400.0
-) -> TrafficWriter:
+def open_writer(url: str, *, max_queue: int = 4096, max_bytes: int = 1 << 30, max_age: float = 30 * 86400.0) -> TrafficWriter:
     """A writer for `url`. Raises BadUrl for a scheme without a back end.
 
     max_queue: traces that may wait for the back end. max_bytes, max_age (seconds): what the log keeps.

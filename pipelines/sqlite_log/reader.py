@@ -18,10 +18,13 @@ _PURGE_ROWS = 500
 
 
 class SqliteReader:
-    """A `TrafficReader` of one SQLite file. A file that is not there (yet) is an empty log."""
+    """A `TrafficReader` of one SQLite file. A file that is not there (yet) is an empty log.
 
-    def __init__(self, path: str | Path) -> None:
-        self._database = log_file(path, create=False, busy_seconds=5.0)
+    patience: seconds to wait for locks that others hold.
+    """
+
+    def __init__(self, path: str | Path, *, patience: float = 5.0) -> None:
+        self._database = log_file(path, create=False, busy_seconds=patience)
         self._num_skipped = 0
         self._skipped_up_to = 0
 
@@ -77,8 +80,7 @@ class SqliteReader:
     def _delete_some(self, tenant: str, end: int) -> int:
         with self._database.transaction() as connection:
             return connection.execute(
-                "DELETE FROM traces WHERE offset IN"
-                " (SELECT offset FROM traces WHERE tenant = ? AND offset <= ? LIMIT ?)",
+                "DELETE FROM traces WHERE offset IN (SELECT offset FROM traces WHERE tenant = ? AND offset <= ? LIMIT ?)",
                 (tenant, end, _PURGE_ROWS),
             ).rowcount
 

@@ -41,8 +41,7 @@ class Retention:
     def _forget_old(self, database: Database, now: float) -> bool:
         with database.transaction() as connection:
             deleted = connection.execute(
-                "DELETE FROM traces WHERE offset IN"
-                " (SELECT offset FROM traces WHERE logged_at < ? OR expires_at <= ? LIMIT ?)",
+                "DELETE FROM traces WHERE offset IN (SELECT offset FROM traces WHERE logged_at < ? OR expires_at <= ? LIMIT ?)",
                 (now - self.max_age, now, _STEP_ROWS),
             )
             return deleted.rowcount == _STEP_ROWS
@@ -51,9 +50,7 @@ class Retention:
         """Deletes the oldest traces, as many as their bytes seem to demand; False: there was no need."""
         excess = _used_bytes(database) - _LOW * self.max_bytes
         last = 0
-        for offset, size in database.query(
-            "SELECT offset, length(body) FROM traces ORDER BY offset LIMIT ?", _STEP_ROWS
-        ):
+        for offset, size in database.query("SELECT offset, length(body) FROM traces ORDER BY offset LIMIT ?", _STEP_ROWS):
             if excess <= 0:
                 break
             last, excess = offset, excess - size

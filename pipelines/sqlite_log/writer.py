@@ -77,7 +77,8 @@ class SqliteWriter:
         while (rows := self._outbox.take(COMMIT_DELAY, _HOUSEKEEPING_INTERVAL)) is not None:
             if rows:
                 self._store(rows)
-            self._forget()
+            if not self._outbox.abandoned:
+                self._forget()
         self._database.close()
 
     def _store(self, rows: list[Row]) -> None:

@@ -29,9 +29,7 @@ def move(connection: sqlite3.Connection, slot: int, state: SlotState) -> None:
     )
 
 
-def note(
-    connection: sqlite3.Connection, slot: int, generation: int, action: str, version: str, detail: str
-) -> None:
+def note(connection: sqlite3.Connection, slot: int, generation: int, action: str, version: str, detail: str) -> None:
     """Adds an event and forgets very old ones."""
     cursor = connection.execute(
         "INSERT INTO events (at, slot, generation, action, version, detail) VALUES (?, ?, ?, ?, ?, ?)",

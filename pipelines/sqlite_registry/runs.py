@@ -30,14 +30,12 @@ class Runs(Shelf):
                 run_id = f"run-{uuid.uuid4().hex[:12]}"
                 now = time.time()
                 connection.execute(
-                    "INSERT INTO runs (run_id, slot, reason, state, created_at, updated_at)"
-                    " VALUES (?, ?, ?, 'queued', ?, ?)",
+                    "INSERT INTO runs (run_id, slot, reason, state, created_at, updated_at) VALUES (?, ?, ?, 'queued', ?, ?)",
                     (run_id, slot_row, reason, now, now),
                 )
             if idempotency_key is not None:
                 connection.execute(
-                    "INSERT INTO run_keys (slot, idempotency_key, run_id) VALUES (?, ?, ?)"
-                    " ON CONFLICT DO NOTHING",
+                    "INSERT INTO run_keys (slot, idempotency_key, run_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                     (slot_row, idempotency_key, run_id),
                 )
             return _find(connection, run_id)
@@ -49,16 +47,13 @@ class Runs(Shelf):
         )
         return _run(rows[0]) if rows else None
 
-    def update_run(
-        self, run_id: str, state: RunState, *, detail: str = "", version: str | None = None
-    ) -> Run:
+    def update_run(self, run_id: str, state: RunState, *, detail: str = "", version: str | None = None) -> Run:
         with self._change() as connection:
             before = _find(connection, run_id)
             if before.state not in OPEN_STATES and state != before.state:
                 raise RegistryError(f"run {run_id} is {before.state}, expected an open one: not made {state}")
             connection.execute(
-                "UPDATE runs SET state = ?, detail = ?, version = coalesce(?, version), updated_at = ?"
-                " WHERE run_id = ?",
+                "UPDATE runs SET state = ?, detail = ?, version = coalesce(?, version), updated_at = ? WHERE run_id = ?",
                 (state, detail, version, time.time(), run_id),
             )
             return _find(connection, run_id)

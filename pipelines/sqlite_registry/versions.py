@@ -18,9 +18,7 @@ _OF_SLOT = "FROM versions JOIN slots ON slots.id = versions.slot WHERE target = 
 class Versions(Shelf):
     """See `pipelines.registry.Registry`."""
 
-    def publish(
-        self, slot: Slot, manifest: Manifest, location: str, *, expected_generation: int, detail: str = ""
-    ) -> SlotState:
+    def publish(self, slot: Slot, manifest: Manifest, location: str, *, expected_generation: int, detail: str = "") -> SlotState:
         with self._change() as connection:
             row = slot_id(connection, slot)
             before = slot_state(connection, row, expected_generation)
@@ -29,9 +27,7 @@ class Versions(Shelf):
             _record(connection, row, slot, manifest, location)
             if is_known(connection, row, manifest.version, quarantined=True):
                 raise RegistryError(f"version {manifest.version} is quarantined or descends from one that is")
-            after = SlotState(
-                generation=before.generation + 1, champion=manifest.version, previous=before.champion
-            )
+            after = SlotState(generation=before.generation + 1, champion=manifest.version, previous=before.champion)
             move(connection, row, after)
             note(connection, row, after.generation, "published", manifest.version, detail)
             return after
@@ -54,9 +50,7 @@ class Versions(Shelf):
                 raise RegistryError(f"nothing to roll back: no champion in {slot}")
             generation = before.generation + 1
             for version in family(connection, row, before.champion):
-                connection.execute(
-                    "UPDATE versions SET quarantined = 1 WHERE slot = ? AND version = ?", (row, version)
-                )
+                connection.execute("UPDATE versions SET quarantined = 1 WHERE slot = ? AND version = ?", (row, version))
                 note(connection, row, generation, "quarantined", version, detail)
             back_to = before.previous
             if back_to is None or not is_known(connection, row, back_to, quarantined=False):
