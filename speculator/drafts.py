@@ -1,6 +1,7 @@
 """Drafts: the token trees of one step, packed for the whole batch. Tree: one of them, while it grows.
 
-Legend: B sequences, N nodes in all (roots included), W = ceil(max nodes of a tree / 64) words of an ancestor set.
+Legend: B sequences, N nodes in all (roots included), W = ceil(max nodes of a tree / 64) words of an ancestor
+set.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ class Law(Enum):
     """How the drafted tokens were drawn, which decides how they may be verified."""
 
     POINT_MASS = "point mass"
-    """Any tokens, from anywhere: the target chooses one token at each node and the child that equals it is followed."""
+    """Any tokens, from anywhere: the target chooses one token at each node and the child that equals it is
+    followed."""
 
 
 @dataclass(slots=True)
@@ -64,8 +66,8 @@ class Tree:
 class Drafts:
     """The trees of one step. An empty tree is its root alone: ordinary decoding.
 
-    The trees are not to be changed any more. Their packed form, the arrays, is made when first asked for: what one source proposes
-    is merged and pruned as lists, and only what goes to the target is ever packed.
+    The trees are not to be changed any more. Their packed form, the arrays, is made when first asked for:
+    what one source proposes is merged and pruned as lists, and only what goes to the target is ever packed.
     """
 
     trees: tuple[Tree, ...]
@@ -87,7 +89,8 @@ class Drafts:
         return cls(tuple(Tree.rooted(token) for token in roots))
 
     def with_roots(self, tokens: Sequence[int]) -> Drafts:
-        """These trees, then an empty one for each of `tokens`: prompts that are through choose their first token like any other."""
+        """These trees, then an empty one for each of `tokens`: prompts that are through choose their first
+        token like any other."""
         return replace(self, trees=self.trees + Drafts.empty(tokens).trees) if tokens else self
 
     @cached_property

@@ -1,10 +1,13 @@
-"""SuffixTree: every substring of a sliding window over token texts, with how often it occurs; grown token by token.
+"""SuffixTree: every substring of a sliding window over token texts, with how often it occurs; grown token by
+token.
 
-A path-compressed trie of the suffixes of all texts, cut at `max_depth` tokens (SuffixDecoding, arXiv 2411.04975). Grown as Ukkonen's tree is:
-a suffix becomes a leaf only when it differs from all before it, and a leaf of the text still open grows by itself.
-One insertion a token, each a walk of a few nodes: 4 us a token at 100,000 tokens, 2 nodes a token.
+A path-compressed trie of the suffixes of all texts, cut at `max_depth` tokens (SuffixDecoding, arXiv
+2411.04975). Grown as Ukkonen's tree is: a suffix becomes a leaf only when it differs from all before it, and
+a leaf of the text still open grows by itself. One insertion a token, each a walk of a few nodes: 4 us a token
+at 100,000 tokens, 2 nodes a token.
 
-Nodes are rows of integer columns, not objects: 28 bytes each beside their edge, and the garbage collector never walks them.
+Nodes are rows of integer columns, not objects: 28 bytes each beside their edge, and the garbage collector
+never walks them.
 """
 
 from __future__ import annotations
@@ -20,9 +23,9 @@ _TOKEN_BITS = 32
 class SuffixTree:
     """Texts are appended one after another: `extend` grows the open one, `close` ends it.
 
-    Holds at most `max_suffixes` suffixes (one for each token); the oldest go first, one by one, so that no step pays for a whole text.
-    A *locus* is a place in the tree: (node, length) stands for the first `length` tokens of the string of `node`, and `node` is
-    the shallowest whose string is that long.
+    Holds at most `max_suffixes` suffixes (one for each token); the oldest go first, one by one, so that no
+    step pays for a whole text. A *locus* is a place in the tree: (node, length) stands for the first `length`
+    tokens of the string of `node`, and `node` is the shallowest whose string is that long.
     """
 
     def __init__(self, max_depth: int = 24, max_suffixes: int = 1 << 17) -> None:
@@ -40,20 +43,24 @@ class SuffixTree:
         self._next = array("i", [0])
         self._previous = array("i", [0])
         self._depth = array("i", [0])
-        """Length of the node's string. Leaves of the open text say `max_depth`, where they will end if it goes on."""
+        """Length of the node's string. Leaves of the open text say `max_depth`, where they will end if it
+        goes on."""
         self._count = array("i", [0])
         """Suffixes whose path goes through the node or ends in it."""
         self._owner = array("i", [0])
         self._start = array("i", [0])
         """The string of a node is texts[owner][start : start + depth]: the newest suffix that passed."""
+        self._columns = (
+            self._parent, self._child, self._next, self._previous, self._depth, self._count, self._owner, self._start
+        )  # fmt: skip
         self._free: list[int] = []
 
         self._open = 0
         """Serial number of the open text."""
         self._leaves: deque[tuple[int, int]] = deque(maxlen=max_depth)
         """(start, node) of the newest leaves of the open text."""
-        # The locus of the pending suffixes of the open text: those that are in the tree already, as part of others.
-        # If a suffix is pending, so are all shorter ones: the longest stands for all.
+        # The locus of the pending suffixes of the open text: those that are in the tree already, as part of
+        # others. If a suffix is pending, so are all shorter ones: the longest stands for all.
         self._node = _ROOT
         self._length = 0
         self._pending = 0
@@ -71,7 +78,8 @@ class SuffixTree:
 
     @property
     def pending(self) -> tuple[int, int]:
-        """Locus of the longest suffix of the open text that occurred before (and is shorter than `max_depth`)."""
+        """Locus of the longest suffix of the open text that occurred before (and is shorter than
+        `max_depth`)."""
         return self._node, self._length
 
     def extend(self, tokens: Iterable[int]) -> None:
@@ -80,7 +88,8 @@ class SuffixTree:
             self._append(token)
 
     def close(self) -> None:
-        """Ends the open text: what still grew or was pending ends here, and the next `extend` starts another."""
+        """Ends the open text: what still grew or was pending ends here, and the next `extend` starts
+        another."""
         while self._length:
             node = self._node
             if self._length < self._depth[node]:
@@ -112,7 +121,8 @@ class SuffixTree:
         return node, length
 
     def longest_suffix(self, context: Sequence[int]) -> tuple[int, int]:
-        """The locus of the longest suffix of `context` that the tree holds and that leaves room for a next token."""
+        """The locus of the longest suffix of `context` that the tree holds and that leaves room for a next
+        token."""
         # a suffix of what the tree holds is held too: bisect
         found = (_ROOT, 0)
         low, high = 0, min(len(context), self.max_depth - 1)
@@ -126,7 +136,8 @@ class SuffixTree:
         return found
 
     def holds(self, node: int, tokens: Sequence[int]) -> bool:
-        """Whether (node, len(tokens)) is still the locus of `tokens`: evictions and splits may have moved it."""
+        """Whether (node, len(tokens)) is still the locus of `tokens`: evictions and splits may have moved
+        it."""
         length = len(tokens)
         if not self._depth[self._parent[node]] < length <= self._depth[node]:
             return length == 0 and node == _ROOT
@@ -159,13 +170,13 @@ class SuffixTree:
 
     def children(self, node: int, limit: int) -> list[tuple[int, int, int]]:
         """(count, token, child) for the `limit` children of a node that were used last."""
-        found: list[tuple[int, int, int]] = []
+        texts, owner, start, counts, after = self._texts, self._owner, self._start, self._count, self._next
         depth = self._depth[node]
+        found: list[tuple[int, int, int]] = []
         child = self._child[node]
         while child and len(found) < limit:
-            token = self._texts[self._owner[child]][self._start[child] + depth]
-            found.append((self._count[child], token, child))
-            child = self._next[child]
+            found.append((counts[child], texts[owner[child]][start[child] + depth], child))
+            child = after[child]
         return found
 
     def _append(self, token: int) -> None:
@@ -198,7 +209,8 @@ class SuffixTree:
         self._count_path(leaf, self._pending)
 
     def _count_path(self, node: int, start: int) -> None:
-        """Counts suffix `start` of the open text in `node` and all above, which take its name and become the children used last."""
+        """Counts suffix `start` of the open text in `node` and all above, which take its name and become the
+        children used last."""
         parent, child, counts, owner, begin = self._parent, self._child, self._count, self._owner, self._start
         serial = self._open
         while node:
@@ -293,7 +305,7 @@ class SuffixTree:
             node = self._free.pop()
         else:
             node = len(self._count)
-            for column in (self._parent, self._child, self._next, self._previous, self._depth, self._count, self._owner, self._start):
+            for column in self._columns:
                 column.append(0)
         self._parent[node] = above
         self._depth[node] = depth

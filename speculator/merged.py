@@ -1,0 +1,135 @@
+"""MergedSpeculator: several sources as one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from pipelines.errors import ForeignCheckpoint
+from speculator import batch as steps
+from speculator.batch import Batch
+from speculator.calibration import Calibration
+from speculator.cost import StepCosts
+from speculator.drafts import Drafts, Tree
+from speculator.merge import merge, prune
+from speculator.protocol import Budget, Checkpoint, Speculator
+from speculator.shadow import Shadow
+from speculator.verify import Verdicts
+
+
+class MergedSpeculator:
+    """Asks every source that the budget allows, calibrates what they say, merges their trees and prunes them
+    across the batch.
+
+    costs: is told how long each source took. shadow: scores the sources' own trees on the text to come; in
+    the steps that it samples, sources that the budget leaves out propose too, for the score alone. max_tree:
+    most nodes of one sequence.
+    """
+
+    name = "merged"
+
+    def __init__(
+        self,
+        sources: Sequence[Speculator],
+        *,
+        costs: StepCosts | None = None,
+        shadow: Shadow | None = None,
+        max_tree: int = 64,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.source_names = tuple(source.name for source in sources)
+        assert len(set(self.source_names)) == len(sources), "two sources of one name"
+        self.costs = costs or StepCosts()
+        self.shadow = shadow or Shadow(every=0)
+        self._sources = tuple(sources)
+        self._max_tree = max_tree
+        self._clock = clock
+        self._calibration = Calibration(len(sources))
+        self._proposed: list[tuple[int, Drafts]] = []
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """The version in use of each source."""
+        return {source.name: source.version for source in self._sources}
+
+    @property
+    def version(self) -> str:
+        return "+".join(source.version for source in self._sources)
+
+    @property
+    def needs_hidden(self) -> bool:
+        return any(source.needs_hidden for source in self._sources)
+
+    def begin(self, sequence: steps.Sequence) -> None:
+        for source in self._sources:
+            source.begin(sequence)
+
+    def propose(self, batch: Batch, budget: Budget) -> Drafts:
+        self._proposed = []
+        if not batch.decoding or budget.nodes <= 0:
+            return Drafts.empty([sequence.tokens[-1] for sequence in batch.decoding])
+        shadowed = self.shadow.due()
+        everyone = replace(budget, sources=None) if shadowed else budget
+        for index, source in enumerate(self._sources):
+            if everyone.allows(source.name):
+                drafts = self._ask(source, batch, everyone)
+                if shadowed:
+                    self.shadow.add(source.name, batch.decoding, drafts)
+                if budget.allows(source.name):
+                    self._proposed.append((index, drafts))
+        trees = [self._merged(row, sequence.tokens[-1]) for row, sequence in enumerate(batch.decoding)]
+        kept = prune(trees, budget.nodes, max_tree=self._max_tree, step_seconds=budget.step_seconds)
+        return Drafts.pack(kept, self.source_names, self.versions)
+
+    def verifying(self, batch: Batch, drafts: Drafts) -> None:
+        for source in self._sources:
+            source.verifying(batch, drafts)
+
+    def observe(self, batch: Batch, drafts: Drafts, verdicts: Verdicts) -> None:
+        """Calibrates every source on its own trees as it proposed them: what was emitted judges also what was
+        pruned."""
+        for index, proposed in self._proposed:
+            for tree, emitted in zip(proposed.trees, verdicts.emitted, strict=False):
+                self._calibration.observe(index, tree, emitted)
+        for source in self._sources:
+            source.observe(batch, drafts, verdicts)
+        for sequence in batch.decoding:
+            self.shadow.settle(sequence, ended=False)
+
+    def end(self, sequence: steps.Sequence) -> None:
+        for source in self._sources:
+            source.end(sequence)
+        self.shadow.settle(sequence, ended=True)
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Hands the weights to the source they are for. Raises ForeignCheckpoint when there is none."""
+        kind = checkpoint.manifest.kind
+        if kind not in self.source_names:
+            raise ForeignCheckpoint(f"kind is {kind!r}, expected one of {', '.join(self.source_names)}")
+        index = self.source_names.index(kind)
+        self._sources[index].load(checkpoint)
+        self._calibration.loosen(index)
+        self.shadow.forget(kind)
+
+    def cost(self, rows: int) -> float:
+        return sum(source.cost(rows) for source in self._sources)
+
+    def _ask(self, source: Speculator, batch: Batch, budget: Budget) -> Drafts:
+        started = self._clock()
+        drafts = source.propose(batch, budget)
+        self.costs.drafted(source.name, len(batch.decoding), self._clock() - started)
+        assert len(drafts) == len(batch.decoding), f"{source.name} left sequences out"
+        return drafts
+
+    def _merged(self, row: int, root: int) -> Tree:
+        """The calibrated union of what was proposed for one sequence."""
+        trees = []
+        for index, drafts in self._proposed:
+            tree = drafts.trees[row]
+            if len(tree) > 1:
+                chances = self._calibration.chances(index, tree)
+                bits = [1 << index] * len(tree)
+                bits[0] = 0
+                trees.append(Tree(tree.tokens, tree.parent, tree.depth, chances, bits))
+        return merge(trees) if trees else Tree.rooted(root)

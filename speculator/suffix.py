@@ -1,0 +1,183 @@
+"""SuffixSpeculator: drafts what followed before, in the request itself and in what its tenant was served;
+learns at once.
+
+(SuffixDecoding, arXiv 2411.04975.) Two trees bear on a sequence: that of its own text, prompt included, and
+that of the texts served to its tenant. From the longest match in each, a draft grows best first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+
+from speculator.batch import Batch, Sequence
+from speculator.drafts import Drafts, Tree
+from speculator.protocol import Budget, Checkpoint
+from speculator.suffix_growth import Place, grow, unseen_weights
+from speculator.suffix_match import SuffixMatch
+from speculator.suffix_tree import SuffixTree
+from speculator.verify import Verdicts
+
+UNSEEN_IN_REQUEST = unseen_weights(3.0)
+UNSEEN_IN_TENANT = unseen_weights(6.0)
+"""What followed in the request itself is twice as likely to follow again. Fitted to the bundled target's
+answers to questions about sql and mathematics and to stories, greedy and at temperature 0.8: confidence is
+within 0.1 of the share accepted at every level."""
+# Beside the longest match, which may be a chance one, a short one with more evidence: 4 % more tokens a step.
+_SHORT_IN_REQUEST = 2
+_SHORT_IN_TENANT = 1
+
+
+class _Tenant:
+    """What was served to a tenant, and texts that wait to be learnt."""
+
+    def __init__(self, max_depth: int, max_tokens: int) -> None:
+        self.tree = SuffixTree(max_depth, max_tokens)
+        self._waiting: deque[list[int]] = deque()
+        self._at = 0
+
+    def remember(self, text: list[int]) -> None:
+        self._waiting.append(text)
+
+    def learn(self, num_tokens: int) -> None:
+        """Takes up to `num_tokens` of what waits into the tree."""
+        while num_tokens > 0 and self._waiting:
+            text = self._waiting[0]
+            part = text[self._at : self._at + num_tokens]
+            self.tree.extend(part)
+            num_tokens -= len(part)
+            self._at += len(part)
+            if self._at == len(text):
+                self.tree.close()
+                self._waiting.popleft()
+                self._at = 0
+
+
+class _Request:
+    """What is kept for a sequence."""
+
+    def __init__(self, tenant: SuffixTree, max_depth: int) -> None:
+        self.tree = SuffixTree(max_depth)
+        self.past = SuffixMatch(tenant)
+        self.num_learnt = 0
+
+
+class SuffixSpeculator:
+    """One tree for each running request, one for each tenant; tenants never see each other's.
+
+    max_depth: tokens of match and continuation that are counted. max_tokens: what a tenant's tree remembers
+    (about 200 bytes each). max_tenants: beyond it the one idle longest is forgotten. prompt_tail: prompt
+    tokens remembered before an answer: they are what the next answer's first tokens are matched by. max_tree:
+    most nodes for one sequence.
+    """
+
+    name = "suffix"
+    version = "counts"
+    needs_hidden = False
+
+    def __init__(
+        self,
+        *,
+        max_depth: int = 24,
+        max_tokens: int = 1 << 17,
+        max_tenants: int = 16,
+        prompt_tail: int = 16,
+        max_tree: int = 16,
+    ) -> None:
+        self._max_depth = max_depth
+        self._max_tokens = max(max_tokens, 2 * max_depth)
+        self._max_tenants = max_tenants
+        self._prompt_tail = prompt_tail
+        self._max_tree = max_tree
+        self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
+        self._requests: dict[int, _Request] = {}
+        self._seconds_per_sequence = 0.0
+
+    def begin(self, sequence: Sequence) -> None:
+        """The prompt is learnt along with its prefill."""
+        self._requests[sequence.id] = _Request(self._tenant(sequence.tenant).tree, self._max_depth)
+
+    def propose(self, batch: Batch, budget: Budget) -> Drafts:
+        if not batch.decoding or not budget.allows(self.name):
+            return Drafts.empty([sequence.tokens[-1] for sequence in batch.decoding])
+        started = time.perf_counter()
+        # twice the fair share: pruning across the batch moves nodes to where they pay
+        num_nodes = min(budget.nodes, self._max_tree, 2 * -(-budget.nodes // len(batch.decoding)))
+        trees = [self._draft(sequence, num_nodes, budget.max_depth) for sequence in batch.decoding]
+        taken = (time.perf_counter() - started) / len(trees)
+        self._seconds_per_sequence += 0.1 * (taken - self._seconds_per_sequence)
+        return Drafts.pack(trees, (self.name,), {self.name: self.version})
+
+    def verifying(self, batch: Batch, drafts: Drafts) -> None:
+        """Nothing to draft ahead: a draft takes microseconds."""
+
+    def observe(self, batch: Batch, drafts: Drafts, verdicts: Verdicts) -> None:
+        """Takes in the step's prompt chunks and emitted tokens, and some of what finished requests left."""
+        for chunk in batch.chunks:
+            self._learn(chunk.sequence)
+        for sequence in batch.decoding:
+            self._learn(sequence)
+        for tenant in {sequence.tenant for sequence in batch.choosing}:
+            # a little faster than texts can finish, so that the queue is short and no step pays for a whole
+            # text
+            emitted = sum(
+                len(said) for each, said in zip(batch.choosing, verdicts.emitted, strict=False) if each.tenant == tenant
+            )
+            self._tenant(tenant).learn(2 * emitted + 2)
+
+    def end(self, sequence: Sequence) -> None:
+        request = self._requests.pop(sequence.id, None)
+        if request is not None and sequence.learn and sequence.num_output:
+            tail = sequence.tokens[max(0, sequence.num_prompt - self._prompt_tail) :]
+            self._tenant(sequence.tenant).remember(tail)
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """There are no weights to load: it learns from what it sees."""
+
+    def cost(self, rows: int) -> float:
+        return rows * self._seconds_per_sequence
+
+    def forget(self, tenant: str) -> None:
+        """Drops everything remembered of a tenant."""
+        self._tenants.pop(tenant, None)
+
+    def _tenant(self, name: str) -> _Tenant:
+        tenant = self._tenants.get(name)
+        if tenant is None:
+            tenant = self._tenants[name] = _Tenant(self._max_depth, self._max_tokens)
+            if len(self._tenants) > self._max_tenants:
+                self._tenants.popitem(last=False)
+        self._tenants.move_to_end(name)
+        return tenant
+
+    def _learn(self, sequence: Sequence) -> _Request:
+        request = self._requests[sequence.id]
+        end = len(sequence.tokens) if sequence.decoding else sequence.num_written
+        request.tree.extend(sequence.tokens[request.num_learnt : end])
+        request.num_learnt = end
+        return request
+
+    def _draft(self, sequence: Sequence, num_nodes: int, max_depth: int) -> Tree:
+        tree = Tree.rooted(sequence.tokens[-1])
+        depth = min(max_depth, sequence.num_left - 1)
+        if depth > 0 and sequence.speculative:
+            request = self._learn(sequence)
+            past = request.past
+            past.follow(sequence.tokens)
+            places = [
+                *_places(request.tree, request.tree.pending, sequence.tokens, _SHORT_IN_REQUEST, UNSEEN_IN_REQUEST),
+                *_places(past.tree, (past.node, past.length), sequence.tokens, _SHORT_IN_TENANT, UNSEEN_IN_TENANT),
+            ]
+            grow(tree, places, num_nodes, depth)
+        return tree
+
+
+def _places(
+    tree: SuffixTree, match: tuple[int, int], text: list[int], short: int, weights: tuple[float, ...]
+) -> Iterator[Place]:
+    node, length = match
+    if length:
+        yield Place(tree, node, length, weights)
+    if length > short and (locus := tree.walk(text[-short:])):
+        yield Place(tree, *locus, weights)

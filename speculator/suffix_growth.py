@@ -1,0 +1,122 @@
+"""Growing a draft from places in suffix trees, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from heapq import heappop, heappush
+from itertools import count
+from operator import itemgetter
+from typing import NamedTuple
+
+from speculator.drafts import Tree
+from speculator.suffix_tree import SuffixTree
+
+MIN_SURVIVAL = 0.02
+"""A node less likely to be reached and accepted does not pay on any machine measured."""
+_MAX_KINDS = 8
+"""Tokens that followed which are looked at, those used last first."""
+_MAX_OFFERS = 4
+"""Of them, how many may become nodes."""
+_MAX_MATCH = 128
+
+_Offer = tuple[float, int, float, int, int, SuffixTree, int, int, tuple[float, ...]]
+"""(-survival, tie-break, confidence, parent, token, and the place after the token)."""
+
+_order = count()
+_by_count = itemgetter(0)
+
+
+class Place(NamedTuple):
+    """A locus that matches the end of a sequence."""
+
+    tree: SuffixTree
+    node: int
+    length: int
+    weights: tuple[float, ...]
+    """Weight of what never followed, by length of the match."""
+
+
+@lru_cache
+def unseen_weights(after_one: float) -> tuple[float, ...]:
+    """Weights of the unseen by length of the match, from that after a match of one token: they fall as
+    length^-1.2."""
+    return (after_one, *(after_one * length**-1.2 for length in range(1, _MAX_MATCH)))
+
+
+def grow(draft: Tree, places: Iterable[Place], num_nodes: int, max_depth: int) -> None:
+    """Adds up to `num_nodes` nodes under the root of `draft`, at every moment the one likeliest to be reached
+    and accepted.
+
+    The chance of a token is Witten and Bell's (1991): count / (total + kinds * weight), where `kinds`
+    different tokens followed `total` times. What several places offer becomes one node.
+    """
+    tokens, parents, depths = draft.tokens, draft.parent, draft.depth
+    confidences, sources = draft.confidence, draft.sources
+    nodes: dict[int, int] = {}
+    reach = [1.0]
+    heap: list[_Offer] = []
+
+    def put(parent: int, token: int, confidence: float, survival: float) -> int:
+        key = parent << 32 | token
+        node = nodes.get(key)
+        if node is None:
+            node = nodes[key] = len(tokens)
+            tokens.append(token)
+            parents.append(parent)
+            depths.append(depths[parent] + 1)
+            confidences.append(confidence)
+            sources.append(1)
+            reach.append(survival)
+        return node
+
+    for place in places:
+        _offer(heap, place, 0, 1.0)
+    while heap and len(tokens) <= num_nodes:
+        lost, _, confidence, parent, token, tree, node, length, weights = heappop(heap)
+        at = put(parent, token, confidence, -lost)
+        # most of a draft is a run without a branch: followed here, past the heap, while it is the best there
+        # is
+        rival = heap[0][0] if heap else 0.0
+        total = tree.count(node)
+        for token in tree.run(node, length, max_depth - depths[at]):
+            confidence = total / (total + weights[length])
+            survival = reach[at] * confidence
+            length += 1
+            if survival < MIN_SURVIVAL:
+                break
+            if -survival > rival or len(tokens) > num_nodes:
+                heappush(heap, (-survival, next(_order), confidence, at, token, tree, node, length, weights))
+                break
+            at = put(at, token, confidence, survival)
+        else:
+            if depths[at] < max_depth:
+                _branch(heap, (tree, node, length, weights), at, reach[at])
+
+
+def _offer(heap: list[_Offer], place: Place, parent: int, survival: float) -> None:
+    """Puts what followed `place` on the heap, as children of `parent`."""
+    tree, node, length, weights = place
+    run = tree.run(node, length, 1)
+    if run:
+        total = tree.count(node)
+        confidence = total / (total + weights[length])
+        heappush(heap, (-survival * confidence, next(_order), confidence, parent, run[0], tree, node, length + 1, weights))
+    else:
+        _branch(heap, place, parent, survival)
+
+
+def _branch(heap: list[_Offer], place: Place, parent: int, survival: float) -> None:
+    """The same where several tokens followed."""
+    tree, node, length, weights = place
+    kinds = tree.children(node, _MAX_KINDS)
+    if len(kinds) > 1:
+        kinds.sort(key=_by_count, reverse=True)
+    total = tree.count(node) + weights[length] * len(kinds)
+    length += 1
+    for times, token, below in kinds[:_MAX_OFFERS]:
+        confidence = times / total
+        lost = -survival * confidence
+        if lost > -MIN_SURVIVAL:
+            break
+        heappush(heap, (lost, next(_order), confidence, parent, token, tree, below, length, weights))
