@@ -54,6 +54,17 @@ class Tree:
         self.sources.append(sources)
         return len(self.tokens) - 1
 
+    def child(self, parent: int, token: int) -> int | None:
+        """The child of `parent` with `token`; None if there is none."""
+        node = parent
+        while True:
+            try:
+                node = self.tokens.index(token, node + 1)
+            except ValueError:
+                return None
+            if self.parent[node] == parent:
+                return node
+
     def survival(self) -> list[float]:
         """Chance that each node is reached and accepted: the product of confidences along its path."""
         chance = [1.0] * len(self)

@@ -1,14 +1,16 @@
 """How the target's choice is made: processed logits plus counter-based Gumbel noise.
 
-The noise is a pure function of (seed, choice, output position, token id), so a sampled answer depends neither on what was drafted nor
-on who shared the batch: like a greedy one, it is token-identical to plain decoding with the same seed.
+The noise is a pure function of (seed, choice, output position, token id), so a sampled answer depends neither on what was
+drafted nor on who shared the batch: like a greedy one, it is token-identical to plain decoding with the same seed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.gumbel import gumbel
@@ -16,6 +18,8 @@ from speculator.batch import Sampling
 
 NEAR_TIE = 1e-4
 """Gap in float32 between the two best scores under which a difference in rounding may change the choice."""
+_FEW = 256
+"""Top-p looks at so many tokens first: 22 us where sorting 8,192 takes 800 us. They nearly always suffice."""
 
 
 def process(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -26,15 +30,26 @@ def process(logits: Tensor, sampling: Sampling) -> Tensor:
     scores = logits.float() / sampling.temperature
     if sampling.min_p > 0.0:
         # p >= min_p * p_max, in logs: no softmax needed
-        scores = scores.masked_fill(scores < scores.max() + torch.log(torch.tensor(sampling.min_p)), -torch.inf)
+        scores = scores.masked_fill(scores < scores.max() + math.log(sampling.min_p), -math.inf)
     if 0 < sampling.top_k < scores.shape[-1]:
-        scores = scores.masked_fill(scores < scores.topk(sampling.top_k).values[-1], -torch.inf)
+        scores = scores.masked_fill(scores < scores.topk(sampling.top_k).values[-1], -math.inf)
     if sampling.top_p < 1.0:
-        ordered, order = scores.sort(descending=True)
-        probs = ordered.softmax(-1)
-        # a token goes when those before it already hold top_p: the first always stays
-        scores[order[probs.cumsum(-1) - probs >= sampling.top_p]] = -torch.inf
+        scores = scores.masked_fill(scores < _edge(scores, sampling.top_p), -math.inf)
     return scores
+
+
+def _edge(scores: Tensor, top_p: float) -> Tensor:
+    """The least score that top-p keeps: a token goes when those before it already hold top_p, so the first always stays."""
+    total = scores.logsumexp(-1)
+    vocab_size = scores.shape[-1]
+    size = min(_FEW, vocab_size)
+    while True:
+        ordered = scores.topk(size).values
+        probs = (ordered - total).exp()
+        num_kept = int((probs.cumsum(-1) - probs < top_p).sum())
+        if num_kept < size or size == vocab_size:
+            return ordered[max(num_kept, 1) - 1]
+        size = vocab_size
 
 
 def noisy_scores(logits: Tensor, sampling: Sampling, position: int) -> Tensor:
@@ -42,11 +57,11 @@ def noisy_scores(logits: Tensor, sampling: Sampling, position: int) -> Tensor:
     if sampling.greedy:
         return logits.float()
     noise = gumbel(sampling.seed, sampling.choice, position, logits.shape[-1], logits.device)
-    return process(logits, sampling) + noise
+    return noise.add_(process(logits, sampling))
 
 
 class Chooser:
-    """Chooses tokens at nodes of one step; greedy choices for all nodes are made at once.
+    """Chooses tokens at nodes of one step.
 
     logits: [N, V]; sampling: [B].
     """
@@ -55,21 +70,22 @@ class Chooser:
         self._logits = logits
         self._sampling = sampling
         self._best: list[int] | None = None
-        if any(each.greedy for each in sampling):
-            self._best = _argmax(logits)
+        self._rows: NDArray[np.float32] | None = None
+        if logits.device.type == "cpu":
+            self._rows = logits.float().numpy()
+        elif any(each.greedy for each in sampling):
+            # one wait for the device, not one for each node
+            self._best = logits.argmax(-1).tolist()
 
     def __call__(self, row: int, node: int, position: int) -> int:
         """The target's token at `node` (row of the logits) for sequence `row`, at output position `position`."""
         sampling = self._sampling[row]
+        if self._rows is not None:
+            # numpy: 1 us for 8,192 scores on one core, where torch.argmax takes 20 us
+            if sampling.greedy:
+                return int(self._rows[node].argmax())
+            return int(noisy_scores(self._logits[node], sampling, position).numpy().argmax())
         if sampling.greedy:
             assert self._best is not None
             return self._best[node]
         return int(noisy_scores(self._logits[node], sampling, position).argmax())
-
-
-def _argmax(logits: Tensor) -> list[int]:
-    # numpy: 8 us for 16 rows of 8,192 on two cores, where torch.argmax takes 90 us
-    if logits.device.type == "cpu" and logits.dtype == torch.float32:
-        best: list[int] = logits.numpy().argmax(-1).tolist()
-        return best
-    return [int(token) for token in logits.argmax(-1).tolist()]

@@ -178,6 +178,6 @@ def _places(
 ) -> Iterator[Place]:
     node, length = match
     if length:
-        yield Place(tree, node, length, weights)
+        yield tree, node, length, weights
     if length > short and (locus := tree.walk(text[-short:])):
-        yield Place(tree, *locus, weights)
+        yield tree, *locus, weights

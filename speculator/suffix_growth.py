@@ -7,7 +7,6 @@ from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import count
 from operator import itemgetter
-from typing import NamedTuple
 
 from speculator.drafts import Tree
 from speculator.suffix_tree import SuffixTree
@@ -27,14 +26,8 @@ _order = count()
 _by_count = itemgetter(0)
 
 
-class Place(NamedTuple):
-    """A locus that matches the end of a sequence."""
-
-    tree: SuffixTree
-    node: int
-    length: int
-    weights: tuple[float, ...]
-    """Weight of what never followed, by length of the match."""
+Place = tuple[SuffixTree, int, int, tuple[float, ...]]
+"""A locus (tree, node, length) that matches the end of a sequence, and the weights of what never followed, by length of the match."""
 
 
 @lru_cache

@@ -24,7 +24,8 @@ class Verdicts:
     accepted: tuple[tuple[int, ...], ...]
     """[B][…] accepted nodes, as indices within the tree, in order of depth; the root is not listed."""
     emitted: tuple[tuple[int, ...], ...]
-    """[B][…] the accepted tokens and then the target's own (recovered or bonus) token: at least one. Nothing follows a stop id."""
+    """[B][…] the accepted tokens and then the target's own (recovered or bonus) token: at least one. Nothing
+    follows a stop id."""
 
 
 def verify(drafts: Drafts, logits: Tensor, sampling: Sequence[Sampling], positions: Sequence[int]) -> Verdicts:
@@ -34,26 +35,25 @@ def verify(drafts: Drafts, logits: Tensor, sampling: Sequence[Sampling], positio
     position (tokens emitted so far) of the token that follows its root.
     """
     choose = Chooser(logits, sampling)
-    offsets, tokens, parents = drafts.offsets.tolist(), drafts.tokens.tolist(), drafts.parent.tolist()
     accepted: list[tuple[int, ...]] = []
     emitted: list[tuple[int, ...]] = []
-    for row in range(len(drafts)):
-        start, stop = offsets[row], offsets[row + 1]
+    start = 0
+    for row, tree in enumerate(drafts.trees):
+        stop_ids = sampling[row].stop_ids
         path: list[int] = []
         said: list[int] = []
         node = 0
         while True:
             token = choose(row, start + node, positions[row] + len(said))
             said.append(token)
-            child = node + 1
-            while child < stop - start and not (parents[start + child] == node and tokens[start + child] == token):
-                child += 1
-            if child == stop - start:
+            child = tree.child(node, token)
+            if child is None:
                 break
             path.append(child)
-            node = child
-            if token in sampling[row].stop_ids:
+            if token in stop_ids:
                 break  # the text ends here: no bonus token
+            node = child
         accepted.append(tuple(path))
         emitted.append(tuple(said))
+        start += len(tree)
     return Verdicts(tuple(accepted), tuple(emitted))

@@ -1,0 +1,24 @@
+"""The key of the noise: what seed, choice and position become before the tokens come in."""
+
+from __future__ import annotations
+
+MASK = 0xFFFFFFFF
+MIX_FIRST, MIX_SECOND = 0x85EBCA6B, 0xC2B2AE35
+"""Multipliers of MurmurHash3's finaliser."""
+
+
+def keys(seed: int, choice: int, position: int) -> tuple[int, int]:
+    """Two 32-bit words: one for the whole stream of a choice, one for this position in it."""
+    stream = _splitmix(_splitmix(seed & _WORD) ^ (choice & _WORD))
+    return stream & MASK, _splitmix(stream ^ (position & _WORD)) >> 32
+
+
+_WORD = 0xFFFFFFFFFFFFFFFF
+
+
+def _splitmix(x: int) -> int:
+    """One round of SplitMix64 (Steele et al., 2014)."""
+    x = (x + 0x9E3779B97F4A7C15) & _WORD
+    x = ((x ^ x >> 30) * 0xBF58476D1CE4E5B9) & _WORD
+    x = ((x ^ x >> 27) * 0x94D049BB133111EB) & _WORD
+    return x ^ x >> 31
