@@ -182,9 +182,7 @@ class ScriptedEngine:
         if self._draining:
             raise RequestRefused(Refused(request.id, "draining", "the engine is shutting down"))
         if len(self._waiting) >= self._max_waiting:
-            raise RequestRefused(
-                Refused(request.id, "queue_full", f"{len(self._waiting)} requests wait already")
-            )
+            raise RequestRefused(Refused(request.id, "queue_full", f"{len(self._waiting)} requests wait already"))
 
     def _wake(self) -> None:
         if self._loop is None or self._loop.done():

@@ -19,7 +19,7 @@ _LONG = 64
 """Tokens that may wait for a character to end; more, and the oldest are let go: decoding stays linear."""
 
 _LOOK_BACK = 16
-"""Tokens searched for a boundary between characters: more than the bytes of three unfinished ones."""
+"""Tokens searched for the last whose text is out: more than the bytes of what waits."""
 
 
 class TextTokenizer(Protocol):
@@ -87,14 +87,12 @@ class Detokenizer:
         self._pending, self._num_out = [], 0
 
     def _let_go(self) -> None:
-        """Moves all but the last few pending tokens to the context, at a boundary between characters."""
-        text = self._text(self._pending)
+        """Moves all but the last few pending tokens to the context: those whose text is out already."""
         for cut in range(len(self._pending) - 1, len(self._pending) - _LOOK_BACK, -1):
-            before, after = self._pending[:cut], self._pending[cut:]
-            done = self._text(before)
-            if done + self._decode(after) == text and len(done) <= self._num_out:
-                self._shown, self._pending = before, after
-                self._num_out -= len(done)
+            num_done = len(self._text(self._pending[:cut]))
+            if num_done <= self._num_out:
+                self._shown, self._pending = self._pending[:cut], self._pending[cut:]
+                self._num_out -= num_done
                 return
 
 

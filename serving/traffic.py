@@ -32,9 +32,7 @@ class TenantPolicy:
     def __post_init__(self) -> None:
         for name, policy in {"default": self.default, **self.tenants}.items():
             if policy not in POLICIES:
-                raise ValueError(
-                    f"traffic policy of {name} is {policy!r}, expected one of {', '.join(POLICIES)}"
-                )
+                raise ValueError(f"traffic policy of {name} is {policy!r}, expected one of {', '.join(POLICIES)}")
 
     def of(self, tenant: str) -> Policy:
         return self.tenants.get(tenant, self.default)

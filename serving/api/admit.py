@@ -39,9 +39,7 @@ class Ask:
     opening: str | Sequence[int]
 
 
-def admit(
-    service: Service, body: GenerationBody, asks: Sequence[Ask], head: Head, tenant: str
-) -> list[Answer]:
+def admit(service: Service, body: GenerationBody, asks: Sequence[Ask], head: Head, tenant: str) -> list[Answer]:
     """One answer for each prompt, nothing started yet. Raises InvalidRequest."""
     consent = service.traffic.allowed(tenant, body.store)
     stops = stop_strings(body)

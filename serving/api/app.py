@@ -30,9 +30,7 @@ from serving.traffic import TrafficRecorder
 _log = logging.getLogger(__name__)
 
 
-def create_app(
-    engine: EngineLink, tokenizer: TextTokenizer, settings: ApiSettings, traffic: TrafficRecorder
-) -> FastAPI:
+def create_app(engine: EngineLink, tokenizer: TextTokenizer, settings: ApiSettings, traffic: TrafficRecorder) -> FastAPI:
     """The server's ASGI application. Engine and traffic log are the caller's to start and to close."""
     metrics = Metrics(settings.model)
     metrics.registry.register(EngineCollector(settings.model, engine, traffic))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request, Response
 from msgspec import UNSET
 
-from models.errors import InputError
 from serving.api.admit import Ask, Head, admit
 from serving.api.answer import Answer, Delta
 from serving.api.body import convert, read_object
+from serving.api.encode import encode_messages
 from serving.api.errors import InvalidRequest, shown
 from serving.api.openapi import documented
 from serving.api.refusals import CHAT, refuse_unsupported
@@ -45,7 +45,7 @@ def chat_routes(service: Service) -> APIRouter:
         body = convert(raw, ChatBody)
         check_model(body, service)
         check_common(body, service)
-        ask = _ask(body, service)
+        ask = await _ask(body, service)
         head = Head.new("chatcmpl", service)
         answers = admit(service, body, [ask], head, request.state.tenant)
         shape = ChatShape(head, bool(body.return_token_ids))
@@ -54,13 +54,9 @@ def chat_routes(service: Service) -> APIRouter:
     return router
 
 
-def _ask(body: ChatBody, service: Service) -> Ask:
+async def _ask(body: ChatBody, service: Service) -> Ask:
     messages = read_messages(body.messages)
-    try:
-        ids = service.tokenizer.apply_chat_template(messages)
-    except InputError as error:
-        raise InvalidRequest(str(error), "messages") from error
-    prompt = Prompt(tuple(ids), "messages")
+    prompt = Prompt(await encode_messages(service.tokenizer, messages), "messages")
     check_prompt(prompt, service)
     opening = next((each["content"] for each in messages if each["role"] == "user"), messages[0]["content"])
     field = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
@@ -83,9 +79,7 @@ def read_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
 
 def _role(message: Message, field: str) -> str:
     if message.role not in _ROLES:
-        raise InvalidRequest(
-            f"{field}.role: expected one of {', '.join(_ROLES)}, got {shown(message.role)}", f"{field}.role"
-        )
+        raise InvalidRequest(f"{field}.role: expected one of {', '.join(_ROLES)}, got {shown(message.role)}", f"{field}.role")
     return _ROLES[message.role]
 
 
@@ -158,9 +152,7 @@ class ChatShape:
             prompt_token_ids=answers[0].request.prompt_ids if self.with_ids else UNSET,
         )
 
-    def _chunk(
-        self, choices: tuple[ChatChunkChoice, ...], extras: Extras, prompt_ids: TokenIds = UNSET
-    ) -> ChatChunk:
+    def _chunk(self, choices: tuple[ChatChunkChoice, ...], extras: Extras, prompt_ids: TokenIds = UNSET) -> ChatChunk:
         return ChatChunk(
             id=self.head.id,
             object="chat.completion.chunk",

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request, Response
 from msgspec import UNSET
 
-from models.errors import InputError
 from serving.api.admit import Ask, Head, admit
 from serving.api.answer import Answer, Delta
 from serving.api.body import convert, read_object
+from serving.api.encode import encode_text
 from serving.api.errors import InvalidRequest, shown
 from serving.api.openapi import documented
 from serving.api.refusals import COMPLETION, refuse_unsupported
@@ -36,7 +36,7 @@ def completion_routes(service: Service) -> APIRouter:
         body = convert(raw, CompletionBody)
         check_model(body, service)
         check_common(body, service)
-        asks = [_ask(prompt, body, service) for prompt in read_prompts(body.prompt, service)]
+        asks = [_ask(prompt, body, service) for prompt in await read_prompts(body.prompt, service)]
         head = Head.new("cmpl", service)
         answers = admit(service, body, asks, head, request.state.tenant)
         shape = CompletionShape(head, bool(body.return_token_ids))
@@ -54,14 +54,12 @@ def _ask(prompt: Prompt, body: CompletionBody, service: Service) -> Ask:
     return Ask(prompt, body.max_tokens, prompt.ids)
 
 
-def read_prompts(value: str | list[str | int | list[int]], service: Service) -> list[Prompt]:
+async def read_prompts(value: str | list[str | int | list[int]], service: Service) -> list[Prompt]:
     """The prompts that the field `prompt` holds. Raises InvalidRequest for a mixture, none or too many."""
     if isinstance(value, str):
-        return [_text_prompt(value, "prompt", service)]
+        return [await _text_prompt(value, "prompt", service)]
     if not value:
-        raise InvalidRequest(
-            "prompt: expected a text, token ids or a list of either, got an empty list", "prompt"
-        )
+        raise InvalidRequest("prompt: expected a text, token ids or a list of either, got an empty list", "prompt")
     kinds = {type(each) for each in value}
     if len(kinds) > 1:
         raise InvalidRequest(
@@ -71,26 +69,21 @@ def read_prompts(value: str | list[str | int | list[int]], service: Service) -> 
     if kinds == {int}:
         return [Prompt(tuple(each for each in value if isinstance(each, int)), "prompt")]
     if len(value) > service.settings.max_prompts:
-        raise InvalidRequest(
-            f"prompt: expected at most {service.settings.max_prompts} prompts, got {len(value)}", "prompt"
-        )
+        raise InvalidRequest(f"prompt: expected at most {service.settings.max_prompts} prompts, got {len(value)}", "prompt")
     prompts = []
     for index, each in enumerate(value):
         field = f"prompt[{index}]"
         if isinstance(each, str):
-            prompts.append(_text_prompt(each, field, service))
+            prompts.append(await _text_prompt(each, field, service))
         elif isinstance(each, list):
             prompts.append(Prompt(tuple(each), field))
     return prompts
 
 
-def _text_prompt(text: str, field: str, service: Service) -> Prompt:
+async def _text_prompt(text: str, field: str, service: Service) -> Prompt:
     if not text:
         raise InvalidRequest(f"{field}: expected at least one character, got an empty string", field)
-    try:
-        return Prompt(tuple(service.tokenizer.encode(text)), field)
-    except InputError as error:
-        raise InvalidRequest(f"{field}: {error}", field) from error
+    return Prompt(await encode_text(service.tokenizer, text, field), field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +107,7 @@ class CompletionShape:
         return self._completion((choice,), extras)
 
     def closing(self, answer: Answer, delta: Delta, extras: Extras) -> Completion:
-        choice = CompletionChoice(
-            index=answer.index, text="", finish_reason=delta.finish_reason, stop_reason=delta.stop_reason
-        )
+        choice = CompletionChoice(index=answer.index, text="", finish_reason=delta.finish_reason, stop_reason=delta.stop_reason)
         return self._completion((choice,), extras)
 
     def summary(self, extras: Extras) -> Completion:

@@ -74,16 +74,10 @@ def _service(snapshot: Snapshot) -> Iterator[Metric]:
         info.add_metric((source, version), 1)
     yield info
     yield _gauge("everdraft_generation", "Generation of the champion in service.", snapshot.generation)
-    yield _gauge(
-        "everdraft_speculation_on", "1 while speculation is switched on.", float(snapshot.speculation)
-    )
-    yield _gauge(
-        "everdraft_last_swap_timestamp_seconds", "Unix time of the last swap.", snapshot.last_swap_at
-    )
+    yield _gauge("everdraft_speculation_on", "1 while speculation is switched on.", float(snapshot.speculation))
+    yield _gauge("everdraft_last_swap_timestamp_seconds", "Unix time of the last swap.", snapshot.last_swap_at)
     yield CounterMetricFamily("everdraft_swaps", "Versions put in service.", value=snapshot.num_swaps)
-    yield CounterMetricFamily(
-        "everdraft_swap_failures", "Versions that could not be loaded.", value=snapshot.num_swap_failures
-    )
+    yield CounterMetricFamily("everdraft_swap_failures", "Versions that could not be loaded.", value=snapshot.num_swap_failures)
     yield CounterMetricFamily("everdraft_steps", "Steps of the engine.", value=snapshot.num_steps)
     yield CounterMetricFamily("everdraft_step_seconds", "Time spent in steps.", value=snapshot.step_seconds)
 

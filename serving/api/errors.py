@@ -47,9 +47,7 @@ class ApiError(Exception):
     status = 500
     type = "InternalServerError"
 
-    def __init__(
-        self, message: str, param: str | None = None, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, message: str, param: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.param = param
         self.headers = dict(headers or {})

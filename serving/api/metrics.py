@@ -116,9 +116,7 @@ class Metrics:
         )
         self._latency = self._histogram("vllm:e2e_request_latency_seconds", "Time of a request.", _LATENCY)
         self._request_prompt = self._histogram("vllm:request_prompt_tokens", "Prompt tokens.", _TOKENS)
-        self._request_generation = self._histogram(
-            "vllm:request_generation_tokens", "Generated tokens of a request.", _TOKENS
-        )
+        self._request_generation = self._histogram("vllm:request_generation_tokens", "Generated tokens of a request.", _TOKENS)
         self._max_tokens = self._histogram("vllm:request_params_max_tokens", "max_tokens.", _TOKENS)
         self._by_source = [
             Counter(f"everdraft_{what}_tokens", text, ("source", "version"), registry=self.registry)
@@ -133,9 +131,7 @@ class Metrics:
             buckets=_LENGTHS,
             registry=self.registry,
         )
-        self._responses = Counter(
-            "everdraft_http_responses", "HTTP responses.", ("route", "status"), registry=self.registry
-        )
+        self._responses = Counter("everdraft_http_responses", "HTTP responses.", ("route", "status"), registry=self.registry)
 
     def moved(self, answer: Answer, moved: Moved, since_last: float) -> None:
         """Counts one step of an answer. since_last: seconds since its last step, or since it arrived."""

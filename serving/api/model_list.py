@@ -31,9 +31,7 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
 def model_routes(service: Service) -> APIRouter:
     router = APIRouter()
     settings = service.settings
-    card = ModelCard(
-        id=settings.model, created=int(time.time()), root=settings.model, max_model_len=settings.max_model_len
-    )
+    card = ModelCard(id=settings.model, created=int(time.time()), root=settings.model, max_model_len=settings.max_model_len)
 
     @router.get("/v1/models", response_model=None, responses=error_responses(401))
     async def list_models() -> Response:

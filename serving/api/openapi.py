@@ -36,9 +36,7 @@ def documented(body: type[msgspec.Struct], response: type[msgspec.Struct]) -> di
     return {
         "response_model": None,
         "responses": {200: success, **error_responses(*_ERRORS)},
-        "openapi_extra": {
-            "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(body)}}}
-        },
+        "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": _ref(body)}}}},
     }
 
 

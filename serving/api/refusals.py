@@ -15,9 +15,7 @@ Neutral = Callable[[Any], bool]
 
 def _only(*values: object) -> Neutral:
     # 1 == True in Python, but not in JSON
-    return lambda value: any(
-        value == each and isinstance(value, bool) is isinstance(each, bool) for each in values
-    )
+    return lambda value: any(value == each and isinstance(value, bool) is isinstance(each, bool) for each in values)
 
 
 def _empty(value: Any) -> bool:

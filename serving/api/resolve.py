@@ -60,9 +60,7 @@ def stop_strings(body: GenerationBody) -> tuple[str, ...]:
     for index, stop in enumerate(stops):
         field = "stop" if isinstance(body.stop, str) else f"stop[{index}]"
         if not 1 <= len(stop) <= MAX_STOP_CHARS:
-            raise InvalidRequest(
-                f"{field}: expected 1 to {MAX_STOP_CHARS} characters, got {len(stop)}", field
-            )
+            raise InvalidRequest(f"{field}: expected 1 to {MAX_STOP_CHARS} characters, got {len(stop)}", field)
     return stops
 
 
@@ -94,9 +92,7 @@ def check_max_tokens(max_tokens: int, field: str, prompt: Prompt, service: Servi
         )
 
 
-def engine_request(
-    body: GenerationBody, prompt: Prompt, max_tokens: int, tenant: str, learn: bool, service: Service
-) -> Request:
+def engine_request(body: GenerationBody, prompt: Prompt, max_tokens: int, tenant: str, learn: bool, service: Service) -> Request:
     """The request that the engine gets for one prompt."""
     tokenizer = service.tokenizer
     temperature = 1.0 if body.temperature is None else body.temperature

@@ -65,9 +65,7 @@ class Wanted:
         )
 
 
-async def respond(
-    request: Request, service: Service, answers: Sequence[Answer], shape: Shape, wanted: Wanted
-) -> Response:
+async def respond(request: Request, service: Service, answers: Sequence[Answer], shape: Shape, wanted: Wanted) -> Response:
     """The response, however long it takes; a client that hangs up aborts every answer.
 
     Raises ApiError, or ClientGone when there is nobody left to answer.
@@ -85,9 +83,7 @@ async def _finish(service: Service, answers: Sequence[Answer]) -> None:
             pass
 
 
-async def _events(
-    service: Service, answers: Sequence[Answer], shape: Shape, wanted: Wanted
-) -> AsyncGenerator[bytes, None]:
+async def _events(service: Service, answers: Sequence[Answer], shape: Shape, wanted: Wanted) -> AsyncGenerator[bytes, None]:
     started = False
     try:
         async with aclosing(_chunks(service, answers, shape, wanted)) as chunks:

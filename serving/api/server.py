@@ -34,9 +34,7 @@ class ApiServer(uvicorn.Server):
     can close what it opened. drain_seconds: how long answers may go on; those unfinished then are aborted.
     """
 
-    def __init__(
-        self, app: FastAPI, drain_seconds: int = 30, on_listening: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, app: FastAPI, drain_seconds: int = 30, on_listening: Callable[[], None] | None = None) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,

@@ -48,9 +48,7 @@ class MemoryLog:
 
     def counters(self) -> LogCounters:
         written = len(self.traces)
-        return LogCounters(
-            appended=written + self._dropped, written=written, dropped=self._dropped, pending=0
-        )
+        return LogCounters(appended=written + self._dropped, written=written, dropped=self._dropped, pending=0)
 
     def close(self, timeout: float = 5.0) -> None:
         self.flush(timeout)

@@ -30,17 +30,13 @@ SCALARS = st.one_of(
 )
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=6), inner, max_size=3)
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=6), inner, max_size=3)),
     max_leaves=8,
 )
 TOKENS = st.lists(st.integers(0, ByteTokenizer.vocab_size - 1), min_size=1, max_size=5)
 PROMPTS = st.one_of(st.text(min_size=1, max_size=8), TOKENS, st.lists(TOKENS, min_size=1, max_size=3))
 MESSAGES = st.lists(
-    st.fixed_dictionaries(
-        {"role": st.sampled_from(["system", "user", "assistant"]), "content": st.text(max_size=8)}
-    ),
+    st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": st.text(max_size=8)}),
     min_size=1,
     max_size=3,
 )
@@ -115,9 +111,7 @@ def test_a_sound_request_with_anything_in_two_fields_is_answered(
 
 @QUICK
 @given(PATHS, SOUND)
-def test_every_sound_request_succeeds_and_streams_to_the_same_answer(
-    http: TestClient, path: str, sound: dict[str, Any]
-) -> None:
+def test_every_sound_request_succeeds_and_streams_to_the_same_answer(http: TestClient, path: str, sound: dict[str, Any]) -> None:
     sound = {"seed": 1, "max_tokens": 16, **sound}
     whole = send(http, path, json.dumps({**sound, "stream": False}).encode())
     assert whole.status_code == 200, whole.text

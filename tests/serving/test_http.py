@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from models.errors import BadMessages, BadText
+from serving.api.app import create_app
 from serving.api.auth import Keys
 from serving.api.errors import Unauthorized
 from serving.api.settings import ApiSettings
@@ -15,6 +17,7 @@ from serving.link import EngineLink
 from serving.messages import Snapshot
 from serving.scripted import ScriptedEngine
 from tests.serving.harness import CONTEXT, MODEL, house
+from tests.serving.tokenizers import ByteTokenizer
 
 ASK = {"prompt": "abc", "max_tokens": 4}
 
@@ -32,9 +35,7 @@ def test_a_known_key_is_its_tenant(header: str) -> None:
     assert Keys({"k0": "a", "k1": "b"}).tenant(header) == "b"
 
 
-@pytest.mark.parametrize(
-    "header", [None, "", "k1", "Bearer", "Bearer ", "Basic k1", "Bearer k", "Bearer k1k"]
-)
+@pytest.mark.parametrize("header", [None, "", "k1", "Bearer", "Bearer ", "Basic k1", "Bearer k", "Bearer k1k"])
 def test_anything_else_is_nobody(header: str | None) -> None:
     with pytest.raises(Unauthorized):
         Keys({"k1": "b"}).tenant(header)
@@ -179,9 +180,7 @@ def test_a_fault_of_ours_is_a_500_that_tells_nothing_and_a_line_in_the_log(
 
     http = house(ScriptedEngine(script)).http()
     with caplog.at_level(logging.ERROR):
-        response = http.post(
-            "/v1/completions", json={**ASK, "stream": stream}, headers={"x-request-id": "r1"}
-        )
+        response = http.post("/v1/completions", json={**ASK, "stream": stream}, headers={"x-request-id": "r1"})
     assert response.status_code == 500
     error = response.json()["error"]
     assert (error["type"], error["code"]) == ("InternalServerError", 500)
@@ -196,10 +195,30 @@ def test_a_default_answer_fills_the_context_and_no_more() -> None:
     answer = house().http().post("/v1/chat/completions", json=body).json()
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["usage"]["total_tokens"] == CONTEXT
-    near_the_end = (
-        house().http().post("/v1/completions", json={"prompt": "x" * (CONTEXT - 3), "ignore_eos": True})
-    )
+    near_the_end = house().http().post("/v1/completions", json={"prompt": "x" * (CONTEXT - 3), "ignore_eos": True})
     assert near_the_end.json()["usage"]["total_tokens"] == CONTEXT
+
+
+class Choosy(ByteTokenizer):
+    """Refuses what it is given, as a chat template may."""
+
+    def encode(self, text: str) -> list[int]:
+        raise BadText("character 3 is odd")
+
+    def apply_chat_template(self, messages: list[dict[str, str]]) -> list[int]:
+        raise BadMessages("messages: roles must alternate")
+
+
+@pytest.mark.parametrize("size", [5, 50_000])
+def test_what_the_tokenizer_refuses_is_the_clients_to_mend(size: int) -> None:
+    subject = house()
+    http = TestClient(create_app(subject.engine, Choosy(), ApiSettings(model="m", max_model_len=9), subject.traffic))
+    text = http.post("/v1/completions", json={"prompt": ["x" * size]})
+    assert text.status_code == 400
+    assert text.json()["error"]["message"] == "prompt[0]: character 3 is odd"
+    chat = http.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "x" * size}]})
+    assert chat.status_code == 400
+    assert (chat.json()["error"]["message"], chat.json()["error"]["param"]) == ("messages: roles must alternate", "messages")
 
 
 def test_a_scripted_engine_is_an_engine_link() -> None:

@@ -54,8 +54,7 @@ def test_speculation_is_counted_as_vllm_counts_it(subject: House) -> None:
     assert now("vllm:spec_decode_num_draft_tokens_total", **VLLM) == 14
     assert now("vllm:spec_decode_num_accepted_tokens_total", **VLLM) == 6
     positions = [
-        now("vllm:spec_decode_num_accepted_tokens_per_pos_total", position=str(position), **VLLM)
-        for position in range(3)
+        now("vllm:spec_decode_num_accepted_tokens_per_pos_total", position=str(position), **VLLM) for position in range(3)
     ]
     assert positions == [3, 2, 1]
     assert now("everdraft_draft_tokens_total", source="scripted", version="v0") == 14

@@ -39,6 +39,7 @@ def test_a_chat_is_answered(client: Any) -> None:
     assert answer.model == MODEL
     (choice,) = answer.choices
     assert (choice.message.role, choice.message.content, choice.finish_reason) == ("assistant", SAID, "stop")
+    assert choice.model_extra["stop_reason"] is None, "the model's own end needs no name"
     assert answer.usage is not None
     num_prompt = len(ByteTokenizer().apply_chat_template([{"role": "user", "content": "héllo"}]))
     assert answer.usage.prompt_tokens == num_prompt
@@ -61,9 +62,7 @@ def test_sixteen_tokens_are_the_default_of_completions(client: Any) -> None:
     assert answer.usage.completion_tokens == 16
 
 
-@pytest.mark.parametrize(
-    ("prompt", "num"), [([65, 66], 1), (["a", "bc"], 2), ([[65], [66, 67], [68]], 3), (["a"], 1)]
-)
+@pytest.mark.parametrize(("prompt", "num"), [([65, 66], 1), (["a", "bc"], 2), ([[65], [66, 67], [68]], 3), (["a"], 1)])
 def test_each_prompt_of_a_list_has_a_choice_of_its_own(client: Any, prompt: object, num: int) -> None:
     answer = client.completions.create(model=MODEL, prompt=prompt, max_tokens=4)
     assert [choice.index for choice in answer.choices] == list(range(num))
@@ -85,9 +84,7 @@ def test_a_chat_stream_says_the_same_as_a_whole_answer(client: Any) -> None:
 
 def test_a_chunk_is_sent_for_each_verification_step(client: Any) -> None:
     # 1 token from the prompt, then accepted 2, 0, 3, 1 and the target's own, round and round, up to the limit
-    stream = client.completions.create(
-        model=MODEL, prompt="x", max_tokens=12, stream=True, extra_body={"return_token_ids": True}
-    )
+    stream = client.completions.create(model=MODEL, prompt="x", max_tokens=12, stream=True, extra_body={"return_token_ids": True})
     sizes = [len(chunk.choices[0].model_extra["token_ids"]) for chunk in list(stream)[:-1]]
     assert sizes == [1, 3, 1, 4, 2, 1]
 
@@ -106,9 +103,7 @@ def test_streamed_completions_of_several_prompts_keep_their_index(client: Any) -
 
 def test_usage_is_streamed_only_when_asked_for_and_last(client: Any) -> None:
     options = {"include_usage": True}
-    chunks = list(
-        client.chat.completions.create(model=MODEL, messages=HELLO, stream=True, stream_options=options)
-    )
+    chunks = list(client.chat.completions.create(model=MODEL, messages=HELLO, stream=True, stream_options=options))
     assert chunks[-1].choices == []
     assert chunks[-1].usage.completion_tokens == NUM_SAID
     assert all(chunk.usage is None for chunk in chunks[:-1])
@@ -116,11 +111,7 @@ def test_usage_is_streamed_only_when_asked_for_and_last(client: Any) -> None:
 
 def test_continuous_usage_counts_up_with_the_chunks(client: Any) -> None:
     options = {"include_usage": True, "continuous_usage_stats": True}
-    chunks = list(
-        client.completions.create(
-            model=MODEL, prompt="ab", max_tokens=12, stream=True, stream_options=options
-        )
-    )
+    chunks = list(client.completions.create(model=MODEL, prompt="ab", max_tokens=12, stream=True, stream_options=options))
     assert [chunk.usage.completion_tokens for chunk in chunks] == [1, 4, 5, 9, 11, 12, 12, 12]
     assert {chunk.usage.prompt_tokens for chunk in chunks} == {2}
 
@@ -128,19 +119,13 @@ def test_continuous_usage_counts_up_with_the_chunks(client: Any) -> None:
 @pytest.mark.parametrize(("include", "text"), [(False, "What a love"), (True, "What a lovely d")])
 def test_stop_strings_end_the_answer(client: Any, include: bool, text: str) -> None:
     extra = {"include_stop_str_in_output": include}
-    answer = client.completions.create(
-        model=MODEL, prompt="x", max_tokens=30, stop=["zz", "ly d"], extra_body=extra
-    )
+    answer = client.completions.create(model=MODEL, prompt="x", max_tokens=30, stop=["zz", "ly d"], extra_body=extra)
     (choice,) = answer.choices
     assert (choice.text, choice.finish_reason) == (text, "stop")
     assert choice.model_extra == {"stop_reason": "ly d"}
     assert answer.usage is not None
-    assert answer.usage.completion_tokens == len("What a lovely d"), (
-        "tokens after the stop string count for nobody"
-    )
-    stream = client.completions.create(
-        model=MODEL, prompt="x", max_tokens=30, stop=["zz", "ly d"], stream=True, extra_body=extra
-    )
+    assert answer.usage.completion_tokens == len("What a lovely d"), "tokens after the stop string count for nobody"
+    stream = client.completions.create(model=MODEL, prompt="x", max_tokens=30, stop=["zz", "ly d"], stream=True, extra_body=extra)
     assert "".join(chunk.choices[0].text for chunk in stream) == text
 
 
@@ -151,9 +136,7 @@ def test_a_stop_token_ends_the_answer_and_is_named(client: Any) -> None:
 
 
 def test_ignore_eos_goes_on_to_the_limit(client: Any) -> None:
-    answer = client.completions.create(
-        model=MODEL, prompt="x", max_tokens=100, extra_body={"ignore_eos": True}
-    )
+    answer = client.completions.create(model=MODEL, prompt="x", max_tokens=100, extra_body={"ignore_eos": True})
     assert answer.choices[0].finish_reason == "length"
     assert answer.choices[0].text == (SAID * 3).encode()[: 100 - 2].decode()  # two end tokens, not shown
 
@@ -172,9 +155,7 @@ def test_statistics_of_speculation_come_on_request(client: Any) -> None:
         "num_plain_steps": 1,
         "steps": {"scripted": {"v0": 4}},
     }
-    stream = list(
-        client.completions.create(model=MODEL, prompt="x", max_tokens=12, stream=True, extra_body=body)
-    )
+    stream = list(client.completions.create(model=MODEL, prompt="x", max_tokens=12, stream=True, extra_body=body))
     assert stream[-1].model_extra["metrics"]["speculative_decoding"] == stats
     assert all("metrics" not in chunk.model_extra for chunk in stream[:-1])
     plain = client.completions.create(model=MODEL, prompt="x", max_tokens=12)

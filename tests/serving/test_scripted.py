@@ -57,9 +57,7 @@ def test_the_words_do_not_depend_on_speculation_only_the_steps_do() -> None:
 
 def test_a_sampled_answer_depends_on_its_seed_alone() -> None:
     engine = ScriptedEngine()
-    first, again, other = (
-        said(asyncio.run(answer(engine, request(engine, temperature=1.0, seed=seed)))) for seed in (1, 1, 2)
-    )
+    first, again, other = (said(asyncio.run(answer(engine, request(engine, temperature=1.0, seed=seed)))) for seed in (1, 1, 2))
     assert first == again != other
 
 

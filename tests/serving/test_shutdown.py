@@ -37,9 +37,7 @@ say("finish", *[trace.finish_reason for trace in subject.log.traces])
 
 @contextmanager
 def served(drain_seconds: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(drain_seconds)], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    process = subprocess.Popen([sys.executable, "-c", SERVER, str(drain_seconds)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert process.stdout is not None
         yield process, process.stdout.readline().strip()

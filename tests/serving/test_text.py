@@ -94,9 +94,7 @@ def first_stop(text: str, stops: Sequence[str]) -> tuple[str, int, str] | None:
 
 
 @given(st.text(alphabet="abé", max_size=30), STOPS, st.lists(st.integers(0, 4), max_size=30), st.booleans())
-def test_stop_strings_are_found_wherever_the_pieces_end(
-    text: str, stops: list[str], sizes: list[int], include: bool
-) -> None:
+def test_stop_strings_are_found_wherever_the_pieces_end(text: str, stops: list[str], sizes: list[int], include: bool) -> None:
     matcher, out, start, stopped = StopMatcher(stops, include), "", 0, None
     for size in [*sizes, len(text)]:
         shown, stopped = matcher.push(text[start : start + size])
@@ -126,9 +124,7 @@ def test_no_more_is_held_back_than_could_begin_a_stop_string(text: str, stops: l
 
 
 @given(TEXTS, STOPS, st.lists(st.integers(1, 6), max_size=40))
-def test_what_counts_as_emitted_does_not_depend_on_the_steps(
-    text: str, stops: list[str], sizes: list[int]
-) -> None:
+def test_what_counts_as_emitted_does_not_depend_on_the_steps(text: str, stops: list[str], sizes: list[int]) -> None:
     ids = BYTES.encode(text)
     plain = generated(ids, stops, [1] * len(ids))
     assert generated(ids, stops, sizes) == plain

@@ -133,10 +133,7 @@ def test_answers_of_one_request_with_a_seed_are_as_if_asked_alone() -> None:
     http = subject.http()
     body = {"max_tokens": 9, "seed": 5}
     together = http.post("/v1/completions", json={"prompt": ["abc", "defg"], **body}).json()["choices"]
-    alone = [
-        http.post("/v1/completions", json={"prompt": text, **body}).json()["choices"][0]
-        for text in ("abc", "defg")
-    ]
+    alone = [http.post("/v1/completions", json={"prompt": text, **body}).json()["choices"][0] for text in ("abc", "defg")]
     assert [choice["text"] for choice in together] == [choice["text"] for choice in alone]
 
 

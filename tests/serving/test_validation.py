@@ -71,9 +71,7 @@ WRONG = [
 
 @pytest.mark.parametrize("path", [COMPLETIONS, CHAT])
 @pytest.mark.parametrize(("field", "value", "expected"), WRONG)
-def test_a_wrong_value_is_refused_by_name(
-    http: TestClient, path: str, field: str, value: Any, expected: str
-) -> None:
+def test_a_wrong_value_is_refused_by_name(http: TestClient, path: str, field: str, value: Any, expected: str) -> None:
     error = refused(http, path, {"prompt": "x", "messages": [USER], field: value})
     assert error["param"] == field
     assert field in error["message"]
@@ -170,9 +168,7 @@ def test_an_answer_that_cannot_fit_is_refused_in_words_that_clients_know(http: T
     ],
 )
 @pytest.mark.parametrize("path", [COMPLETIONS, CHAT])
-def test_a_body_that_is_no_sound_json_is_refused(
-    http: TestClient, path: str, body: bytes, param: str | None, says: str
-) -> None:
+def test_a_body_that_is_no_sound_json_is_refused(http: TestClient, path: str, body: bytes, param: str | None, says: str) -> None:
     error = refused(http, path, body)
     assert error["param"] == param
     assert says in error["message"]
@@ -244,9 +240,7 @@ OF_CHAT: list[tuple[str, Any]] = [
     + [(COMPLETIONS, *case) for case in OF_COMPLETIONS]
     + [(CHAT, *case) for case in OF_CHAT],
 )
-def test_what_would_change_the_output_is_refused_rather_than_ignored(
-    http: TestClient, path: str, field: str, value: Any
-) -> None:
+def test_what_would_change_the_output_is_refused_rather_than_ignored(http: TestClient, path: str, field: str, value: Any) -> None:
     error = refused(http, path, {"prompt": "x", "messages": [USER], field: value})
     assert error["param"] == field
     assert "not supported" in error["message"]
@@ -328,9 +322,7 @@ def test_content_may_come_in_parts_and_a_conversation_in_turns(http: TestClient)
         ("POST", "/metrics", 405),
     ],
 )
-def test_unknown_routes_and_methods_are_refused_in_the_same_shape(
-    http: TestClient, method: str, path: str, status: int
-) -> None:
+def test_unknown_routes_and_methods_are_refused_in_the_same_shape(http: TestClient, method: str, path: str, status: int) -> None:
     response = http.request(method, path)
     assert response.status_code == status
     assert response.json()["error"]["code"] == status
