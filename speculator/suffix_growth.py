@@ -27,7 +27,7 @@ _by_count = itemgetter(0)
 
 
 Place = tuple[SuffixTree, int, int, tuple[float, ...]]
-"""A locus (tree, node, length) that matches the end of a sequence, and the weights of what never followed, by length of the match."""
+"""A locus (tree, node, length) that matches the end of a sequence; the weights of what never followed, by length of the match."""
 
 
 @lru_cache

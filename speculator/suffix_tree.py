@@ -99,7 +99,8 @@ class SuffixTree:
             self._make_room()
         num_tokens = len(self._texts[self._open])
         for start, leaf in self._leaves:
-            self._depth[leaf] = min(self.max_depth, num_tokens - start)
+            if start + self.max_depth > num_tokens:  # the others are complete, or even gone
+                self._depth[leaf] = num_tokens - start
         self._leaves.clear()
         self._pending = 0
         if num_tokens:

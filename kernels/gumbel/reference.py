@@ -13,8 +13,8 @@ from kernels.gumbel.key import MASK, MIX_FIRST, MIX_SECOND, keys
 def gumbel(seed: int, choice: int, position: int, vocab_size: int, device: torch.device) -> Tensor:
     """[V] float32 standard Gumbel noise for one output position.
 
-    seed: any int64. Entry v is -log(-log(u)), u from 32 hashed bits of (seed, choice, position, v): the same on every device and in
-    every batch. Adding it to log-probabilities and taking the argmax draws from them (the Gumbel-max trick).
+    seed: any int64. Entry v is -log(-log(u)), u from 32 hashed bits of (seed, choice, position, v): the same on every device and
+    in every batch. Adding it to log-probabilities and taking the argmax draws from them (the Gumbel-max trick).
     """
     stream, here = keys(seed, choice, position)
     bits = _mix(_mix(_token_ids(vocab_size, device) ^ stream) ^ here)
