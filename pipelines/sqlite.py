@@ -145,13 +145,13 @@ class Database:
 
     def _marked(self, connection: sqlite3.Connection) -> bool:
         """Whether the file holds our schema; False: it is empty. Anything else is a sqlite3.DatabaseError."""
+        # tables first: whoever is creating the file writes both at once, and must not be seen between the two
+        has_tables = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None
         (found,) = connection.execute("PRAGMA application_id").fetchone()
-        if found == self._application_id:
-            return True
-        if found or connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
-            expected = self._application_id
+        expected = self._application_id
+        if found != expected and (found or has_tables):
             raise sqlite3.DatabaseError(f"another kind of file: its id is {found:#x}, expected {expected:#x}")
-        return False
+        return bool(found)
 
 
 def _inode(path: Path) -> int:

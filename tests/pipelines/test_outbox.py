@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +81,7 @@ def test_a_queue_half_full_ends_the_lingering() -> None:
     writer = threading.Thread(target=lambda: taken.extend(outbox.take(NEVER, NEVER) or []), daemon=True)
     writer.start()
     for number in range(5):
+        time.sleep(0.02)  # so that the writer lingers already when the queue gets crowded
         outbox.put(number, 1)
     writer.join(30.0)
     assert taken == [0, 1, 2, 3, 4]

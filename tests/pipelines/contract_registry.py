@@ -1,0 +1,357 @@
+"""What every registry keeps, whatever it is made of.
+
+A back end's tests inherit RegistryContract and give it one fixture: `url` of an empty registry that nobody has
+opened yet.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from pipelines.checkpoint import Evaluation, TrafficSpan
+from pipelines.errors import CorruptCheckpoint, RegistryError, StaleGeneration, UnknownVersion
+from pipelines.registry import Presence, Registry, Slot, SlotState, open_registry
+from tests.pipelines.records import SLOT, make_manifest
+
+ROOT = Path(__file__).parents[2]
+OTHER_SLOT = Slot(target=SLOT.target, kind=SLOT.kind, scope="one tenant")
+EVALUATION = Evaluation(
+    num_conversations=64,
+    tokens_per_step=2.5,
+    champion_tokens_per_step=2.0,
+    gain=0.5,
+    gain_lower=0.1,
+    budget=16,
+    by_group={"sql": 0.3},
+)
+
+
+def publish(registry: Registry, version: str, parent: str | None = None, slot: Slot = SLOT) -> SlotState:
+    generation = registry.state(slot).generation
+    manifest = make_manifest(version, parent)
+    return registry.publish(slot, manifest, f"where {version} is", expected_generation=generation)
+
+
+def actions(registry: Registry) -> list[tuple[str, str | None]]:
+    return [(event.action, event.version) for event in registry.events()]
+
+
+class RegistryContract:
+    @pytest.fixture
+    def url(self) -> str:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def registry(self, url: str) -> Iterator[Registry]:
+        registry = open_registry(url)
+        yield registry
+        registry.close()
+
+    @pytest.fixture
+    def other(self, url: str) -> Iterator[Registry]:
+        """The registry as another process sees it."""
+        other = open_registry(url)
+        yield other
+        other.close()
+
+
+class VersionsContract(RegistryContract):
+    def test_an_empty_registry_knows_nothing(self, registry: Registry) -> None:
+        assert registry.state(SLOT) == SlotState()
+        assert (registry.slots(), registry.versions(SLOT), registry.events()) == ([], [], [])
+        assert (registry.runs(), registry.presences(0.0), registry.claim_run(SLOT)) == ([], [], None)
+        assert registry.quarantined(SLOT) == frozenset()
+
+    def test_what_is_published_is_champion_and_the_champion_before_is_previous(self, registry: Registry, other: Registry) -> None:
+        assert publish(registry, "a") == SlotState(generation=1, champion="a")
+        assert publish(other, "b", "a") == SlotState(generation=2, champion="b", previous="a")
+        assert registry.state(SLOT) == other.state(SLOT) == SlotState(generation=2, champion="b", previous="a")
+        assert actions(registry) == [("published", "a"), ("published", "b")]
+
+    def test_a_manifest_comes_back_as_it_went_in(self, registry: Registry, other: Registry) -> None:
+        manifest = make_manifest(
+            "a",
+            config={"layers": 2, "scale": 1.0, "name": "x", "tied": True},
+            span=TrafficSpan(first_offset=3, last_offset=9, num_traces=4, num_tokens=5, newest_at=1.5),
+            evaluation=EVALUATION,
+            note="day zero",
+        )
+        registry.record(SLOT, manifest, "somewhere")
+        assert other.manifest(SLOT, "a") == manifest
+        assert other.location(SLOT, "a") == "somewhere"
+
+    def test_versions_are_listed_oldest_first_and_never_change(self, registry: Registry) -> None:
+        first = make_manifest("b")
+        registry.record(SLOT, first, "here")
+        registry.record(SLOT, make_manifest("a"), "here")
+        registry.record(SLOT, make_manifest("b", note="again"), "there")
+        assert [manifest.version for manifest in registry.versions(SLOT)] == ["b", "a"]
+        assert registry.manifest(SLOT, "b") == first
+        assert registry.location(SLOT, "b") == "here"
+
+    def test_recording_moves_no_alias(self, registry: Registry) -> None:
+        registry.record(SLOT, make_manifest("a"), "here")
+        assert registry.state(SLOT) == SlotState()
+        assert registry.events() == []
+
+    def test_an_unknown_version_is_named(self, registry: Registry) -> None:
+        publish(registry, "a", slot=OTHER_SLOT)
+        with pytest.raises(UnknownVersion, match="'a'"):
+            registry.manifest(SLOT, "a")
+        with pytest.raises(UnknownVersion, match="'a'"):
+            registry.location(SLOT, "a")
+
+    def test_a_slot_that_moved_refuses_the_late_publisher(self, registry: Registry, other: Registry) -> None:
+        publish(registry, "a")
+        with pytest.raises(StaleGeneration, match="generation is 1, expected 0"):
+            other.publish(SLOT, make_manifest("b"), "here", expected_generation=0)
+        assert registry.state(SLOT) == SlotState(generation=1, champion="a")
+        assert [manifest.version for manifest in registry.versions(SLOT)] == ["a"]
+        assert len(registry.events()) == 1
+
+    def test_publishing_the_champion_again_changes_nothing(self, registry: Registry) -> None:
+        publish(registry, "a")
+        state = publish(registry, "b", "a")
+        assert publish(registry, "b", "a") == state
+        assert len(registry.events()) == 2
+
+    def test_slots_do_not_touch_each_other(self, registry: Registry) -> None:
+        publish(registry, "a")
+        publish(registry, "b", slot=OTHER_SLOT)
+        assert registry.state(SLOT) == SlotState(generation=1, champion="a")
+        assert registry.state(OTHER_SLOT) == SlotState(generation=1, champion="b")
+        assert registry.slots() == [SLOT, OTHER_SLOT]
+
+    @pytest.mark.parametrize(("field", "value"), [("target", "target-2"), ("kind", "suffix")])
+    def test_a_version_made_for_another_slot_is_refused(self, registry: Registry, field: str, value: str) -> None:
+        manifest = make_manifest("a", **{field: value})
+        with pytest.raises(RegistryError, match=f"{field} of a is '{value}'"):
+            registry.publish(SLOT, manifest, "here", expected_generation=0)
+        with pytest.raises(RegistryError, match=f"{field} of a is '{value}'"):
+            registry.record(SLOT, manifest, "here")
+        assert registry.versions(SLOT) == []
+
+    def test_a_figure_that_is_not_finite_is_refused_by_name(self, registry: Registry) -> None:
+        manifest = make_manifest("a", span=TrafficSpan(newest_at=math.nan))
+        with pytest.raises(CorruptCheckpoint, match="newest_at"):
+            registry.record(SLOT, manifest, "here")
+        assert registry.versions(SLOT) == []
+
+    def test_a_rejection_leaves_an_event_and_nothing_else(self, registry: Registry) -> None:
+        publish(registry, "a")
+        registry.reject(SLOT, make_manifest("b", "a"), "no gain")
+        (_, event) = registry.events()
+        assert (event.action, event.version, event.detail) == ("rejected", "b", "no gain")
+        assert (event.slot, event.generation) == (SLOT, 1)
+        assert registry.state(SLOT) == SlotState(generation=1, champion="a")
+
+    def test_events_are_read_in_order_from_where_one_stopped(self, registry: Registry) -> None:
+        for version in "abcde":
+            publish(registry, version)
+        first = registry.events(limit=2)
+        rest = registry.events(after=first[-1].id)
+        assert [event.version for event in first + rest] == list("abcde")
+        assert [event.generation for event in first + rest] == [1, 2, 3, 4, 5]
+        assert registry.events(after=rest[-1].id) == []
+        assert registry.events(limit=-1) == []
+
+
+class RollbackContract(RegistryContract):
+    def test_a_rollback_returns_to_previous_and_quarantines_the_champion(self, registry: Registry, other: Registry) -> None:
+        publish(registry, "a")
+        publish(registry, "b", "a")
+        state = other.rollback(SLOT, detail="slower than before")
+        assert state == registry.state(SLOT) == SlotState(generation=3, champion="a")
+        assert registry.quarantined(SLOT) == {"b"}
+        assert actions(registry)[2:] == [("quarantined", "b"), ("rolled_back", "a")]
+        assert registry.events()[-1].detail == "slower than before"
+
+    def test_descendants_are_quarantined_too_and_siblings_are_not(self, registry: Registry) -> None:
+        publish(registry, "a")
+        publish(registry, "b", "a")
+        for version, parent in (("child", "b"), ("grandchild", "child"), ("sibling", "a")):
+            registry.record(SLOT, make_manifest(version, parent), "here")
+        registry.rollback(SLOT)
+        assert registry.quarantined(SLOT) == {"b", "child", "grandchild"}
+
+    def test_what_is_quarantined_is_never_published_again_nor_what_comes_of_it(self, registry: Registry) -> None:
+        publish(registry, "a")
+        publish(registry, "b", "a")
+        state = registry.rollback(SLOT)
+        for version, parent in (("b", "a"), ("late child", "b")):
+            with pytest.raises(RegistryError, match=f"{version} is quarantined"):
+                publish(registry, version, parent)
+        assert registry.state(SLOT) == state
+        registry.record(SLOT, make_manifest("later child", "b"), "here")
+        assert registry.quarantined(SLOT) == {"b", "later child"}
+
+    def test_a_second_rollback_goes_to_the_nearest_sound_ancestor(self, registry: Registry) -> None:
+        for version, parent in (("a", None), ("b", "a"), ("c", "b"), ("d", "c")):
+            publish(registry, version, parent)
+        assert registry.rollback(SLOT).champion == "c"
+        assert registry.rollback(SLOT).champion == "b"
+        assert registry.rollback(SLOT) == SlotState(generation=7, champion="a")
+        assert registry.quarantined(SLOT) == {"b", "c", "d"}
+
+    def test_a_previous_that_falls_with_the_champion_is_passed_over(self, registry: Registry) -> None:
+        for version, parent in (("a", None), ("b", "a"), ("c", "b")):
+            publish(registry, version, parent)
+        # an older version was published once more: previous is now its own descendant
+        assert publish(registry, "b", "a") == SlotState(generation=4, champion="b", previous="c")
+        assert registry.rollback(SLOT) == SlotState(generation=5, champion="a")
+        assert registry.quarantined(SLOT) == {"b", "c"}
+
+    def test_with_nothing_to_go_back_to_a_rollback_changes_nothing(self, registry: Registry) -> None:
+        with pytest.raises(RegistryError, match="no champion"):
+            registry.rollback(SLOT)
+        state = publish(registry, "a", "an ancestor from elsewhere")
+        with pytest.raises(RegistryError, match="nothing to go back to"):
+            registry.rollback(SLOT)
+        assert registry.state(SLOT) == state
+        assert registry.quarantined(SLOT) == frozenset()
+        assert actions(registry) == [("published", "a")]
+
+    def test_a_rollback_of_what_is_no_longer_champion_is_refused(self, registry: Registry) -> None:
+        publish(registry, "a")
+        publish(registry, "b", "a")
+        state = publish(registry, "c", "b")
+        with pytest.raises(StaleGeneration, match="generation is 3, expected 2"):
+            registry.rollback(SLOT, expected_generation=2)
+        assert registry.state(SLOT) == state
+        assert registry.rollback(SLOT, expected_generation=3).champion == "b"
+
+
+class RunsContract(RegistryContract):
+    def test_a_run_is_requested_claimed_and_followed(self, registry: Registry, other: Registry) -> None:
+        run = registry.request_run(SLOT, "somebody asked")
+        assert (run.slot, run.reason, run.state, run.version) == (SLOT, "somebody asked", "queued", None)
+        assert other.claim_run(SLOT) == run
+        trained = other.update_run(run.run_id, "training", detail="step 3")
+        assert (trained.state, trained.detail, trained.created_at) == ("training", "step 3", run.created_at)
+        assert trained.updated_at >= run.updated_at
+        done = other.update_run(run.run_id, "published", version="b")
+        assert registry.run(run.run_id) == done
+        assert (done.state, done.detail, done.version) == ("published", "", "b")
+        assert registry.claim_run(SLOT) is None
+
+    def test_a_restarted_trainer_finds_its_run_again(self, registry: Registry, other: Registry) -> None:
+        run = registry.request_run(SLOT, "somebody asked")
+        claimed = registry.claim_run(SLOT)
+        assert claimed is not None
+        training = registry.update_run(claimed.run_id, "training")
+        assert other.claim_run(SLOT) == training
+        assert training.run_id == run.run_id
+
+    def test_a_slot_has_one_open_run(self, registry: Registry, other: Registry) -> None:
+        run = registry.request_run(SLOT, "first")
+        assert other.request_run(SLOT, "second") == run
+        assert registry.request_run(OTHER_SLOT, "another slot").run_id != run.run_id
+        registry.update_run(run.run_id, "rejected")
+        assert registry.request_run(SLOT, "third").run_id != run.run_id
+
+    def test_the_same_key_gets_the_same_run_for_ever(self, registry: Registry, other: Registry) -> None:
+        run = registry.request_run(SLOT, "first", idempotency_key="key")
+        joined = registry.request_run(SLOT, "joins the open run", idempotency_key="later key")
+        assert joined.run_id == run.run_id
+        ended = registry.update_run(run.run_id, "failed", detail="out of memory")
+        assert other.request_run(SLOT, "first", idempotency_key="key") == ended
+        assert other.request_run(SLOT, "joins the open run", idempotency_key="later key") == ended
+        assert other.request_run(SLOT, "first", idempotency_key="new key").run_id != run.run_id
+        assert other.request_run(OTHER_SLOT, "first", idempotency_key="key").run_id != run.run_id
+
+    def test_a_run_that_ended_stays_ended(self, registry: Registry) -> None:
+        run = registry.request_run(SLOT, "somebody asked")
+        registry.update_run(run.run_id, "cancelled")
+        with pytest.raises(RegistryError, match=f"{run.run_id} is cancelled"):
+            registry.update_run(run.run_id, "training")
+        assert registry.update_run(run.run_id, "cancelled", version="b").version == "b"
+        assert registry.update_run(run.run_id, "cancelled").version == "b"
+
+    def test_an_unknown_run_is_named(self, registry: Registry) -> None:
+        with pytest.raises(RegistryError, match="'run-x'"):
+            registry.run("run-x")
+        with pytest.raises(RegistryError, match="'run-x'"):
+            registry.update_run("run-x", "training")
+
+    def test_runs_are_listed_newest_first(self, registry: Registry) -> None:
+        asked = []
+        for number in range(3):
+            run = registry.request_run(SLOT, f"reason {number}")
+            asked.append(registry.update_run(run.run_id, "rejected"))
+        assert registry.runs() == asked[::-1]
+        assert registry.runs(limit=2) == [asked[2], asked[1]]
+
+
+class PresencesContract(RegistryContract):
+    def test_a_presence_holds_until_it_lapses(self, registry: Registry, other: Registry) -> None:
+        presence = Presence(name="serving:1", at=100.0, ttl=5.0, version="a", figures={"step": 3.0})
+        registry.announce(presence)
+        assert other.presences(105.0) == [presence]
+        assert other.presences(105.1) == []
+
+    def test_a_presence_replaces_what_its_process_said_before(self, registry: Registry) -> None:
+        registry.announce(Presence(name="trainer:1", at=100.0, ttl=5.0, state="collecting"))
+        registry.announce(Presence(name="serving:1", at=101.0, ttl=5.0))
+        registry.announce(Presence(name="trainer:1", at=102.0, ttl=5.0, state="training"))
+        assert [(each.name, each.state) for each in registry.presences(102.0)] == [
+            ("serving:1", ""),
+            ("trainer:1", "training"),
+        ]
+
+    def test_figures_that_are_not_finite_are_shown_as_they_are(self, registry: Registry) -> None:
+        registry.announce(Presence(name="trainer:1", at=100.0, ttl=5.0, figures={"loss": math.inf}))
+        assert registry.presences(100.0)[0].figures == {"loss": math.inf}
+
+
+class ConcurrencyContract(RegistryContract):
+    def test_of_many_threads_exactly_one_publishes_a_generation(self, url: str) -> None:
+        registry = open_registry(url)
+        won: list[str] = []
+
+        def compete(version: str) -> None:
+            for generation in range(10):
+                try:
+                    manifest = make_manifest(f"{version}-{generation}")
+                    registry.publish(SLOT, manifest, "here", expected_generation=generation)
+                except StaleGeneration:
+                    continue
+                won.append(manifest.version)
+
+        threads = [threading.Thread(target=compete, args=(name,)) for name in "abc"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert registry.state(SLOT).generation == len(won) == len(registry.events())
+        assert sorted(won) == sorted(event.version or "" for event in registry.events())
+        registry.close()
+
+    @pytest.mark.slow
+    def test_of_many_processes_exactly_one_publishes_a_generation(self, url: str) -> None:
+        names = ["a", "b", "c"]
+        winners = []
+        with ExitStack() as stack:
+            racers = [stack.enter_context(_racer(url, name)) for name in names]
+            for generation in range(10):
+                for racer in racers:
+                    print(generation, file=racer.stdin, flush=True)
+                answers = [racer.stdout.readline().strip() for racer in racers if racer.stdout]
+                assert sorted(answers) == ["lost", "lost", "won"]
+                winners.append(f"{names[answers.index('won')]}-{generation}")
+        registry = open_registry(url)
+        assert [event.version for event in registry.events()] == winners
+        assert registry.state(SLOT).generation == len(winners)
+        registry.close()
+
+
+def _racer(url: str, name: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.pipelines.racing_process", url, name]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -1,0 +1,66 @@
+"""The SQLite registry keeps the contract, and says when its file is away."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import RegistryUnavailable
+from pipelines.registry import Presence
+from pipelines.sqlite_registry import SqliteRegistry
+from tests.pipelines.contract_registry import (
+    ConcurrencyContract,
+    PresencesContract,
+    RollbackContract,
+    RunsContract,
+    VersionsContract,
+    publish,
+)
+from tests.pipelines.records import SLOT, make_manifest
+
+
+class TestSqliteRegistry(VersionsContract, RollbackContract, RunsContract, PresencesContract, ConcurrencyContract):
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path}/new/folder/registry.db"
+
+
+def test_a_file_that_cannot_be_used_is_named_and_used_again_once_it_is_mended(tmp_path: Path) -> None:
+    path = tmp_path / "registry.db"
+    path.write_bytes(b"this is no database" * 1000)
+    registry = SqliteRegistry(path)
+    with pytest.raises(RegistryUnavailable, match=r"registry\.db: file is not a database"):
+        registry.state(SLOT)
+    with pytest.raises(RegistryUnavailable, match=r"registry\.db: file is not a database"):
+        publish(registry, "a")
+    path.unlink()
+    assert publish(registry, "a").champion == "a"
+    registry.close()
+
+
+def test_a_change_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "registry.db"
+    registry = SqliteRegistry(path)
+    publish(registry, "a")
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TRIGGER fault BEFORE INSERT ON events BEGIN SELECT raise(ABORT, 'disk fault'); END")
+    connection.commit()
+    with pytest.raises(RegistryUnavailable, match="disk fault"):
+        publish(registry, "b", "a")
+    assert registry.state(SLOT).champion == "a"
+    assert registry.versions(SLOT) == [make_manifest("a")]
+    connection.execute("DROP TRIGGER fault")
+    connection.commit()
+    connection.close()
+    assert publish(registry, "b", "a").champion == "b"
+    registry.close()
+
+
+def test_names_of_processes_that_are_long_gone_do_not_pile_up(tmp_path: Path) -> None:
+    registry = SqliteRegistry(tmp_path / "registry.db")
+    for start in range(10):
+        registry.announce(Presence(name=f"serving:{start}", at=start * 3600.0, ttl=5.0))
+    assert len(registry.presences(-1.0)) == 2
+    registry.close()
