@@ -175,6 +175,7 @@ class ScriptedEngine:
     def _admit(self, request: Request) -> None:
         if self._death is not None:
             raise EngineDead(self._death)
+        assert request.max_tokens > 0, "the HTTP side lets no such request through"
         total = len(request.prompt_ids) + request.max_tokens
         if total > self._max_total:
             message = f"{total} tokens are needed and {self._max_total} is all there is"
@@ -222,6 +223,7 @@ class ScriptedEngine:
             return Moved(request.id, said, finish, batch_size, 0)
         accepted = min(self._accepts[(num_steps - 1) % len(self._accepts)], depth)
         said, finish = running.say(accepted + 1)
+        accepted = min(accepted, len(said))  # a stop token among the accepted ends the step
         self._counters["drafts"] += 1
         self._counters["draft_tokens"] += depth
         self._counters["accepted_tokens"] += accepted

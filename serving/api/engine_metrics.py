@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -23,6 +22,17 @@ _TRAFFIC = {
     "written": "Traces that are durable.",
     "dropped": "Traces lost.",
 }
+
+_LABEL_NAMES = {
+    "shadow_steps": ("source",),
+    "shadow_tokens": ("source",),
+    "gain": ("batch",),
+    "arm": ("batch", "arm"),
+}
+"""What follows the colons in the names of the engine's figures."""
+
+
+Family = CounterMetricFamily | GaugeMetricFamily
 
 
 class EngineCollector(Collector):
@@ -83,21 +93,27 @@ def _service(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _counters(snapshot: Snapshot) -> Iterator[Metric]:
-    """The engine's further counters and gauges: `name` as it is, `name:source` with a label."""
-    for source_counters, kind in (
+    """The engine's further counters and gauges: what follows a colon in their names becomes labels."""
+    kinds: tuple[tuple[dict[str, float], type[Family]], ...] = (
         (snapshot.counters, CounterMetricFamily),
         (snapshot.gauges, GaugeMetricFamily),
-    ):
-        families: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
-        for key, value in source_counters.items():
-            name, _, source = key.partition(":")
-            families[name].append((source, value))
-        for name, values in families.items():
-            labels = ("source",) if any(source for source, _ in values) else ()
-            family = kind(f"everdraft_engine_{_legal(name)}", f"The engine's {name}.", labels=labels)
-            for source, value in values:
-                family.add_metric((source,) if labels else (), value)
-            yield family
+    )
+    for figures, kind in kinds:
+        families: dict[tuple[str, int], Family] = {}
+        for key, value in figures.items():
+            name, *values = key.split(":")
+            family = families.get((name, len(values)))
+            if family is None:
+                labels = _label_names(name, len(values))
+                family = kind(f"everdraft_engine_{_legal(name)}", f"The engine's {name}.", labels=labels)
+                families[name, len(values)] = family
+            family.add_metric(values, value)
+        yield from families.values()
+
+
+def _label_names(name: str, number: int) -> tuple[str, ...]:
+    names = _LABEL_NAMES.get(name, ())
+    return names if len(names) == number else tuple(f"key{index}" for index in range(number))
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

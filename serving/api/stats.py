@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import zip_longest
 
 import msgspec
 
@@ -32,8 +33,11 @@ class RequestMetrics(msgspec.Struct, frozen=True):
 
 
 def num_accepted(moved: Moved) -> int:
-    """Drafted tokens that a verification step kept: all it emitted but the target's own."""
-    return len(moved.token_ids) - 1
+    """Drafted tokens that a verification step kept, whichever source had them.
+
+    Usually one less than it emitted, but an accepted stop token is the last: nothing of the target's follows it.
+    """
+    return sum(map(any, zip_longest(*(source.accepted for source in moved.sources), fillvalue=0)))
 
 
 def request_metrics(moves: Iterable[Moved]) -> RequestMetrics:

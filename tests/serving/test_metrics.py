@@ -108,9 +108,25 @@ def test_the_engine_shows_its_load_versions_and_counters(subject: House) -> None
     assert read(subject)("everdraft_engine_up") == 0
 
 
-def test_counters_of_a_source_get_its_name_as_a_label(subject: House) -> None:
+def test_what_follows_the_colon_in_a_counters_name_becomes_a_label(subject: House) -> None:
     subject.engine.count("shadow_tokens:medusa-static", 12)
-    assert read(subject)("everdraft_engine_shadow_tokens_total", source="medusa-static") == 12
+    subject.engine.count("shadow_tokens:suffix", 13)
+    subject.engine.count("arm:4:medusa+suffix", 1)
+    subject.engine.count("new thing:x", 2)
+    now = read(subject)
+    assert now("everdraft_engine_shadow_tokens_total", source="medusa-static") == 12
+    assert now("everdraft_engine_shadow_tokens_total", source="suffix") == 13
+    assert now("everdraft_engine_arm_total", batch="4", arm="medusa+suffix") == 1
+    assert now("everdraft_engine_new_thing_total", key0="x") == 2
+
+
+def test_an_accepted_stop_token_counts_as_accepted() -> None:
+    subject = house(ScriptedEngine())
+    body = {"prompt": "abcd", "temperature": 0, "stop_token_ids": [ord("c")], "speculative_metrics": True}
+    answer = subject.http().post("/v1/completions", json=body).json()
+    assert answer["usage"]["completion_tokens"] == 3  # one from the prompt, two accepted, nothing after them
+    assert answer["metrics"]["speculative_decoding"]["num_accepted_draft_tokens"] == 2
+    assert read(subject)("vllm:spec_decode_num_accepted_tokens_total", **VLLM) == 2
 
 
 def test_the_traffic_log_is_shown_with_what_it_lost(subject: House) -> None:

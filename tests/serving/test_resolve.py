@@ -41,7 +41,8 @@ def test_defaults_are_those_of_the_openai_api() -> None:
 
 def test_null_means_the_default() -> None:
     fields = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "stop_token_ids", "speculative")
-    request = asked(seed=1, **dict.fromkeys(fields))
+    nothing: dict[str, Any] = dict.fromkeys(fields)
+    request = asked(seed=1, **nothing)
     default = asked(seed=1)
     assert request == default
 
