@@ -26,6 +26,11 @@ def test_a_longer_period_does_not_loop() -> None:
     assert not is_looping(list(range(33)) * 5)
 
 
+def test_repeats_that_something_interrupts_do_not_loop() -> None:
+    assert not is_looping([5, 5, 6, 6, 7, 7, 8, 8])
+    assert not is_looping([1, 2, 3, 1, 2, 3, 9, 1, 2, 3])
+
+
 def test_text_without_repeats_does_not_loop() -> None:
     rng = random.Random(0)
     assert not is_looping([rng.randrange(8192) for _ in range(500)])

@@ -116,10 +116,12 @@ def test_a_point_looks_back_on_the_window_alone() -> None:
     recorder.begin(("sql",))
     answer(recorder, 100)
     recorder.observe(status(100, adaptive=1.2), 10.0)
-    answer(recorder, WINDOW)
+    answer(recorder, WINDOW - 10)
+    recorder.observe(status(90 + WINDOW, adaptive=1.9), 18.0)
+    answer(recorder, 10)
     # of 1500 steps at 1.3 on the whole, 1000 were at 1.2: the last 500 were at 1.5
     recorder.observe(status(100 + WINDOW, adaptive=1.3), 20.0)
-    first, second = recorder.points()
+    first, _, second = recorder.points()
     assert first.adaptive == pytest.approx(1.2)
     assert second.adaptive == pytest.approx(1.5)
     assert second.served is None
@@ -154,6 +156,7 @@ def test_a_swap_is_marked_where_it_was_first_seen() -> None:
         ("phase", 30),
         ("swap", 42),
     ]
+    recorder.observe(status(42, swaps=3, version="v1"), 3.0)
     assert recorder.in_service_at == {"v0": 0, "v1": 30, "v2": 42}
 
 

@@ -140,7 +140,7 @@ def test_a_stack_that_is_gone_ends_the_run_with_its_own_error(tmp_path: Path) ->
 
 def test_prompts_from_files_run_in_the_order_of_their_domains_and_the_too_long_are_left_out(tmp_path: Path) -> None:
     lines = [{"domain": name, "prompt": f"{name} {n}"} for name in ("mail", "chess", "tax") for n in range(60)]
-    lines.append({"domain": "mail", "prompt": "x" * MAX_LENGTH})
+    lines += [{"domain": "mail", "prompt": "x" * (MAX_LENGTH + n)} for n in range(20)]
     file = tmp_path / "mine.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with FakeStack() as stack:
@@ -149,7 +149,8 @@ def test_prompts_from_files_run_in_the_order_of_their_domains_and_the_too_long_a
     assert set(domains[: domains.index("tax")]) == {"mail", "chess"}
     assert set(domains[domains.index("tax") :]) == {"tax"}
     assert max(len(body["messages"][0]["content"]) for body in stack.asked) < MAX_LENGTH
-    assert "mine.jsonl" in figures["settings"]["prompts"]
+    assert figures["settings"]["prompts"].startswith("from mine.jsonl; ")
+    assert {row["domain"] for row in figures["heads"]} == {"mail", "chess", "tax"}
 
 
 @pytest.mark.parametrize(
