@@ -39,7 +39,8 @@ def unknown_model(name: str, service: Service) -> NotFound:
 
 def check_common(body: GenerationBody, service: Service) -> None:
     """What can be said of a request without its prompt. Raises InvalidRequest."""
-    if body.stream_options is not None and not body.stream:
+    options = body.stream_options
+    if options is not None and options.asks_for_something and not body.stream:
         raise InvalidRequest("stream_options: expected only together with stream: true", "stream_options")
     for index, token in enumerate(body.stop_token_ids or ()):
         _check_token(token, f"stop_token_ids[{index}]", service)

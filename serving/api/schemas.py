@@ -19,6 +19,10 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
     continuous_usage_stats: bool | None = None
     """With `include_usage`: every chunk holds the usage so far."""
 
+    @property
+    def asks_for_something(self) -> bool:
+        return bool(self.include_usage or self.continuous_usage_stats)
+
 
 class GenerationBody(msgspec.Struct, frozen=True, kw_only=True):
     """What both completion endpoints take. `null` always means: as if absent."""

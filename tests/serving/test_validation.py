@@ -274,7 +274,7 @@ NEUTRAL: dict[str, Any] = {
     "stop": [],
     "stop_token_ids": [],
     "stream": False,
-    "stream_options": None,
+    "stream_options": {"include_usage": False},
     "user": "u",
     "store": True,
     "metadata": {"domain": "sql"},
