@@ -64,3 +64,19 @@ def test_names_of_processes_that_are_long_gone_do_not_pile_up(tmp_path: Path) ->
         registry.announce(Presence(name=f"serving:{start}", at=start * 3600.0, ttl=5.0))
     assert len(registry.presences(-1.0)) == 2
     registry.close()
+
+
+def test_events_of_long_ago_do_not_pile_up(tmp_path: Path) -> None:
+    path = tmp_path / "registry.db"
+    registry = SqliteRegistry(path)
+    publish(registry, "a")
+    publish(registry, "b", "a")
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE sqlite_sequence SET seq = 10001 WHERE name = 'events'")  # as if thousands followed
+    connection.commit()
+    connection.close()
+    publish(registry, "c", "b")
+    assert [event.id for event in registry.events()] == [10002]
+    publish(registry, "d", "c")
+    assert [event.version for event in registry.events()] == ["c", "d"]
+    registry.close()
