@@ -72,6 +72,15 @@ def rollback(call: Call) -> Exit | None:
     return None
 
 
+def replay(call: Call) -> Exit | None:
+    from cli.replay import Texts, replay
+
+    args = call.args
+    texts = Texts(files=tuple(args.prompts), tenant=args.tenant, limit=args.limit, temperature=args.temperature)
+    replay(call.config, names=args.sources, texts=texts, num_nodes=args.nodes, as_data=args.json)
+    return None
+
+
 def tenant(call: Call) -> Exit | None:
     from cli.tenant import export, purge
 

@@ -95,6 +95,37 @@ def rollback_flags(parser: Parser) -> None:
     json_flag(parser)
 
 
+def replay_flags(parser: Parser) -> None:
+    parser.add_argument(
+        "--with",
+        dest="sources",
+        action="append",
+        metavar="SOURCE",
+        required=True,
+        help="suffix, static, champion, a version, a folder of heads, or several joined by +; may be repeated",
+    )
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="JSON lines of prompts for the target to answer; else the traffic log is replayed",
+    )
+    parser.add_argument("--limit", type=_positive, default=200, metavar="N", help="texts (default: 200)")
+    parser.add_argument("--nodes", type=_positive, default=16, metavar="N", help="drafted a step (default: 16)")
+    parser.add_argument("--tenant", metavar="NAME", help="of the traffic log, only this tenant's")
+    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="of the answers to prompts (default: 0)")
+    json_flag(parser)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} given, expected at least 1")
+    return number
+
+
 def tenant_flags(parser: Parser) -> None:
     parser.add_argument("action", choices=("export", "purge"), help="hand out, or delete for good")
     parser.add_argument("name", metavar="TENANT", help="as the API key's tenant is called")

@@ -31,6 +31,7 @@ def serve(config: Configuration) -> None:
     Raises UsageError for an address that cannot be had, ModelError for a target that cannot be served,
     CliError when the engine dies.
     """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s server %(levelname)s %(message)s")
     settings = _api_settings(config)
     with ExitStack() as stack:
         bound = stack.enter_context(_listen(config.server.host, config.server.port))

@@ -49,7 +49,6 @@ def chosen_or_first(registry: Registry, config: Configuration, wanted: str | Non
     slots = registry.slots()
     if slots or wanted is not None:
         return chosen(slots, wanted)
-    from models.loading import load_target  # takes torch, and seconds
+    from cli.target import loaded_target  # takes torch, and seconds
 
-    target = load_target(config.target.path, revision=config.target.revision)
-    return Slot(target=target.fingerprint, kind=KIND)
+    return Slot(target=loaded_target(config).fingerprint, kind=KIND)

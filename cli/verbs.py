@@ -110,6 +110,21 @@ quarantined: they are never published again, and the trainer starts from the cha
         arguments=flags.rollback_flags,
     ),
     Verb(
+        name="replay",
+        summary="what drafts would have been worth, without a server",
+        story="""
+Serves texts again with one source of drafts after another: the newest of the traffic log, or prompts that the
+target answers first. Shows tokens per step and how deep drafts were accepted, by domain and source.
+""",
+        examples=(
+            "everdraft replay --with static --with champion",
+            "everdraft replay --with suffix --with static+suffix --prompts sql.jsonl --limit 100",
+        ),
+        run=calls.replay,
+        arguments=flags.replay_flags,
+        sections=("", "target", "engine", "traffic", "registry"),
+    ),
+    Verb(
         name="tenant",
         summary="hand out or delete what the traffic log holds of a tenant",
         story="""
