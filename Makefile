@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: install demo test check quick heads bench
+.PHONY: install demo test check quick heads bench tree
 
 install: $(INSTALLED)
 
@@ -38,3 +38,7 @@ heads: install
 
 bench: install
 	$(BIN)/python -m bench
+
+# The tree of the README, from the first line of every module.
+tree: install
+	$(BIN)/python docs/tree.py
