@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from cli.calls import Call
 from cli.config import load
 from cli.errors import HELP, CliError, Exit
-from cli.flags import add_config_flags, as_words, given_config_flags
+from cli.flags import add_config_flags, given_config_flags
 from cli.verbs import VERBS, Verb
 from models.errors import ModelError
 from pipelines.errors import BadUrl, PipelineError
@@ -62,7 +62,7 @@ def _run(verb: Verb, args: argparse.Namespace) -> Exit | None:
     flags = given_config_flags(args)
     config = load(flags, os.environ, args.config)
     program = (sys.executable, os.path.abspath(__file__))
-    return verb.run(Call(config, args, as_words(args.config, flags), program))
+    return verb.run(Call(config, args, args.config, flags, program))
 
 
 def _complain(verb: Verb, error: Exception, code: Exit) -> Exit:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from cli.config import Configuration
 from cli.errors import Exit
+from cli.flags import as_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +19,10 @@ class Call:
     config: Configuration
     args: argparse.Namespace
     """The verb's own flags."""
-    flags: tuple[str, ...]
-    """Those of the configuration, as given."""
+    file: Path | None
+    """The TOML file, if one was given."""
+    flags: Mapping[str, str]
+    """The flags of the configuration that were given, by `Option.name`."""
     program: tuple[str, ...]
     """The command line of another process that is to run a verb, up to the verb."""
 
@@ -39,7 +44,16 @@ def train(call: Call) -> Exit | None:
 def up(call: Call) -> Exit | None:
     from cli.up import up
 
-    return up(call.config, call.program, call.flags)
+    return up(call.config, call.program, as_words(call.file, call.flags))
+
+
+def demo(call: Call) -> Exit | None:
+    from cli.demo.options import DemoOptions
+    from cli.demo_verb import demo
+
+    args = call.args
+    options = DemoOptions(folder=args.out, files=tuple(args.prompts), seed=args.seed)
+    return demo(options, program=call.program, flags=call.flags, file=call.file)
 
 
 def status(call: Call) -> Exit | None:

@@ -95,6 +95,21 @@ def rollback_flags(parser: Parser) -> None:
     json_flag(parser)
 
 
+def demo_flags(parser: Parser) -> None:
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo-out"), metavar="DIR", help="where the report goes (default: demo-out)"
+    )
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="JSON lines of prompts, plain or gzipped, instead of the project's own: first half of the domains, then the others",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of prompts and answers (default: 0)")
+
+
 def replay_flags(parser: Parser) -> None:
     parser.add_argument(
         "--with",

@@ -25,11 +25,13 @@ def redrafted(
     num_nodes: drafted nodes in each step.
     """
     for number, text in zip(itertools.count(1), texts, strict=False):
-        if len(text.output_ids) > 1:  # the first token comes with the prompt's pass
-            hidden = decoder.hidden_states(torch.tensor(text.tokens[:-1])) if speculator.needs_hidden else None
-            again = _Again(speculator, text, number, hidden, num_nodes)
-            yield text, simulate(text.tokens, text.num_prompt, again.draft)
-            again.end()
+        if len(text.output_ids) < 2:  # the first token comes with the prompt's pass: no step was taken
+            yield text, Simulated()
+            continue
+        hidden = decoder.hidden_states(torch.tensor(text.tokens[:-1])) if speculator.needs_hidden else None
+        again = _Again(speculator, text, number, hidden, num_nodes)
+        yield text, simulate(text.tokens, text.num_prompt, again.draft)
+        again.end()
 
 
 class _Again:

@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 
 from cli.demo.prompts import Message, Prompt
+from cli.errors import UsageError
 
 MAX_TOKENS = 96
 
 
-class PromptFileError(Exception):
+class PromptFileError(UsageError):
     """A file of prompts that cannot be used; the message names the file, the line and what was expected."""
 
 

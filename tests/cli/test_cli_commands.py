@@ -76,8 +76,8 @@ def test_a_wrong_configuration_is_told_before_any_verb_starts(
     everdraft_command: Commands, monkeypatch: pytest.MonkeyPatch, verb: Verb
 ) -> None:
     monkeypatch.setenv("EVERDRAFT_PROT", "1")
-    words = ["export", "acme"] if verb.name == "tenant" else []
-    outcome = everdraft_command.bare(verb.name, *words)
+    words = shlex.split(verb.examples[0].partition("everdraft ")[2])
+    outcome = everdraft_command.bare(*words)
     assert outcome.code == Exit.USAGE
     assert outcome.err == (f"everdraft {verb.name}: EVERDRAFT_PROT is not an option; did you mean EVERDRAFT_PORT?\n")
 

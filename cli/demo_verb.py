@@ -1,0 +1,47 @@
+"""`everdraft demo`: starts a stack on a folder of its own, runs the demo against it, and takes it down again."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cli.config import load
+from cli.demo.options import DemoOptions
+from cli.demo.run import run_demo
+from cli.demo.supply import supply_of
+from cli.errors import Exit
+from cli.flags import as_words
+from cli.live.stack import LiveStack
+
+
+def demo(options: DemoOptions, *, program: Sequence[str], flags: Mapping[str, str], file: Path | None) -> Exit:
+    """FAILED when a claim does not hold.
+
+    program: the command line that runs a verb, up to the verb. flags, file: the configuration as given; where
+    things are kept is the demo's own business, so that it never touches a log or a registry in use.
+    Raises PromptFileError, and what starting a stack raises.
+    """
+    supply = supply_of(options.files, options.seed)
+    with tempfile.TemporaryDirectory(prefix="everdraft-demo-") as data:
+        own = _own(Path(data))
+        own = {name: text for name, text in flags.items() if name.removesuffix("_file") not in own} | own
+        words = as_words(file, own)
+        config = load(own, os.environ, file)
+        with LiveStack(config, lambda verb: (*program, verb, *words), options.folder) as stack:
+            return Exit(run_demo(stack, supply, options, sys.stdout))
+
+
+def _own(data: Path) -> dict[str, str]:
+    """Flags that the demo decides."""
+    return {
+        "host": "127.0.0.1",
+        "port": "0",
+        "traffic_policy": "shared",
+        "data": str(data),
+        "traffic": f"sqlite:///{data / 'traffic.db'}",
+        "registry": f"sqlite:///{data / 'registry.db'}",
+        "registry_checkpoints": str(data / "checkpoints"),
+    }
