@@ -64,7 +64,7 @@ class TrafficReader(Protocol):
         """
 
     def end(self) -> int:
-        """The greatest offset written so far, even if deleted since; 0 for an empty log."""
+        """The greatest offset written so far; 0 for an empty log. What is left may end before it."""
 
     def num_skipped(self) -> int:
         """Records skipped so far; one that is met again is not counted again."""
