@@ -1,0 +1,154 @@
+"""The controller in worlds whose costs and acceptance are known."""
+
+from __future__ import annotations
+
+import pytest
+
+from speculator.batch import Batch, Chunk, Sampling, Sequence
+from speculator.controller import PLAIN, Controller
+from speculator.cost import StepCosts
+from tests.speculator.worlds import World, best_fixed, pass_seconds
+
+HEADS = 5e-4
+"""Seconds that heads take to draft: a third of a step."""
+CHEAP = 4e-5
+
+
+def plain(num_sequences: int) -> float:
+    return World(num_sequences, [("medusa", lambda step: 0.0, HEADS)], fixed_budget=0).run(300)
+
+
+@pytest.mark.parametrize("num_sequences", [1, 4, 16])
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_worthless_drafts_cost_next_to_nothing(num_sequences: int, alpha: float) -> None:
+    world = World(num_sequences, [("medusa", lambda step: alpha, HEADS)])
+    assert world.run(2000) >= 0.97 * plain(num_sequences)
+
+
+@pytest.mark.parametrize(("num_sequences", "alpha"), [(1, 0.4), (1, 0.8), (4, 0.6), (16, 0.5), (16, 0.9)])
+def test_good_drafts_bring_nearly_what_the_best_fixed_budget_brings(num_sequences: int, alpha: float) -> None:
+    sources = [("medusa", lambda step: alpha, 3e-4)]
+    assert World(num_sequences, sources).run(1500) >= 0.9 * best_fixed(num_sequences, sources, 500)
+
+
+def test_under_load_the_draft_shrinks_to_nothing() -> None:
+    """What pays for one sequence does not for sixty-four."""
+    sources = [("medusa", lambda step: 0.4, 3e-4)]
+    alone, crowd = World(1, sources), World(64, sources)
+    assert alone.run(800) > 1.2 * plain(1)
+    assert crowd.run(400) >= 0.97 * plain(64)
+    assert crowd.controller.gauges()["zero_share"] > 0.9
+
+
+def test_after_a_shift_from_worthless_to_good_it_comes_back() -> None:
+    world = World(1, [("medusa", lambda step: 0.0 if step < 3000 else 0.7, HEADS)])
+    world.run(3000)
+    assert world.controller.gauges()["zero_share"] > 0.9
+    world.run(600)  # the longest wait between two trials, and then some
+    assert world.run(300) > 1.5 * plain(1)
+
+
+def test_after_a_shift_from_good_to_worthless_it_stops_within_a_hundred_steps() -> None:
+    world = World(1, [("medusa", lambda step: 0.7 if step < 1000 else 0.0, HEADS)])
+    world.run(1000)
+    assert world.run(100) > 0.75 * plain(1)
+    assert world.run(500) > 0.95 * plain(1)
+
+
+def test_heads_that_do_not_pay_are_left_out_where_cheap_sources_do() -> None:
+    world = World(1, [("medusa", lambda step: 0.1, 1e-3), ("suffix", lambda step: 0.7, CHEAP)])
+    world.run(500)
+    asked = world.chains[0].asked
+    assert world.run(500) > 2.0 * plain(1)
+    assert world.chains[0].asked - asked < 50
+
+
+def test_the_static_heads_are_the_floor_of_the_adaptive_ones() -> None:
+    """Adaptive heads that fail after a shift are routed around, and return when they have relearnt."""
+
+    def adaptive(step: int) -> float:
+        return 0.7 if step < 1000 else 0.05 if step < 4000 else 0.9
+
+    world = World(1, [("medusa", adaptive, 3e-4), ("medusa-static", lambda step: 0.5, 3e-4)], shadow_every=8)
+    world.run(1000)
+    floor = World(1, [("medusa-static", lambda step: 0.5, 3e-4)]).run(1500)
+    world.run(500)
+    assert world.run(2500) > 0.9 * floor
+    world.run(1000)
+    assert world.run(500) > 1.5 * floor
+
+
+def test_while_the_adaptive_heads_are_better_the_static_ones_hardly_run() -> None:
+    world = World(1, [("medusa", lambda step: 0.7, 3e-4), ("medusa-static", lambda step: 0.4, 3e-4)], shadow_every=16)
+    world.run(1600)
+    adaptive, static = (chain.asked for chain in world.chains)
+    assert static < 0.15 * adaptive
+
+
+def test_the_same_world_is_played_the_same_way_twice() -> None:
+    runs = [World(2, [("medusa", lambda step: 0.4, HEADS)], seed=3) for _ in range(2)]
+    assert runs[0].run(300) == runs[1].run(300)
+    assert runs[0].controller.gauges() == runs[1].controller.gauges()
+
+
+def sequence(**traits: bool) -> Sequence:
+    return Sequence(0, "t", [1, 2], 1, Sampling(max_tokens=8), **traits)
+
+
+def controller(*sources: str) -> Controller:
+    costs = StepCosts()
+    costs.target.profile(pass_seconds)
+    return Controller(sources, costs=costs)
+
+
+def test_nothing_is_budgeted_where_nothing_can_be_drafted() -> None:
+    ours = controller("medusa")
+    nearly_done = sequence()
+    nearly_done.tokens += [1] * 6
+    for batch in (
+        Batch(()),
+        Batch((sequence(speculative=False),)),
+        Batch((nearly_done,)),
+        Batch((), (Chunk(sequence(), 1),)),
+    ):
+        assert ours.budget(batch) == PLAIN
+    assert controller().budget(Batch((sequence(),))) == PLAIN
+    assert ours.budget(Batch((sequence(),))).nodes > 0
+
+
+def test_speculation_can_be_switched_off_and_on() -> None:
+    ours = controller("medusa")
+    ours.enabled = False
+    assert ours.budget(Batch((sequence(),))) == PLAIN
+    ours.observe(1, 0, 1, 2e-3, 0.0)
+    ours.enabled = True
+    assert ours.budget(Batch((sequence(),))).nodes > 0
+
+
+def test_a_budget_names_the_sources_and_the_price_of_every_node() -> None:
+    ours = controller("medusa", "medusa-static", "suffix")
+    batch = Batch((sequence(), sequence()), (Chunk(sequence(), 1),))
+    budget = ours.budget(batch)
+    assert budget.sources == {"medusa", "suffix"}
+    assert len(budget.step_seconds) == budget.nodes + 1
+    # two roots and a prompt token come before the drafted nodes
+    assert budget.step_seconds[4] == pytest.approx(pass_seconds(3 + 4))
+
+
+def test_one_sequence_never_gets_more_than_a_tree_may_hold() -> None:
+    ours = Controller(["suffix"], max_tree=6)
+    batch = Batch((sequence(),))
+    for _ in range(100):
+        nodes = ours.budget(batch).nodes
+        assert nodes <= 6
+        ours.observe(1, nodes, nodes, 1e-3, 0.0)
+
+
+def test_gauges_tell_the_arm_and_its_gain_by_batch_size() -> None:
+    world = World(4, [("medusa", lambda step: 0.8, HEADS), ("suffix", lambda step: 0.0, CHEAP)])
+    world.run(300)
+    gauges = world.controller.gauges()
+    assert gauges["arm:4:medusa+suffix"] == 1.0
+    assert gauges["arm:4:none"] == 0.0
+    assert gauges["gain:4"] == pytest.approx(world.run(300) / plain(4), rel=0.25)
+    assert gauges["budget_nodes"] > 0

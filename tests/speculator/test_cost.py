@@ -1,0 +1,90 @@
+"""Cost tables: what was measured, between what was measured, and as it changes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speculator.cost import ROWS, CostTable, StepCosts
+from tests.speculator.worlds import pass_seconds
+
+
+def profiled() -> CostTable:
+    table = CostTable()
+    table.profile(pass_seconds)
+    return table
+
+
+def test_a_profiled_table_says_what_was_measured_and_interpolates_between() -> None:
+    table = profiled()
+    for rows in (1, 2, 5, 16, 20, 40, 100, 256):
+        assert table.seconds(rows) == pytest.approx(pass_seconds(rows), rel=0.02)
+
+
+def test_beyond_what_was_measured_cost_goes_on_rising_at_the_last_rate() -> None:
+    assert profiled().seconds(400) == pytest.approx(pass_seconds(400), rel=0.02)
+
+
+def test_a_profile_takes_the_best_of_several_runs() -> None:
+    rng = random.Random(0)
+    table = CostTable()
+    table.profile(lambda rows: pass_seconds(rows) * (1 + rng.choice([0, 0, 5])), repeats=9)
+    assert table.seconds(8) == pytest.approx(pass_seconds(8))
+
+
+@given(st.lists(st.floats(1e-4, 1e-1), min_size=len(ROWS), max_size=len(ROWS)))
+def test_cost_never_falls_with_size_whatever_was_measured(seconds: list[float]) -> None:
+    table = CostTable()
+    table.profile(dict(zip(ROWS, seconds, strict=True)).__getitem__, repeats=1)
+    curve = table.slice(0, 300)
+    assert list(curve) == sorted(curve)
+
+
+def test_a_machine_that_slows_down_slows_down_everywhere() -> None:
+    table = profiled()
+    for _ in range(60):
+        table.measured(9, 2 * pass_seconds(9))
+    for rows in (1, 9, 32):
+        assert table.seconds(rows) == pytest.approx(2 * pass_seconds(rows), rel=0.25)
+
+
+def test_a_size_that_alone_costs_more_is_learnt_for_itself() -> None:
+    table = profiled()
+    for _ in range(1500):
+        table.measured(1, pass_seconds(1))
+        table.measured(16, 1.5 * pass_seconds(16))
+    assert table.seconds(16) / table.seconds(1) == pytest.approx(1.5 * pass_seconds(16) / pass_seconds(1), rel=0.1)
+
+
+def test_a_hiccup_moves_little() -> None:
+    table = profiled()
+    table.measured(8, 100 * pass_seconds(8))
+    assert table.seconds(8) < 1.5 * pass_seconds(8)
+
+
+def test_before_anything_is_measured_cost_is_unknown_then_like_the_first() -> None:
+    table = CostTable()
+    assert table.seconds(4) == 0.0
+    table.measured(4, 0.5)
+    assert table.seconds(4) == pytest.approx(0.5)
+    assert table.seconds(1) < table.seconds(64)
+
+
+@pytest.mark.parametrize(("start", "num"), [(1, 20), (250, 20), (300, 3)])
+def test_a_slice_is_the_table_with_an_offset(start: int, num: int) -> None:
+    table = profiled()
+    assert table.slice(start, num, 0.5) == pytest.approx([0.5 + table.seconds(start + index) for index in range(num)])
+
+
+def test_drafting_costs_are_kept_by_source_and_number_of_sequences() -> None:
+    costs = StepCosts()
+    for _ in range(400):
+        costs.drafted("a", 1, 1e-3)
+        costs.drafted("a", 16, 4e-3)
+        costs.drafted("b", 1, 1e-4)
+    assert costs.drafting(["a"], 1) == pytest.approx(1e-3, rel=0.2)
+    assert costs.drafting(["a"], 16) == pytest.approx(4e-3, rel=0.2)
+    assert costs.drafting(["a", "b", "never asked"], 1) == pytest.approx(1.1e-3, rel=0.2)
