@@ -20,6 +20,8 @@ import msgspec
 
 _MAX_MESSAGE = 1000
 """Characters: a message quotes what was sent, which must not come back at length."""
+_MAX_PARAM = 200
+"""Characters: clients make up names too."""
 
 
 _quote = reprlib.Repr()
@@ -99,9 +101,12 @@ class ClientGone(Exception):
 
 
 def error_body(status: int, kind: str, message: str, param: str | None = None) -> ErrorBody:
-    if len(message) > _MAX_MESSAGE:
-        message = message[: _MAX_MESSAGE - 1] + "…"
-    return ErrorBody(ErrorDetail(message, kind, param, status))
+    field = None if param is None else _cut(param, _MAX_PARAM)
+    return ErrorBody(ErrorDetail(_cut(message, _MAX_MESSAGE), kind, field, status))
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def shown(value: object) -> str:

@@ -32,6 +32,8 @@ class MemoryLog:
     def __init__(self, room: int = 1 << 20) -> None:
         self.traces: list[Trace] = []
         self.num_flushes = 0
+        self.num_durable = 0
+        """Traces there were at the last flush."""
         self._room = room
         self._dropped = 0
 
@@ -44,6 +46,7 @@ class MemoryLog:
 
     def flush(self, timeout: float) -> bool:
         self.num_flushes += 1
+        self.num_durable = len(self.traces)
         return True
 
     def counters(self) -> LogCounters:
@@ -95,11 +98,11 @@ def house(
 
 
 @contextmanager
-def running(subject: House) -> Iterator[House]:
+def running(subject: House, drain_seconds: int = 10) -> Iterator[House]:
     """Serves it on loopback while the block runs."""
     bound = listen("127.0.0.1", 0)
     listening = threading.Event()
-    server = ApiServer(subject.app, drain_seconds=10, on_listening=listening.set)
+    server = ApiServer(subject.app, drain_seconds=drain_seconds, on_listening=listening.set)
     thread = threading.Thread(target=lambda: server.run(sockets=[bound]))
     thread.start()
     try:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from models.errors import BadMessages, BadText
 from serving.api.app import create_app
 from serving.api.auth import Keys
 from serving.api.errors import Unauthorized
+from serving.api.metrics import Metrics
+from serving.api.outermost import OutermostMiddleware
 from serving.api.settings import ApiSettings
 from serving.link import EngineLink
 from serving.messages import Snapshot
@@ -54,6 +58,11 @@ def test_keys_guard_everything_under_v1_and_errors_say_how(path: str) -> None:
     assert response.json()["error"]["type"] == "AuthenticationError"
     assert response.headers["www-authenticate"] == "Bearer"
     assert http.get(path, headers={"authorization": "Bearer k"}).status_code != 401
+
+
+def test_asking_what_a_route_takes_needs_no_key() -> None:
+    response = house(keys={"k": "t"}).http().options("/v1/completions")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/version", "/metrics"])
@@ -188,6 +197,23 @@ def test_a_fault_of_ours_is_a_500_that_tells_nothing_and_a_line_in_the_log(
     assert "r1" in caplog.text
     assert "secret path" in caplog.text
     assert http.get("/health").status_code == 200
+
+
+def test_a_response_that_fails_half_way_is_broken_off_and_not_begun_anew() -> None:
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError
+
+    sent: list[str] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    asyncio.run(OutermostMiddleware(fails, Metrics(MODEL))({"type": "http", "headers": []}, receive, send))
+    assert sent == ["http.response.start"]
 
 
 def test_a_default_answer_fills_the_context_and_no_more() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ import openai
 import pytest
 
 from serving.api.server import listen, url_of
+from serving.messages import Moved, Request
+from serving.scripted import ScriptedEngine
 from tests.serving.harness import MODEL, eventually, house, running
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +108,25 @@ def test_a_server_may_be_stopped_from_its_own_process_too() -> None:
     assert subject.log.num_flushes == 1
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{subject.url}/health")
+
+
+class SlowToAbort(ScriptedEngine):
+    """Takes its time to let go of a request."""
+
+    async def submit(self, request: Request) -> AsyncIterator[Moved]:
+        try:
+            yield Moved(request.id, (97,), None, 1, -1)
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.3)
+
+
+def test_the_log_is_flushed_after_the_last_abort_however_long_it_takes() -> None:
+    with running(house(SlowToAbort()), drain_seconds=1) as subject, subject.client() as client:
+        stream = iter(client.completions.create(model=MODEL, prompt="x", stream=True))
+        next(stream)
+    assert subject.log.num_durable == 1
+    assert subject.log.traces[0].finish_reason == "abort"
 
 
 def test_an_address_that_is_taken_is_an_error_at_once() -> None:

@@ -196,6 +196,8 @@ def test_an_error_does_not_return_what_was_sent_at_length(http: TestClient) -> N
     error = refused(http, COMPLETIONS, {"prompt": "x", "temperature": "9" * 15_000})
     assert len(error["message"]) < 200
     refused(http, COMPLETIONS, {"prompt": "x", "model": "m" * 15_000}, status=404)
+    error = refused(http, COMPLETIONS, b'{"' + b"n" * 15_000 + b'": NaN}')
+    assert len(error["param"]) <= 200
 
 
 UNSUPPORTED: list[tuple[str, Any]] = [
