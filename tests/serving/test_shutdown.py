@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -122,9 +122,12 @@ class SlowToAbort(ScriptedEngine):
 
 
 def test_the_log_is_flushed_after_the_last_abort_however_long_it_takes() -> None:
-    with running(house(SlowToAbort()), drain_seconds=1) as subject, subject.client() as client:
-        stream = iter(client.completions.create(model=MODEL, prompt="x", stream=True))
-        next(stream)
+    with ExitStack() as clients:
+        with running(house(SlowToAbort()), drain_seconds=1) as subject:
+            client = clients.enter_context(subject.client())
+            stream = iter(client.completions.create(model=MODEL, prompt="x", stream=True))
+            next(stream)
+        assert subject.log.num_flushes == 1
     assert subject.log.num_durable == 1
     assert subject.log.traces[0].finish_reason == "abort"
 
