@@ -1,16 +1,16 @@
-"""What every measurement shares: prompts as token ids, engines in this process, and a closed loop of requests."""
+"""What every measurement shares: requests to come, answers, and a closed loop on an engine in this process."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from cli.demo.looping import is_looping
-from cli.demo.prompts import Prompt
-from models.tokenizer import Tokenizer
 from serving.engine import Engine
 from serving.messages import Moved, Request
+from speculator.batch import Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +18,27 @@ class Ask:
     """One request to come."""
 
     id: int
+    """Unique within a run of the bench; the seed comes from it."""
     domain: str
     prompt_ids: tuple[int, ...]
     max_tokens: int
-    temperature: float
-    seed: int
     stop_ids: tuple[int, ...]
+    temperature: float = 0.0
 
-    def request(self, request_id: int) -> Request:
+    @property
+    def seed(self) -> int:
+        return 1_000_003 * self.id + 17
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(
+            temperature=self.temperature, seed=self.seed, max_tokens=self.max_tokens, stop_ids=frozenset(self.stop_ids)
+        )
+
+    def at(self, temperature: float) -> Self:
+        return replace(self, temperature=temperature)
+
+    def request(self, request_id: int, learn: bool = True) -> Request:
         return Request(
             id=request_id,
             prompt_ids=self.prompt_ids,
@@ -33,6 +46,7 @@ class Ask:
             temperature=self.temperature,
             seed=self.seed,
             stop_ids=self.stop_ids,
+            learn=learn,
         )
 
 
@@ -42,12 +56,21 @@ class Answer:
 
     ask: Ask
     token_ids: list[int] = field(default_factory=list)
-    num_steps: int = 0
-    """Verification steps; the first token comes from the prompt and needs none."""
+    moves: list[Moved] = field(default_factory=list)
+    """What the engine reported of it, step by step."""
+    num_timed: int = 0
+    """Tokens emitted while every slot of the loop was taken."""
+    seconds: float = 0.0
+    """Its share of the time of those steps: a step's time is divided evenly among the requests in it."""
 
     @property
     def looping(self) -> bool:
         return is_looping(self.token_ids)
+
+    @property
+    def num_steps(self) -> int:
+        """Verification steps; the first token comes from the prompt and needs none."""
+        return sum(moved.nodes >= 0 for moved in self.moves)
 
     @property
     def num_decoded(self) -> int:
@@ -55,47 +78,21 @@ class Answer:
         return max(0, len(self.token_ids) - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Answers in the order of the asks, and the seconds from the first submission to the last token."""
-
-    answers: list[Answer]
-    seconds: float
-
-    @property
-    def num_tokens(self) -> int:
-        return sum(len(answer.token_ids) for answer in self.answers)
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.num_tokens / self.seconds
-
-    @property
-    def acceptance_length(self) -> float:
-        return acceptance_length(self.answers)
+def tokens_per_second(answers: Iterable[Answer]) -> float:
+    """While every slot was taken: of a batch of sixteen, sixteen times less than the throughput. 0 if nothing was timed."""
+    timed = [(answer.num_timed, answer.seconds) for answer in answers]
+    seconds = sum(seconds for _, seconds in timed)
+    return sum(tokens for tokens, _ in timed) / seconds if seconds else 0.0
 
 
 def acceptance_length(answers: Iterable[Answer]) -> float:
-    """Tokens per verification step, the bonus token included; token-weighted."""
-    pairs = [(answer.num_decoded, answer.num_steps) for answer in answers]
-    steps = sum(steps for _, steps in pairs)
-    return sum(decoded for decoded, _ in pairs) / steps if steps else 1.0
+    """Tokens per verification step, the bonus token included, long answers weighing by their length."""
+    counts = [(answer.num_decoded, answer.num_steps) for answer in answers]
+    steps = sum(steps for _, steps in counts)
+    return sum(decoded for decoded, _ in counts) / steps if steps else 1.0
 
 
-def asks_from(
-    prompts: Sequence[Prompt], tokenizer: Tokenizer, *, temperature: float, max_tokens: int, context: int, first_id: int = 0
-) -> list[Ask]:
-    """Requests for prompts, those too long for the context left out."""
-    asks = []
-    for number, prompt in enumerate(prompts):
-        messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
-        ids = tuple(tokenizer.apply_chat_template(messages))
-        if len(ids) + max_tokens <= context:
-            seed = 1_000_003 * (first_id + number) + 17
-            asks.append(
-                Ask(first_id + number, prompt.domain, ids, max_tokens, temperature, seed, tuple(tokenizer.eos_ids))
-            )
-    return asks
+AfterStep = Callable[[Sequence[Moved]], None]
 
 
 class Client:
@@ -106,29 +103,45 @@ class Client:
         self._next_id = 1
 
     def run(
-        self, asks: Sequence[Ask], concurrency: int, after_step: Callable[[tuple[Moved, ...]], None] | None = None
-    ) -> Run:
-        """Keeps `concurrency` requests under way until all are answered."""
-        waiting = list(reversed([Answer(ask) for ask in asks]))
-        answers = list(reversed(waiting))
+        self, asks: Iterable[Ask], concurrency: int, *, learn: bool = True, after_step: AfterStep | None = None
+    ) -> list[Answer]:
+        """Keeps `concurrency` requests under way until all are answered; answers in the order of the asks.
+
+        learn: whether the engine's sources may remember the answers.
+        """
+        waiting = iter(asks)
+        answers: list[Answer] = []
         running: dict[int, Answer] = {}
-        started = time.perf_counter()
-        while waiting or running:
-            while waiting and len(running) < concurrency:
-                answer = waiting.pop()
-                refused = self.engine.submit(answer.ask.request(self._next_id))
+        last = time.perf_counter()
+        while True:
+            while len(running) < concurrency and (ask := next(waiting, None)) is not None:
+                answers.append(Answer(ask))
+                running[self._next_id] = answers[-1]
+                refused = self.engine.submit(ask.request(self._next_id, learn))
                 assert refused is None, refused
-                running[self._next_id] = answer
                 self._next_id += 1
+            if not running:
+                break
             moved = self.engine.step()
-            for each in moved:
-                answer = running[each.id]
-                answer.token_ids.extend(each.token_ids)
-                answer.num_steps += each.nodes >= 0
-                if each.finish_reason is not None:
-                    del running[each.id]
+            now = time.perf_counter()
+            _take(running, moved, now - last if len(running) == concurrency else None)
+            last = now
             if after_step is not None:
                 after_step(moved)
-        seconds = time.perf_counter() - started
         self.engine.audit()
-        return Run(answers, seconds)
+        return answers
+
+
+def _take(running: dict[int, Answer], moved: Sequence[Moved], seconds: float | None) -> None:
+    """seconds: of the step; None: it is not timed."""
+    if seconds is not None:
+        for answer in running.values():
+            answer.seconds += seconds / len(running)
+    for each in moved:
+        answer = running[each.id]
+        answer.token_ids.extend(each.token_ids)
+        answer.moves.append(each)
+        if seconds is not None:
+            answer.num_timed += len(each.token_ids)
+        if each.finish_reason is not None:
+            del running[each.id]

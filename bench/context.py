@@ -1,0 +1,49 @@
+"""Bench: what the figures share within a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from bench.adaptation import Adapted, adapt
+from bench.equality import Judge
+from bench.errors import BenchError
+from bench.house import House
+from bench.rig import Ask, Client
+from bench.sizes import Sizes
+from bench.stack import Stack
+from bench.supply import Supply
+from bench.versions import Versions
+
+
+@dataclass(slots=True)
+class Bench:
+    house: House
+    supply: Supply
+    sizes: Sizes
+    judge: Judge
+    stack: Stack
+    versions: Versions
+    say: Callable[[str], None]
+    """Shows progress."""
+    _adapted: Adapted | BenchError | None = field(default=None, init=False)
+
+    def adapted(self) -> Adapted:
+        """The engine after its adaptation, which is made once; the trainer is left running. Raises BenchError."""
+        if self._adapted is None:
+            self.say("  adaptation first: traffic that shifts, a trainer beside it")
+            try:
+                self._adapted = adapt(self.house, self.supply, self.sizes, self.judge, self.stack, self.say)
+            except BenchError as error:
+                self._adapted = error  # another attempt would end no better
+        if isinstance(self._adapted, BenchError):
+            raise self._adapted
+        return self._adapted
+
+    def serving(self) -> Client:
+        """The adapted engine if there is one, else a new one as it serves."""
+        return self._adapted.client if isinstance(self._adapted, Adapted) else self.house.adapting()
+
+    def batches(self, num_pairs: int, num_each: int, domains: Sequence[str], temperature: float) -> list[list[Ask]]:
+        """Fresh requests for a proof and for each pair: `num_pairs` + 1 batches, the domains mixed in each. Raises NotEnough."""
+        return [[ask.at(temperature) for ask in self.supply.mixed(num_each, domains)] for _ in range(num_pairs + 1)]

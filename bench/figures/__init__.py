@@ -1,0 +1,1 @@
+"""One file for each figure: its goals, and how it is measured."""

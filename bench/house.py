@@ -1,0 +1,50 @@
+"""House: the target, loaded once, and the engines built around it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bench.machine import num_cores
+from bench.rig import Client
+from models.loading import Target, load_target
+from models.source import locate
+from serving.assemble import build_engine
+from serving.settings import EngineSettings
+from speculator.static_heads import KIND
+
+
+class House:
+    """Engines share the target's weights and nothing else.
+
+    settings: as the server would have them, the registry that newer versions come from included.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.settings = settings
+        self.loaded: Target = load_target(settings.target, revision=settings.revision, dtype="float32", device=settings.device)
+        self.folder: Path = locate(settings.target, settings.revision)
+        """Where the target's files are."""
+
+    @property
+    def num_threads(self) -> int:
+        return self.settings.threads or num_cores()
+
+    def plain(self) -> Client:
+        """Decodes one token a step."""
+        return self._client(replace(self.settings, sources=(), registry=""))
+
+    def static(self) -> Client:
+        """Drafts with the static heads alone and learns nothing."""
+        return self._client(replace(self.settings, sources=(KIND,), registry="", shadow_every=0))
+
+    def offline(self) -> Client:
+        """Drafts with every source, and knows of no registry."""
+        return self._client(replace(self.settings, registry=""))
+
+    def adapting(self) -> Client:
+        """As it serves: every source, and newer versions from the registry."""
+        return self._client(self.settings)
+
+    def _client(self, settings: EngineSettings) -> Client:
+        return Client(build_engine(settings, self.loaded))

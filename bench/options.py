@@ -1,0 +1,36 @@
+"""What the command line says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.sizes import QUICK, Sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    folder: Path
+    """For the data of the run; must not exist yet."""
+    out: Path
+    """Where the report goes."""
+    only: frozenset[str]
+    """Names in `bench.plan.FIGURES`."""
+    prompts: Path | None = None
+    """None: the project's own."""
+    quick: bool = False
+    target: str = ""
+    """Empty: the bundled one."""
+    heads: str = ""
+    threads: int = 0
+    """0: one for each core."""
+
+    @property
+    def sizes(self) -> Sizes:
+        return QUICK if self.quick else Sizes()
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The options of the product that these are, by name: its processes get them too."""
+        given = {"target": self.target, "engine_heads": self.heads, "engine_threads": str(self.threads)}
+        return {name: text for name, text in given.items() if text}

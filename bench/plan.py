@@ -1,0 +1,43 @@
+"""The plan: which figures there are, and in which order they are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from bench.context import Bench
+from bench.figures import acceptance, alone, crowd, identity, swaps, traffic_log, transformers, window
+from bench.results import Goal, Measure, Trainer
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of `bench/figures`."""
+
+    goals: tuple[Goal, ...]
+    """The first is the one that fails when it cannot be measured."""
+    measure: Callable[[Bench, Trainer], Iterator[Measure]]
+
+
+FIGURES: Mapping[str, Entry] = {
+    "identity": Entry(identity.GOALS, identity.measure),
+    "transformers": Entry(transformers.GOALS, transformers.measure),
+    "acceptance": Entry(acceptance.GOALS, acceptance.measure),
+    "window": Entry(window.GOALS, window.measure),
+    "alone": Entry(alone.GOALS, alone.measure),
+    "crowd": Entry(crowd.GOALS, crowd.measure),
+    "swaps": Entry(swaps.GOALS, swaps.measure),
+    "log": Entry(traffic_log.GOALS, traffic_log.measure),
+}
+
+STAGES: tuple[tuple[Trainer, tuple[str, ...]], ...] = (
+    ("off", ("identity", "transformers")),
+    ("on", ("acceptance", "window", "alone", "crowd", "swaps")),
+    ("off", ("alone", "crowd", "swaps", "log")),
+)
+"""The trainer starts with the adaptation, in the second stage, and is stopped before the third."""
+
+
+def goals() -> tuple[Goal, ...]:
+    """All of them, once each, in the order of the figures."""
+    return tuple(dict.fromkeys(goal for entry in FIGURES.values() for goal in entry.goals))

@@ -1,0 +1,65 @@
+"""How much is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TEMPERATURES = (0.0, 0.8)
+LEARNT = ("sql", "math")
+"""The domains that traffic shifts to, which the static heads never saw."""
+KNOWN = ("stories", "dialogue")
+"""The domains that the static heads were made for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """The full sizes: half an hour on two cores."""
+
+    identity: int = 500
+    """Requests, over all domains."""
+    transformers_pairs: int = 20
+    transformers_each: int = 5
+    """Requests of a pair."""
+    before: int = 60
+    """Requests before the shift."""
+    learnt: int = 500
+    """Requests of each domain after it."""
+    pause_seconds: float = 0.42
+    """From the start of one request to the start of the next while it adapts, at least: a server with some idle time."""
+    window: int = 50
+    """Requests of a window."""
+    fresh: int = 100
+    """Requests of each domain at each temperature on which what was learnt is measured."""
+    pairs: int = 12
+    alone_each: int = 6
+    """Requests of a pair at batch size 1."""
+    crowd: int = 16
+    """Requests at once."""
+    crowd_each: int = 48
+    """Requests of a pair with `crowd` at once."""
+    swaps: int = 10
+    swap_seconds: float = 2.0
+    """Before and after a swap."""
+    log_pairs: int = 12
+    log_each: int = 64
+
+
+QUICK = Sizes(
+    identity=10,
+    transformers_pairs=2,
+    transformers_each=2,
+    before=4,
+    learnt=6,
+    pause_seconds=0.0,
+    window=6,
+    fresh=3,
+    pairs=2,
+    alone_each=2,
+    crowd=4,
+    crowd_each=10,
+    swaps=2,
+    swap_seconds=0.4,
+    log_pairs=2,
+    log_each=8,
+)
+"""To try the bench itself."""
