@@ -28,9 +28,13 @@ class Metrics:
         """Raises CliError when the server does not answer."""
         try:
             with urllib.request.urlopen(f"{url}/metrics", timeout=_TIMEOUT) as response:
-                text = response.read().decode()
+                return cls.parsed(response.read().decode())
         except OSError as error:
             raise CliError(f"{url}/metrics does not answer: {error}") from error
+
+    @classmethod
+    def parsed(cls, text: str) -> Metrics:
+        """From the text format of Prometheus."""
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         values = {(sample.name, sample.labels.get("source", "")): sample.value for sample in samples}
         infos = [sample.labels for sample in samples if sample.name == "everdraft_speculator_info"]

@@ -26,9 +26,6 @@ from pipelines.checkpoint import Checkpoint
 from pipelines.registry import Slot, open_registry
 from speculator.static_heads import KIND
 
-NUM_NODES = 16
-"""Drafted nodes a step when the heads draft again."""
-
 
 class LiveStack:
     """Implements `cli.demo.stack.Stack`. Use as a context manager: leaving it stops both processes.
@@ -119,9 +116,10 @@ class LiveStack:
         return self._static if version == self._static.manifest.version else heads_named(version, self._config, self._target)
 
     def _num_steps(self, heads: Checkpoint, exchanges: Sequence[Exchange]) -> list[int]:
-        source = heads_source(heads, self._target, KIND, NUM_NODES)
+        num_nodes = self._config.trainer.budget
+        source = heads_source(heads, self._target, KIND, num_nodes)
         texts = [_text(exchange) for exchange in exchanges]
-        return [again.num_steps for _, again in redrafted(source, self._target.decoder, texts, NUM_NODES)]
+        return [again.num_steps for _, again in redrafted(source, self._target.decoder, texts, num_nodes)]
 
 
 def _text(exchange: Exchange) -> Text:
