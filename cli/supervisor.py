@@ -56,7 +56,6 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._told = False
         """Whether SIGTERM went out. Each process gets it once: a second one would cut its drain short."""
-        self._failed = False
 
     async def run(self) -> Exit:
         """OK when all ended well or stopped when asked, USAGE when one could never run, else FAILED."""
@@ -70,7 +69,7 @@ class Supervisor:
         await self._log.drain()
         if Exit.USAGE in codes:
             return Exit.USAGE
-        return Exit.FAILED if self._failed or any(codes) else Exit.OK
+        return Exit.FAILED if any(codes) else Exit.OK
 
     def _interrupted(self) -> None:
         """The first time asks the children to stop, the second time makes them."""
@@ -140,7 +139,6 @@ class Supervisor:
         for child, process in self._processes.items():
             if number == signal.SIGKILL:
                 self._log.say(f"{child.name} did not stop: killed")
-                self._failed = True
             process.send_signal(number)
 
 

@@ -140,6 +140,8 @@ def test_a_child_that_cannot_run_as_told_is_not_tried_again_and_stops_the_others
     assert code == Exit.USAGE
     assert noted(tmp_path / "misled") == ["run"]
     assert "misled cannot run as it was told to" in shown
+    assert noted(tmp_path / "well")[1:] in ([], ["SIGTERM"]), "it may not have got far"
+    assert "once more" not in shown, "nobody else told it to stop"
 
 
 def test_every_line_stands_whole_under_the_name_of_its_child(tmp_path: Path) -> None:
