@@ -12,6 +12,10 @@ from bench.errors import BenchError
 from bench.options import Options
 from bench.plan import FIGURES
 from bench.run import run
+from bench.sizes import FULL, QUICK
+from cli.demo.prompt_files import PromptFileError
+from cli.errors import CliError
+from models.errors import ModelError
 
 CORPUS = Path(__file__).parent.parent.parent / "shared" / "corpus"
 """Real prompts, where there are any beside the repository."""
@@ -26,14 +30,14 @@ def main(words: Sequence[str] | None = None) -> int:
             out=args.out,
             only=frozenset(args.only or FIGURES),
             prompts=args.prompts or (CORPUS if CORPUS.is_dir() else None),
-            quick=args.quick,
+            sizes=QUICK if args.quick else FULL,
             target=args.target,
             heads=args.heads,
             threads=args.threads,
         )
         try:
             report = run(options)
-        except BenchError as error:
+        except (BenchError, CliError, ModelError, PromptFileError) as error:
             print(f"bench: {error}", file=sys.stderr)
             return 1
     return 1 if any(figure.failures for figure in report.figures) else 0

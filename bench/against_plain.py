@@ -14,7 +14,7 @@ def against_plain(
     bench: Bench, batches: Sequence[Sequence[Ask]], concurrency: int, trainer: Trainer
 ) -> Pairs:
     """batches: first the proof, then one for each pair. While the trainer runs, it is fed what is answered. Raises Different."""
-    client, plain = bench.adapted().client, bench.house.plain()
+    client, plain = bench.adapted().client, bench.house.plain
 
     def ours(asks: Sequence[Ask]) -> list[Answer]:
         answers = client.run(asks, concurrency)
@@ -23,4 +23,5 @@ def against_plain(
             bench.stack.record(answers)
         return answers
 
-    return interleave(batches[0], batches[1:], ours, lambda asks: plain.run(asks, concurrency), bench.judge)
+    with bench.stack.busy():
+        return interleave(batches[0], batches[1:], ours, lambda asks: plain.run(asks, concurrency), bench.judge)

@@ -14,6 +14,7 @@ from bench.sizes import Sizes
 from bench.stack import Stack
 from bench.supply import Supply
 from bench.versions import Versions
+from cli.errors import CliError
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Bench:
     versions: Versions
     say: Callable[[str], None]
     """Shows progress."""
-    _adapted: Adapted | BenchError | None = field(default=None, init=False)
+    _adapted: Adapted | BenchError | CliError | None = field(default=None, init=False)
 
     def adapted(self) -> Adapted:
         """The engine after its adaptation, which is made once; the trainer is left running. Raises BenchError."""
@@ -34,9 +35,9 @@ class Bench:
             self.say("  adaptation first: traffic that shifts, a trainer beside it")
             try:
                 self._adapted = adapt(self.house, self.supply, self.sizes, self.judge, self.stack, self.say)
-            except BenchError as error:
+            except (BenchError, CliError) as error:
                 self._adapted = error  # another attempt would end no better
-        if isinstance(self._adapted, BenchError):
+        if isinstance(self._adapted, BenchError | CliError):
             raise self._adapted
         return self._adapted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from bench.machine import num_cores
@@ -30,8 +31,9 @@ class House:
     def num_threads(self) -> int:
         return self.settings.threads or num_cores()
 
+    @cached_property
     def plain(self) -> Client:
-        """Decodes one token a step."""
+        """Decodes one token a step, and keeps nothing of what it answered."""
         return self._client(replace(self.settings, sources=(), registry=""))
 
     def static(self) -> Client:

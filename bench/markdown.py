@@ -7,21 +7,22 @@ from collections.abc import Sequence
 from bench.ratios import Ratio
 from bench.results import Figure, Measure, Report
 
-_SUMMARY = ("figure", "at least", "aim", "worst case", "95 %", "best case", "reached")
+_SUMMARY = ("figure", "at least", "aim", "worst case", "95 %", "middle", "best", "reached")
 _CASES = ("what", "domain", "T", "at once", "trainer", "looping answers", "ratio", "95 %", "extremes", "n", "")
 
 
 def render(report: Report) -> str:
     """The whole page."""
+    about = {
+        **report.about,
+        "run": f"{report.started_at}, {report.seconds / 60:.0f} minutes",
+        "near-ties among all outputs compared": f"{report.num_near_ties}, each proven",
+    }
     parts = ["# Figures\n"]
-    if report.quick:
+    if not report.full:
         parts.append("**Tiny sizes, to try the bench itself: these figures mean nothing.**\n")
-    parts.append("\n".join(f"- {title}: {text}" for title, text in report.about.items()) + "\n")
-    parts.append(f"- {report.started_at}, {report.seconds / 60:.0f} minutes; near-ties among all outputs compared: "
-                 f"{report.num_near_ties}, each proven\n")
-    parts.append(
-        "Worst and best case: over temperatures, domains and trainer off and on, looping answers left out.\n"
-    )
+    parts.append("\n".join(f"- {title}: {text}" for title, text in about.items()) + "\n")
+    parts.append("Worst, middle and best case: of temperatures, domains, trainer off and on; looping answers left out.\n")
     parts.append(_table(_SUMMARY, [_summary(figure) for figure in report.figures]))
     for figure in report.figures:
         parts.append(f"\n## {figure.goal.title}\n")
@@ -32,11 +33,12 @@ def render(report: Report) -> str:
 
 
 def _summary(figure: Figure) -> Sequence[str]:
-    goal, worst, best = figure.goal, figure.strictest, figure.best
+    goal, cases = figure.goal, figure.counting
     limits = [f"{'at most ' if goal.most else ''}{limit:g}" for limit in (goal.at_least, goal.aim)]
-    if worst is None or best is None:
-        return (goal.title, *limits, "not measured", "", "", "no")
-    return (goal.title, *limits, f"{worst.value:.3g}", _interval(worst), f"{best.value:.3g}", "yes" if figure.reached else "no")
+    if not cases:
+        return (goal.title, *limits, "not measured", "", "", "", "no")
+    worst, middle, best = (f"{cases[at].value:.3g}" for at in (0, len(cases) // 2, -1))
+    return (goal.title, *limits, worst, _interval(cases[0]), middle, best, "yes" if figure.reached else "no")
 
 
 def _case(measure: Measure) -> Sequence[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.sizes import QUICK, Sizes
+from bench.sizes import FULL, Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Options:
     """Names in `bench.plan.FIGURES`."""
     prompts: Path | None = None
     """None: the project's own."""
-    quick: bool = False
+    sizes: Sizes = FULL
     target: str = ""
     """Empty: the bundled one."""
     heads: str = ""
@@ -26,8 +26,9 @@ class Options:
     """0: one for each core."""
 
     @property
-    def sizes(self) -> Sizes:
-        return QUICK if self.quick else Sizes()
+    def full(self) -> bool:
+        """Whether the figures mean anything."""
+        return self.sizes == FULL
 
     @property
     def flags(self) -> dict[str, str]:

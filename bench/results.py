@@ -56,25 +56,16 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """Why cases of it could not be measured."""
 
     @property
-    def strictest(self) -> Ratio | None:
-        """The worst case that counts: of those without looping answers, or of all where none are set apart."""
-        return self._extreme(worst=True)
-
-    @property
-    def best(self) -> Ratio | None:
-        return self._extreme(worst=False)
+    def counting(self) -> tuple[Ratio, ...]:
+        """The cases that count, the worst first: those without looping answers, or all where none are set apart."""
+        judged = [measure for measure in self.measures if measure.judged]
+        counting = [measure.ratio for measure in judged if not measure.loops] or [measure.ratio for measure in judged]
+        return tuple(sorted(counting, key=lambda ratio: ratio.value, reverse=self.goal.most))
 
     @property
     def reached(self) -> bool:
-        worst = self.strictest
-        return worst is not None and not self.failures and self.goal.reached_by(worst)
-
-    def _extreme(self, worst: bool) -> Ratio | None:
-        judged = [measure for measure in self.measures if measure.judged]
-        counting = [measure.ratio for measure in judged if not measure.loops] or [measure.ratio for measure in judged]
-        if not counting:
-            return None
-        return (min if worst != self.goal.most else max)(counting, key=lambda ratio: ratio.value)
+        """By the worst case."""
+        return bool(self.counting) and not self.failures and self.goal.reached_by(self.counting[0])
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,8 +74,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
     started_at: str
     seconds: float
-    quick: bool
-    """Sizes were tiny: the figures mean nothing."""
+    full: bool
+    """False: sizes were tiny, and the figures mean nothing."""
     about: dict[str, str]
     """Machine, software, target, prompts."""
     figures: tuple[Figure, ...]

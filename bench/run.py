@@ -19,10 +19,15 @@ from bench.results import Measure, Report, Trainer, gather
 from bench.stack import Stack
 from bench.supply import from_folder, written_here
 from bench.versions import Versions
+from cli.errors import CliError
 
 
 def run(options: Options) -> Report:
-    """Measures what is wanted; shows progress; leaves `report.json` and `report.md` in `options.out`. Raises BenchError."""
+    """Measures what is wanted, shows progress, leaves `report.json` and `report.md` in `options.out`.
+
+    Raises BenchError, CliError, ModelError, PromptFileError for what it cannot start with; a figure that cannot be measured says
+    so in the report.
+    """
     return _Run(options).everything()
 
 
@@ -70,7 +75,7 @@ class _Run:
             for measure in entry.measure(bench, trainer):
                 self._measures.append(measure)
                 self._say(f"  {_line(measure)}")
-        except BenchError as error:
+        except (BenchError, CliError) as error:
             self._failures.append((entry.goals[0].name, f"trainer {trainer}: {error}"))
             self._say(f"  not measured: {error}")
 
@@ -83,7 +88,7 @@ class _Run:
         return Report(
             started_at=self._started_at,
             seconds=time.monotonic() - self._started,
-            quick=self._options.quick,
+            full=self._options.full,
             about=self._about,
             figures=gather(goals(), self._measures, self._failures),
             num_near_ties=len(bench.judge.near_ties),

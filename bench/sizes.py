@@ -40,9 +40,13 @@ class Sizes:
     swaps: int = 10
     swap_seconds: float = 2.0
     """Before and after a swap."""
+    swap_tokens: int = 1200
+    """Of the answers under way meanwhile: few prompts are read."""
     log_pairs: int = 12
     log_each: int = 64
 
+
+FULL = Sizes()
 
 QUICK = Sizes(
     identity=10,
@@ -59,6 +63,7 @@ QUICK = Sizes(
     crowd_each=10,
     swaps=2,
     swap_seconds=0.4,
+    swap_tokens=300,
     log_pairs=2,
     log_each=8,
 )

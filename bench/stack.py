@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from bench.child import Child
+import everdraft
 from bench.rig import Answer
 from cli.config import Configuration, load
+from cli.flags import as_words
+from cli.live.process import VerbProcess
 from pipelines.registry import Presence, Registry, Slot, SlotState, open_registry
 from pipelines.store import CheckpointStore
 from pipelines.traffic_log import open_writer
@@ -33,7 +37,7 @@ class Stack:
         self._writer = open_writer(self.configuration.traffic_url)
         self._recorder: TrafficRecorder | None = None
         self._slot: Slot | None = None
-        self._trainer: Child | None = None
+        self._trainer: VerbProcess | None = None
         self.registry: Registry = open_registry(self.configuration.registry.url)
         self.store = CheckpointStore(Path(self.configuration.registry.checkpoints))
 
@@ -59,13 +63,22 @@ class Stack:
     def start_trainer(self) -> None:
         self._trainer = self.child("train", self._flags, "trainer")
 
-    def child(self, verb: str, flags: dict[str, str], name: str) -> Child:
-        """Another process of the command line."""
-        words = [f"--{option.replace('_', '-')}={text}" for option, text in flags.items()]
-        return Child(verb, words, self.logs / f"{name}.log")
+    def child(self, verb: str, flags: dict[str, str], name: str) -> VerbProcess:
+        """A verb of the command line in a process of its own."""
+        command = (sys.executable, os.path.abspath(everdraft.__file__), verb, *as_words(None, flags))
+        return VerbProcess(verb, command, self.logs / f"{name}.log")
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Tells the trainer that the server is busy: so it is while its rival is measured, of whom no trainer knows."""
+        self.registry.announce(_presence(busy=True))
+        try:
+            yield
+        finally:
+            self.registry.announce(_presence(busy=False))
 
     def check_trainer(self) -> None:
-        """Raises BenchError if the trainer was started and has ended by itself."""
+        """Raises CliError if the trainer was started and has ended by itself."""
         if self._trainer is not None:
             self._trainer.check()
 
@@ -83,6 +96,10 @@ class Stack:
         self.stop_trainer()
         self._writer.close()
         self.registry.close()
+
+
+def _presence(busy: bool) -> Presence:
+    return Presence(name="serving:bench", at=time.time(), ttl=3600.0 * busy, figures={"busy": float(busy)}, state="measuring")
 
 
 def _outcome(answer: Answer) -> Outcome:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from bench.context import Bench
 from bench.errors import BenchError
@@ -18,19 +19,35 @@ from bench.sizes import LEARNT, TEMPERATURES
 from pipelines.registry import Slot
 from serving.engine import FixedBudget
 from serving.swap import Swap
+from trainer.settings import TrainerSettings
 
 _TITLE = "mean acceptance length after 500 requests of a new domain"
 HEADS = Goal(name="heads", title=f"{_TITLE}, heads alone against static", at_least=1.15, aim=1.4)
 SOURCES = Goal(name="sources", title=f"{_TITLE}, all sources against static", at_least=1.3, aim=1.7)
 GOALS = (HEADS, SOURCES)
 
-NODES = 16
-"""Drafted nodes a step."""
+NODES = TrainerSettings.budget
+"""Drafted nodes a step: as many as the gate judges by."""
 _STATIC = frozenset({"medusa-static"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    goal: Goal
+    what: str
+    sources: frozenset[str]
+    trainer: Trainer = "on"
+
+    @property
+    def judged(self) -> bool:
+        return self.trainer == "on"
+
+
 _ARMS = (
-    (HEADS, "heads alone", frozenset({"medusa"}), True),
-    (SOURCES, "static heads and suffix tree: no trainer, ever", frozenset({"medusa-static", "suffix"}), False),
-    (SOURCES, "all sources", frozenset({"medusa", "suffix"}), True),
+    _Arm(HEADS, "heads alone", frozenset({"medusa"})),
+    # what there is without a trainer: the suffix tree learns all the same
+    _Arm(SOURCES, "static heads and suffix tree", frozenset({"medusa-static", "suffix"}), trainer="off"),
+    _Arm(SOURCES, "all sources", frozenset({"medusa", "suffix"})),
 )
 
 
@@ -43,14 +60,14 @@ def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
         for domain in LEARNT:
             for temperature in TEMPERATURES:
                 asks = [ask.at(temperature) for ask in bench.supply.fresh(domain, bench.sizes.fresh)]
-                yield from _compared(bench, client, asks, trainer)
+                yield from _compared(bench, client, asks)
 
 
-def _compared(bench: Bench, client: Client, asks: Sequence[Ask], trainer: Trainer) -> Iterator[Measure]:
+def _compared(bench: Bench, client: Client, asks: Sequence[Ask]) -> Iterator[Measure]:
     answers = [_each_way(client, ask) for ask in asks]
     static = [each[0] for each in answers]
-    for arm, (goal, what, _, judged) in enumerate(_ARMS, start=1):
-        ours = [each[arm] for each in answers]
+    for number, arm in enumerate(_ARMS, start=1):
+        ours = [each[number] for each in answers]
         bench.judge.same(ours, static)
         for loops in (True, False):
             kept = [at for at, answer in enumerate(static) if answer.num_steps and (loops or not answer.looping)]
@@ -58,14 +75,14 @@ def _compared(bench: Bench, client: Client, asks: Sequence[Ask], trainer: Traine
                 continue
             mine, theirs = [ours[at] for at in kept], [static[at] for at in kept]
             yield Measure(
-                goal=goal.name,
-                what=what,
+                goal=arm.goal.name,
+                what=arm.what,
                 ratio=ratio_of_sums([_rate(answer) for answer in mine], [_rate(answer) for answer in theirs]),
                 domain=asks[0].domain,
                 temperature=asks[0].temperature,
-                trainer=trainer,
+                trainer=arm.trainer,
                 loops=loops,
-                judged=judged,
+                judged=arm.judged,
                 detail=f"{acceptance_length(mine):.2f} against {acceptance_length(theirs):.2f} tokens a step",
             )
 
@@ -73,7 +90,7 @@ def _compared(bench: Bench, client: Client, asks: Sequence[Ask], trainer: Traine
 def _each_way(client: Client, ask: Ask) -> list[Answer]:
     """The answer with the static heads, then with each of the arms; the last one is remembered."""
     answers = []
-    ways = [_STATIC, *(sources for _, _, sources, _ in _ARMS)]
+    ways = [_STATIC, *(arm.sources for arm in _ARMS)]
     for number, sources in enumerate(ways, start=1):
         client.engine.controller = FixedBudget(NODES, sources)
         answers += client.run([ask], 1, learn=number == len(ways))

@@ -25,7 +25,7 @@ def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
     everywhere = bench.supply.everywhere(bench.sizes.identity)
     for temperature in TEMPERATURES:
         asks = [ask.at(temperature) for ask in everywhere]
-        expected = bench.house.plain().run(asks, 1)
+        expected = bench.house.plain.run(asks, 1)
         for concurrency in (1, bench.sizes.crowd):
             yield _compared(bench, asks, expected, concurrency)
 

@@ -28,8 +28,6 @@ SWAP = Goal(
 GOALS = (SWAP,)
 
 _AT_ONCE = 4
-_LONG = 1200
-"""Tokens of an answer, its end ignored: few prompts are read meanwhile."""
 _LONGEST_PROMPT = 200
 _APART = 2.25
 """Publications are so many times `swap_seconds` apart: windows around swaps do not overlap."""
@@ -119,12 +117,12 @@ def _make_champion(bench: Bench, version: Checkpoint) -> None:
 
 
 def _long_asks(bench: Bench, watch: _Watch) -> Iterator[Ask]:
-    """Until it is over; greedy and sampled in turns."""
+    """Until it is over; greedy and sampled in turns. Where an answer would end is ignored."""
     while not watch.over.is_set():
         for temperature in TEMPERATURES:
             (ask,) = bench.supply.fresh(KNOWN[1], 1)
             if len(ask.prompt_ids) <= _LONGEST_PROMPT:
-                yield replace(ask.at(temperature), stop_ids=(), max_tokens=_LONG)
+                yield replace(ask.at(temperature), stop_ids=(), max_tokens=bench.sizes.swap_tokens)
 
 
 def _measured(what: str, gaps: list[Gaps], trainer: Trainer, *, judged: bool) -> Measure:

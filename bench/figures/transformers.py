@@ -60,7 +60,7 @@ def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
     num_pairs, num_each = bench.sizes.transformers_pairs, bench.sizes.transformers_each
     asks = bench.supply.everywhere((num_pairs + 1) * num_each)
     batches = [asks[start : start + num_each] for start in range(0, len(asks), num_each)]
-    plain, reference = bench.house.plain(), Reference(bench.house.folder)
+    plain, reference = bench.house.plain, Reference(bench.house.folder)
     pairs = interleave(batches[0], batches[1:], lambda asks: plain.run(asks, 1), reference.run, bench.judge)
     yield _identity(pairs)
     yield from speed_measures(PLAIN, "ours against transformers", pairs, temperature=0.0)

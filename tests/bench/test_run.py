@@ -1,0 +1,124 @@
+"""The bench from end to end, on a tiny target with random weights: what it measures, and what it refuses to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from bench.house import House
+from bench.options import Options
+from bench.results import Report
+from bench.rig import Answer, Ask, Client
+from bench.run import run
+from bench.sizes import QUICK
+from bench.stack import Stack
+from models.heads import MedusaHeads
+from models.loading import load_target
+from pipelines.store import CheckpointStore
+from tests.models.families import save_model
+
+SIZES = replace(QUICK, swap_seconds=0.1, swap_tokens=60, crowd_each=6, identity=6)
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A target and, in `heads/` beside it, its static heads."""
+    place = tmp_path_factory.mktemp("tiny")
+    save_model("llama-tied", place / "target", max_position_embeddings=2048)
+    loaded = load_target(str(place / "target"))
+    heads = MedusaHeads(loaded.config.hidden_size, 2, 1, loaded.config.vocab_size)
+    torch.manual_seed(1)
+    CheckpointStore(place / "heads").save(
+        {name: 0.1 * torch.randn_like(weight) for name, weight in heads.state_dict().items()},
+        kind="medusa",
+        parent=None,
+        target=loaded.fingerprint,
+        tokenizer=loaded.tokenizer.fingerprint,
+        config=heads.config,
+        created_at=time.time(),
+    )
+    return place
+
+
+def options(target: Path, folder: Path, *only: str) -> Options:
+    return Options(
+        folder=folder / "data",
+        out=folder / "out",
+        only=frozenset(only),
+        sizes=SIZES,
+        target=str(target / "target"),
+        heads=str(target / "heads"),
+        threads=1,
+    )
+
+
+@pytest.fixture
+def no_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stack, "start_trainer", lambda self: None)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_trainer")
+def test_every_figure_that_needs_no_other_process_is_measured_and_written(target: Path, tmp_path: Path) -> None:
+    names = ("identity", "transformers", "acceptance", "window", "alone", "crowd", "swaps")
+    report = run(options(target, tmp_path, *names))
+    figures = {figure.goal.name: figure for figure in report.figures}
+    assert figures.keys() == {"identity", "plain", "heads", "sources", "window", "alone", "crowd", "swap"}
+    assert not any(figure.failures for figure in report.figures)
+    for name in ("identity", "heads", "sources", "alone", "crowd"):
+        assert {measure.temperature for measure in figures[name].measures} == {0.0, 0.8}, name
+    for name in ("alone", "crowd", "swap"):
+        assert {measure.trainer for measure in figures[name].measures} == {"off", "on"}, name
+    assert {measure.concurrency for measure in figures["identity"].measures} == {1, SIZES.crowd}
+    # heads that nobody trained are the static ones
+    assert all(measure.ratio.value == 1.0 for measure in figures["heads"].measures)
+    written = msgspec.json.decode((tmp_path / "out" / "report.json").read_bytes(), type=Report)
+    assert written.figures == report.figures
+    assert "| worst 50-request window" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_wrong_output_is_a_failure_not_a_figure(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(Client):
+        """Says something else at the third token of the fourth answer."""
+
+        def run(self, asks: Sequence[Ask], *args: object, **options: object) -> list[Answer]:  # type: ignore[override]
+            answers = super().run(asks, *args, **options)  # type: ignore[arg-type]
+            answers[3].token_ids[2] ^= 1
+            return answers
+
+    monkeypatch.setattr(House, "offline", lambda self: Wrong(self.adapting().engine))
+    report = run(options(target, tmp_path, "identity"))
+    (figure,) = report.figures
+    assert figure.measures == ()
+    assert not figure.reached
+    assert "1 of 6 outputs differ" in figure.failures[0]
+    assert "output position 2" in figure.failures[0]
+
+
+def test_a_trainer_that_cannot_run_is_a_failure_not_a_figure(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: Stack) -> None:
+        self._trainer = self.child("train", {"no_such_option": "1"}, "trainer")
+        time.sleep(0.2)
+
+    monkeypatch.setattr(Stack, "start_trainer", start)
+    report = run(replace(options(target, tmp_path, "window"), sizes=replace(SIZES, pause_seconds=1.0)))
+    (figure,) = report.figures
+    assert figure.measures == ()
+    assert "train ended with 2" in figure.failures[0]
+
+
+@pytest.mark.slow
+def test_the_log_is_measured_through_two_servers_and_found_to_hold_every_request(target: Path, tmp_path: Path) -> None:
+    report = run(options(target, tmp_path, "log"))
+    (figure,) = report.figures
+    assert not figure.failures
+    assert {measure.temperature for measure in figure.measures} == {0.0, 0.8}
+    assert (tmp_path / "out" / "logging.log").exists()
