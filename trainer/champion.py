@@ -1,0 +1,82 @@
+"""Champion: the version in service as the trainer sees it. The static heads stand in where nothing was published."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from models.heads import MedusaHeads
+from pipelines.checkpoint import Checkpoint, TrafficSpan
+from pipelines.errors import BadCheckpoint
+from pipelines.registry import Registry, Slot, SlotState
+from pipelines.store import CheckpointStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """What a candidate has to beat, and what training starts from."""
+
+    version: str | None
+    """None: untrained heads, since there are no others."""
+    config: Mapping[str, int | float | str | bool]
+    weights: Mapping[str, Tensor]
+    span: TrafficSpan
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Champion:
+        manifest = checkpoint.manifest
+        return cls(manifest.version, manifest.config, checkpoint.weights, manifest.span)
+
+    @classmethod
+    def untrained(cls, heads: MedusaHeads) -> Champion:
+        weights = {name: weight.detach() for name, weight in heads.named_parameters()}
+        return cls(None, heads.config, weights, TrafficSpan())
+
+    def heads(self) -> MedusaHeads:
+        """Raises BadModel where config and weights do not fit each other."""
+        heads = MedusaHeads.from_config(self.config)
+        heads.copy_weights(self.weights)
+        return heads
+
+
+class Champions:
+    """Finds the champion of a slot. floor: who stands in where there is none."""
+
+    def __init__(
+        self, registry: Registry, store: CheckpointStore, slot: Slot, tokenizer: str, floor: Champion
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._slot = slot
+        self._tokenizer = tokenizer
+        self._floor = floor
+
+    def state(self) -> SlotState:
+        """Raises RegistryUnavailable."""
+        return self._registry.state(self._slot)
+
+    def quarantined(self, version: str | None) -> bool:
+        """Whether a version was rolled back, or descends from one that was. Raises RegistryUnavailable."""
+        return version is not None and version in self._registry.quarantined(self._slot)
+
+    def load(self, version: str | None) -> Champion:
+        """The weights of `version`, or of the floor for None.
+
+        A champion that cannot be read is no champion: servers refuse it as well. Raises RegistryUnavailable.
+        """
+        if version is None:
+            return self._floor
+        location = self._registry.location(self._slot, version)
+        try:
+            checkpoint = self._store.load(
+                location, target=self._slot.target, tokenizer=self._tokenizer, kind=self._slot.kind
+            )
+        except BadCheckpoint as error:
+            log.error("champion refused, judging against the static heads: %s", error)
+            return self._floor
+        return Champion.of(checkpoint)

@@ -1,0 +1,96 @@
+"""Descent: whom the weights in training come from, and whom they have to beat."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+
+from pipelines.checkpoint import TrafficSpan
+from trainer.champion import Champion, Champions
+from trainer.distil import Distiller
+from trainer.kept import Kept
+from trainer.pools import Pools
+from trainer.state import Progress
+
+log = logging.getLogger(__name__)
+
+
+class Descent:
+    """Follows the slot. When the version the weights come from is rolled back, training starts again from whoever is
+    champion now; when somebody else published, it goes on, against the new champion."""
+
+    def __init__(
+        self,
+        champions: Champions,
+        distiller: Distiller,
+        pools: Pools,
+        progress: Progress,
+        device: torch.device,
+    ) -> None:
+        self._champions = champions
+        self._distiller = distiller
+        self._pools = pools
+        self._progress = progress
+        self._device = device
+        self._champion: Champion | None = None
+
+    @property
+    def champion(self) -> Champion:
+        """As of the last look."""
+        assert self._champion is not None, "nobody looked yet"
+        return self._champion
+
+    def look(self) -> None:
+        """Takes note of who is champion. Raises RegistryUnavailable, nothing having changed."""
+        progress = self._progress
+        state = self._champions.state()
+        if self._champion is not None and state.generation == progress.generation:
+            return
+        champion = self._champions.load(state.champion)
+        orphaned = progress.generation < 0 or self._champions.quarantined(progress.parent)
+        self._champion = champion
+        if orphaned or dict(champion.config) != progress.config:
+            self.restart()
+        elif state.champion != progress.champion:
+            progress.looks = (
+                0  # a publication that this trainer did not make, or made just before it was killed
+            )
+        progress.champion, progress.generation = state.champion, state.generation
+        self._cut()
+
+    def restart(self) -> None:
+        """Starts training again from the champion."""
+        champion, progress = self.champion, self._progress
+        self._distiller.restart(champion.heads().to(self._device))
+        progress.parent, progress.config = champion.version, dict(champion.config)
+        newer = [trace for trace in self._pools.studied if trace.offset > champion.span.last_offset]
+        progress.span = extended(champion.span, newer)
+        log.info("training starts from %s", champion.version or "untrained heads")
+
+    def published(self, version: str, generation: int) -> None:
+        """The weights have become the champion: they go on from there."""
+        progress = self._progress
+        self._champion = self._champions.load(version)
+        progress.parent = progress.champion = version
+        progress.generation = generation
+        self._cut()
+
+    def _cut(self) -> None:
+        """Held-out traces from before the champion was published have been judged on: they prove nothing any more."""
+        last = self.champion.span.last_offset
+        self._pools.held_out.keep(lambda trace: trace.offset > last)
+
+
+def extended(span: TrafficSpan, traces: Sequence[Kept]) -> TrafficSpan:
+    """The span with these newer traces learnt from as well."""
+    if not traces:
+        return span
+    return TrafficSpan(
+        first_offset=span.first_offset or min(trace.offset for trace in traces),
+        last_offset=max(span.last_offset, *(trace.offset for trace in traces)),
+        num_traces=span.num_traces + len(traces),
+        num_tokens=span.num_tokens + sum(trace.num_rows for trace in traces),
+        newest_at=max(span.newest_at, *(trace.trace.finished_at for trace in traces)),
+    )

@@ -1,0 +1,52 @@
+"""Kept: a trace the trainer holds on to, and how it tells them apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from pipelines.trace import Trace, encode_trace
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A trace, where it stands in the traffic log, and its size. Step records are dropped: nothing here needs them."""
+
+    offset: int
+    num_bytes: int
+    trace: Trace
+
+    @classmethod
+    def of(cls, offset: int, trace: Trace) -> Kept:
+        bare = msgspec.structs.replace(trace, steps=())
+        return cls(offset, len(encode_trace(bare)), bare)
+
+    @property
+    def domain(self) -> str:
+        return self.trace.domain or ""
+
+    @property
+    def num_rows(self) -> int:
+        """Output tokens: rows of the lesson it makes."""
+        return len(self.trace.output_ids)
+
+    @property
+    def conversation(self) -> str:
+        """Names the conversation over all tenants."""
+        return f"{len(self.trace.tenant)}:{self.trace.tenant}:{self.trace.conversation}"
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Prompt, then output."""
+        return self.trace.prompt_ids + self.trace.output_ids
+
+
+def held_out(trace: Kept, key: bytes, fraction: float) -> bool:
+    """Whether a conversation is held out. Keyed, so that nobody outside can choose the side their traffic falls on."""
+    digest = hashlib.blake2b(trace.conversation.encode(), digest_size=8, key=key).digest()
+    return int.from_bytes(digest) < fraction * 2.0**64
+
+
+def num_bytes(traces: Iterable[Kept]) -> int:
+    return sum(each.num_bytes for each in traces)

@@ -1,0 +1,100 @@
+"""The trainer's process: settings in, better heads at the registry out, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from typing import Literal
+
+import torch
+
+from models.loading import load_target
+from pipelines.errors import RegistryUnavailable
+from pipelines.registry import Registry, open_registry
+from pipelines.traffic_log import open_reader
+from trainer.assemble import Taught, assemble
+from trainer.precision import fast_dtype
+from trainer.presence import presence_of
+from trainer.settings import TrainerSettings
+from trainer.slices import Load, Pacer, load_of
+from trainer.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+_ANNOUNCE_SECONDS = 1.0
+
+
+def run(settings: TrainerSettings, stop: threading.Event) -> None:
+    """Trains until `stop` is set; what was learnt is saved before it returns.
+
+    One thread, and below the server in priority: beside one it lives on idle time and its guaranteed share.
+    Raises BadModel or UnsupportedModel for the target, BadUrl for a URL, CorruptCheckpoint for damaged static heads.
+    """
+    torch.set_num_threads(1)
+    os.nice(settings.niceness)
+    target = load_target(
+        settings.target, revision=settings.revision, dtype=_dtype(settings), device=settings.device
+    )
+    taught = Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint)
+    reader, registry = open_reader(settings.traffic), open_registry(settings.registry)
+    try:
+        work(settings, assemble(settings, taught, reader, registry), registry, stop)
+    finally:
+        reader.close()
+        registry.close()
+
+
+def work(settings: TrainerSettings, trainer: Trainer, registry: Registry, stop: threading.Event) -> None:
+    """Runs the slices of `trainer` until `stop` is set, paced, saved and announced; saves once more at the end."""
+    pacer = Pacer(
+        lambda: _load(registry),
+        share=settings.guaranteed_share,
+        interval=settings.poll_seconds,
+        wait=stop.wait,
+    )
+    progress = trainer.record.progress
+    pacer.used.idle, pacer.used.guaranteed, pacer.used.alone = progress.used
+    save_at = announce_at = 0.0
+    slices = trainer.work()
+    while not stop.is_set():
+        if not pacer.run(lambda: next(slices)):
+            stop.wait(settings.poll_seconds)
+        progress.used = (pacer.used.idle, pacer.used.guaranteed, pacer.used.alone)
+        now = time.monotonic()
+        if now >= save_at or trainer.saving_due:
+            _save(trainer)
+            save_at = now + settings.commit_seconds
+        if now >= announce_at:
+            _announce(registry, trainer, settings.name, pacer)
+            announce_at = now + _ANNOUNCE_SECONDS
+    _save(trainer)
+
+
+def _dtype(settings: TrainerSettings) -> Literal["float32", "bfloat16"]:
+    if settings.dtype == "auto":
+        fastest = fast_dtype(torch.device(settings.device))
+        return "bfloat16" if fastest == torch.bfloat16 else "float32"
+    return "bfloat16" if settings.dtype == "bfloat16" else "float32"
+
+
+def _load(registry: Registry) -> Load:
+    try:
+        return load_of(registry.presences(time.time()))
+    except RegistryUnavailable:
+        return "busy"  # nobody knows: take no more than what is guaranteed
+
+
+def _announce(registry: Registry, trainer: Trainer, name: str, pacer: Pacer) -> None:
+    try:
+        registry.announce(presence_of(trainer, name, pacer.used, time.time()))
+    except RegistryUnavailable as error:
+        log.warning("%s", error)
+
+
+def _save(trainer: Trainer) -> None:
+    try:
+        trainer.save()
+    except OSError as error:
+        log.error("state not saved, what was learnt since is only in memory: %s", error)

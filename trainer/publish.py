@@ -1,0 +1,128 @@
+"""Publish: turns a candidate that passed the gate into a version that servers take up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import msgspec
+from torch import Tensor
+
+from pipelines.checkpoint import Checkpoint, Evaluation, Manifest, TrafficSpan
+from pipelines.registry import Registry, Slot, SlotState
+from pipelines.store import CheckpointStore
+from trainer.gate import Judgement
+
+_LINEAGE = 8
+"""Ancestors of the champion whose weights are never pruned: what rollbacks may go back to."""
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """Weights before the gate, and where they come from."""
+
+    weights: Mapping[str, Tensor]
+    config: dict[str, int | float | str | bool]
+    parent: str | None
+    span: TrafficSpan
+
+
+class Publisher:
+    """Writes to the store first, then to the registry: a version is never announced before its weights are there."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: CheckpointStore,
+        slot: Slot,
+        tokenizer: str,
+        *,
+        budget: int,
+        static: Checkpoint | None,
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._slot = slot
+        self._tokenizer = tokenizer
+        self._budget = budget
+        self._static = static
+
+    def publish(self, candidate: Candidate, judgement: Judgement, generation: int) -> tuple[str, SlotState]:
+        """The new version and the slot with it as champion.
+
+        Raises StaleGeneration if the slot has moved on from `generation`, CorruptCheckpoint for weights that are not
+        finite (nothing of either leaves the process), RegistryError for a quarantined parent.
+        """
+        self._record_static()
+        manifest, location = self._save(candidate, judgement)
+        state = self._registry.publish(
+            self._slot, manifest, location, expected_generation=generation, detail=str(judgement)
+        )
+        self._prune(state)
+        return manifest.version, state
+
+    def reject(self, candidate: Candidate, judgement: Judgement) -> str:
+        """Notes that the gate turned a candidate away; its weights can be looked at until they are pruned."""
+        self._record_static()
+        manifest, location = self._save(candidate, judgement)
+        self._registry.record(self._slot, manifest, location)
+        self._registry.reject(self._slot, manifest, str(judgement))
+        self._prune(self._registry.state(self._slot))
+        return manifest.version
+
+    def _save(self, candidate: Candidate, judgement: Judgement) -> tuple[Manifest, str]:
+        return self._store.save(
+            candidate.weights,
+            kind=self._slot.kind,
+            parent=candidate.parent,
+            target=self._slot.target,
+            tokenizer=self._tokenizer,
+            config=candidate.config,
+            created_at=time.time(),
+            span=candidate.span,
+            evaluation=self._evaluation(judgement),
+            note="learnt from traffic",
+        )
+
+    def _evaluation(self, judgement: Judgement) -> Evaluation:
+        return Evaluation(
+            num_conversations=judgement.num_conversations,
+            tokens_per_step=judgement.tokens_per_step,
+            champion_tokens_per_step=judgement.champion_tokens_per_step,
+            gain=judgement.gain,
+            gain_lower=judgement.gain_lower,
+            budget=self._budget,
+            by_group=judgement.by_group,
+        )
+
+    def _record_static(self) -> None:
+        """Makes the static heads known, as the ancestor that the first rollback goes back to."""
+        static = self._static
+        if static is None or static.manifest.version in {
+            each.version for each in self._registry.versions(self._slot)
+        }:
+            return
+        old = static.manifest
+        manifest, location = self._store.save(
+            static.weights,
+            kind=old.kind,
+            parent=old.parent,
+            target=old.target,
+            tokenizer=old.tokenizer,
+            config=old.config,
+            created_at=old.created_at,
+            span=old.span,
+            evaluation=old.evaluation,
+            note=old.note,
+        )
+        self._registry.record(self._slot, manifest, location)
+
+    def _prune(self, state: SlotState) -> None:
+        parents = {each.version: each.parent for each in self._registry.versions(self._slot)}
+        keep = [version for version in (state.champion, state.previous, state.candidate) if version]
+        ancestor = state.champion
+        for _ in range(_LINEAGE):
+            ancestor = parents.get(ancestor or "")
+            if ancestor is None:
+                break
+            keep.append(ancestor)
+        self._store.prune([self._registry.location(self._slot, each) for each in keep if each in parents])

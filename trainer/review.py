@@ -1,0 +1,122 @@
+"""Review: puts the weights in training before the gate, and acts on what it says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from dataclasses import replace
+
+import msgspec
+import torch
+
+from models.heads import MedusaHeads
+from pipelines.errors import BadCheckpoint, RegistryError, RegistryUnavailable, StaleGeneration
+from trainer.descent import Descent
+from trainer.distil import Distiller
+from trainer.feed import FeedState
+from trainer.gate import Judgement, Rules, judge
+from trainer.judge import Judge
+from trainer.pools import Pools
+from trainer.publish import Candidate, Publisher
+from trainer.state import Progress
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 3
+"""Judgements against ever newer champions before it is given up for this time."""
+
+Reviewing = Generator[None, None, tuple[Judgement, str | None]]
+"""Work in slices: yields after each, returns the judgement and the version that came of it."""
+
+
+class Review:
+    """seed: of the bootstrap."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        publisher: Publisher,
+        descent: Descent,
+        distiller: Distiller,
+        pools: Pools,
+        progress: Progress,
+        feed: FeedState,
+        rules: Rules,
+        seed: int,
+    ) -> None:
+        self._judge = judge
+        self._publisher = publisher
+        self._descent = descent
+        self._distiller = distiller
+        self._pools = pools
+        self._progress = progress
+        self._feed = feed
+        self._rules = rules
+        self._seed = seed
+
+    def work(self) -> Reviewing:
+        """Judges, and publishes what passes. A champion that changed meanwhile is judged against anew.
+
+        Raises RegistryUnavailable.
+        """
+        for _ in range(_ATTEMPTS):
+            candidate = self._candidate()
+            if candidate is None:
+                self._descent.restart()
+                return Judgement("no gain", 0), None
+            judgement = yield from self._judged(candidate)
+            try:
+                return self._settle(candidate, judgement)
+            except StaleGeneration as error:
+                log.info("the champion changed while a candidate was judged: %s", error)
+                self._descent.look()
+            yield
+        return Judgement("not enough evidence", 0), None
+
+    def _candidate(self) -> Candidate | None:
+        """The running mean of the weights; None if it is not finite: such weights never get any further."""
+        weights = self._distiller.averaged()
+        if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
+            log.error("weights are not finite: training starts again from the champion")
+            return None
+        # everything read so far counts as used up, what was held out too
+        span = msgspec.structs.replace(self._progress.span, last_offset=self._feed.offset)
+        config = self._distiller.heads.config
+        return Candidate(weights=weights, config=config, parent=self._progress.parent, span=span)
+
+    def _judged(self, candidate: Candidate) -> Generator[None, None, Judgement]:
+        traces = list(self._pools.held_out)
+        if self._pools.num_conversations < self._rules.min_conversations:
+            return Judgement("not enough evidence", self._pools.num_conversations)
+        champion, device = self._descent.champion, next(self._distiller.heads.parameters()).device
+        heads = MedusaHeads.from_config(candidate.config)
+        heads.copy_weights(candidate.weights)
+        scores = yield from self._judge.scores(
+            traces,
+            version=champion.version,
+            champion=lambda: champion.heads().to(device),
+            candidate=heads.to(device),
+        )
+        self._progress.looks += 1
+        return (
+            yield from judge(
+                scores, self._rules, look=self._progress.looks, seed=self._seed + self._progress.num_steps
+            )
+        )
+
+    def _settle(self, candidate: Candidate, judgement: Judgement) -> tuple[Judgement, str | None]:
+        """Publishes or turns away. Raises StaleGeneration, RegistryUnavailable."""
+        log.info("gate: %s", judgement)
+        if judgement.num_conversations < self._rules.min_conversations:
+            return judgement, None  # nothing was judged: there is nothing to show
+        try:
+            if judgement.decision != "published":
+                return judgement, self._publisher.reject(candidate, judgement)
+            version, state = self._publisher.publish(candidate, judgement, self._progress.generation)
+        except (StaleGeneration, RegistryUnavailable):
+            raise
+        except (RegistryError, BadCheckpoint, OSError) as error:
+            log.error("publishing failed: %s", error)
+            return replace(judgement, decision="failed"), None
+        self._descent.published(version, state.generation)
+        return judgement, version

@@ -1,0 +1,115 @@
+"""TrainerSettings: everything the trainer is told at birth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+COUNTS = (
+    "window_traces", "reservoir_traces", "pool_bytes", "cache_bytes", "passes", "min_traces", "min_steps",
+    "min_conversations", "max_held_out", "budget", "rows_per_step", "common_tokens", "max_store_bytes",
+)  # fmt: skip
+SHARES = ("held_out_fraction", "recent_share", "tenant_share", "guaranteed_share", "level")
+SPANS = ("slice_seconds", "poll_seconds", "commit_seconds", "learning_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """Raises ValueError, naming the field, for a value that cannot work."""
+
+    target: str
+    """Directory or hub id of the target."""
+    revision: str | None = None
+    dtype: str = "auto"
+    """Of the target while it teaches: `float32`, `bfloat16`, or `auto`, the one this machine multiplies faster in."""
+    device: str = "cpu"
+    traffic: str
+    """URL of the traffic log."""
+    registry: str
+    """URL of the registry."""
+    checkpoints: str
+    """Directory of the checkpoint store."""
+    state: str
+    """Directory of the trainer's own checkpoint."""
+    heads: str = ""
+    """Directory with the static heads; empty: the bundled ones, where they fit the target."""
+    scope: str = "all"
+    """Whose heads: everyone's (`all`), or those of the tenant of that name."""
+    name: str = "trainer"
+
+    held_out_fraction: float = 0.2
+    """Of the conversations, never learnt from: the gate judges on them."""
+    window_traces: int = 512
+    """Newest traces that are studied most."""
+    reservoir_traces: int = 1024
+    """Older traces kept against forgetting, the same number for each domain."""
+    pool_bytes: int = 64 << 20
+    """Size that newest, older and held-out traces may have, each."""
+    cache_bytes: int = 256 << 20
+    """Memory for what the target said of traces."""
+    recent_share: float = 0.7
+    """Of what is studied, from the newest traces."""
+    tenant_share: float = 0.5
+    """Of what is studied, at most from one tenant while there are others."""
+
+    learning_rate: float = 2e-3
+    rows_per_step: int = 128
+    """Output tokens that a step of the optimiser learns from."""
+    common_tokens: int = 512
+    """Tokens of the vocabulary looked at in every step."""
+    sampled_tokens: int = 512
+    """Further tokens drawn for each slice, standing for the rest of the vocabulary."""
+    passes: int = 8
+    """How often, on average, a trace is studied: then the trainer waits for more."""
+    min_traces: int = 16
+    """Traces before it starts."""
+
+    budget: int = 16
+    """Draft nodes per step at which candidates are judged."""
+    level: float = 0.01
+    """Chance that candidates without a gain ever pass between two publications."""
+    min_conversations: int = 64
+    """Held-out conversations a judgement needs."""
+    max_held_out: int = 256
+    """Held-out traces kept; the newest."""
+    min_steps: int = 50
+    """Steps between two judgements."""
+
+    guaranteed_share: float = 0.1
+    """Of one thread, while the server is busy."""
+    slice_seconds: float = 0.05
+    """Longest stretch of work without looking up."""
+    niceness: int = 10
+    """Added to the process's own."""
+    poll_seconds: float = 0.25
+    commit_seconds: float = 5.0
+    """Between two savings of the state: what a crash makes it do again."""
+    max_store_bytes: int = 8 << 30
+    """Size that the checkpoint store may reach; the oldest versions that nobody points at go first."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in ("target", "traffic", "registry", "checkpoints", "state", "scope", "name"):
+            if not getattr(self, field):
+                raise ValueError(f"{field} is empty, expected a value")
+        for field in COUNTS:
+            _expect(field, getattr(self, field), getattr(self, field) >= 1, "at least 1")
+        for field in SHARES:
+            _expect(field, getattr(self, field), 0 < getattr(self, field) < 1, "more than 0 and less than 1")
+        for field in SPANS:
+            _expect(field, getattr(self, field), getattr(self, field) > 0, "more than 0")
+        _expect("sampled_tokens", self.sampled_tokens, self.sampled_tokens >= 0, "0 or more")
+        _expect("niceness", self.niceness, 0 <= self.niceness <= 19, "0 to 19")
+        _expect(
+            "max_held_out",
+            self.max_held_out,
+            self.max_held_out >= self.min_conversations,
+            "at least min_conversations",
+        )
+        _expect(
+            "dtype", self.dtype, self.dtype in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"
+        )
+
+
+def _expect(field: str, value: object, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"{field} is {value!r}, expected {expected}")

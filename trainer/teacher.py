@@ -1,0 +1,108 @@
+"""Teacher: reads a trace and says what the target thought at every token of its answer."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Generator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from kernels.attention import Span, causal_bias
+from models.decoder import Decoder, Rows
+from models.pages import KeyValuePages
+from trainer.kept import Kept
+from trainer.lessons import Lesson
+from trainer.sizing import Sizing
+
+Slices = Generator[None, None, Lesson]
+"""Work in slices: yields after each but the last, returns the lesson."""
+
+
+class Teacher(Protocol):
+    """Where lessons come from. Heads need the target's states, and the states hold its distributions too (the
+    unembedding is frozen), so a lesson is states alone: re-read here, or by a target elsewhere."""
+
+    def read(self, trace: Kept) -> Slices: ...
+
+
+class ReplayTeacher:
+    """Reads traces again with the target itself.
+
+    One dense pass where that fits a slice; longer traces in chunks, over keys and values that live as long as the
+    reading.
+    """
+
+    def __init__(self, decoder: Decoder, sizing: Sizing) -> None:
+        self._decoder = decoder
+        self._sizing = sizing
+
+    def read(self, trace: Kept) -> Slices:
+        tokens = torch.tensor(trace.tokens[:-1], device=self._decoder.device)
+        first = len(trace.trace.prompt_ids) - 1  # its state chose the first output token
+        if len(tokens) <= self._sizing.units:
+            with self._sizing.slice(len(tokens)):
+                return Lesson(self._decoder.hidden_states(tokens)[first:].clone())
+        return (yield from self._in_chunks(tokens, first))
+
+    def _in_chunks(self, tokens: Tensor, first: int) -> Slices:
+        decoder = self._decoder
+        pages = KeyValuePages(decoder.config, len(tokens), decoder.dtype, decoder.device)
+        states: list[Tensor] = []
+        start = 0
+        while start < len(tokens):
+            stop = min(len(tokens), start + self._sizing.units)
+            with self._sizing.slice(stop - start):
+                states.append(decoder.forward(_chunk(decoder, tokens, start, stop, first), pages).hidden)
+            start = stop
+            if start < len(tokens):
+                yield
+        return Lesson(torch.cat(states))
+
+
+def _chunk(decoder: Decoder, tokens: Tensor, start: int, stop: int, first: int) -> Rows:
+    """Rows `start` to `stop` of one sequence; those from `first` on are scored."""
+    positions = torch.arange(start, stop, device=tokens.device)
+    bias = causal_bias(stop - start, stop, decoder.dtype, decoder.device)
+    span = Span(0, stop - start, slice(0, stop), bias)
+    scored = torch.arange(min(max(first - start, 0), stop - start), stop - start, device=tokens.device)
+    return Rows(tokens[start:stop], positions, positions, [span], scored)
+
+
+class LessonCache:
+    """Lessons in memory, the ones longest unused forgotten first. Nothing of it is ever written down."""
+
+    def __init__(self, teacher: Teacher, max_bytes: int) -> None:
+        self._teacher = teacher
+        self._max_bytes = max_bytes
+        self._lessons: OrderedDict[int, Lesson] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def num_bytes(self) -> int:
+        return self._bytes
+
+    def read(self, trace: Kept) -> Slices:
+        """The lesson of a trace; no slice is spent on one that is known."""
+        lesson = self._lessons.get(trace.offset)
+        if lesson is None:
+            lesson = yield from self._teacher.read(trace)
+            self._lessons[trace.offset] = lesson
+            self._bytes += lesson.num_bytes
+        self._lessons.move_to_end(trace.offset)
+        while self._bytes > self._max_bytes and len(self._lessons) > 1:
+            self._bytes -= self._lessons.popitem(last=False)[1].num_bytes
+        return lesson
+
+    def knows(self, trace: Kept) -> bool:
+        return trace.offset in self._lessons
+
+    def known(self, trace: Kept) -> Lesson:
+        """The lesson of a trace that `knows` knows."""
+        self._lessons.move_to_end(trace.offset)
+        return self._lessons[trace.offset]
+
+    def forget(self, offset: int) -> None:
+        lesson = self._lessons.pop(offset, None)
+        self._bytes -= lesson.num_bytes if lesson else 0

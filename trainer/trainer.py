@@ -1,0 +1,189 @@
+"""Trainer: feed -> teacher -> step -> judge -> publish, as one endless row of short slices."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from pipelines.errors import LogUnavailable, RegistryUnavailable
+from trainer.audit import Audit
+from trainer.descent import Descent, extended
+from trainer.distil import Distiller
+from trainer.feed import Feed
+from trainer.gate import Judgement
+from trainer.memory import Memory
+from trainer.patience import Activity, Patience
+from trainer.pools import Pools
+from trainer.review import Review
+from trainer.runs import Runs
+from trainer.settings import TrainerSettings
+from trainer.state import Record
+from trainer.study import Study
+
+log = logging.getLogger(__name__)
+
+BATCH = 64
+"""Traces read from the log in one slice: about 5 ms."""
+MAX_SKIPPED = 20
+"""Steps in a row that were not finite, after which the weights are given up."""
+_AUDIT_SECONDS = 2.0
+
+
+class Trainer:
+    """The parts at work. What they know is in `record`; whoever runs it has it saved.
+
+    clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        settings: TrainerSettings,
+        record: Record,
+        *,
+        memory: Memory,
+        feed: Feed,
+        pools: Pools,
+        audit: Audit,
+        study: Study,
+        distiller: Distiller,
+        descent: Descent,
+        review: Review,
+        patience: Patience,
+        runs: Runs,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.record = record
+        self.state = "starting"
+        """What it is doing, in words."""
+        self.saving_due = False
+        """Something happened that should not have to be done again."""
+        self._settings = settings
+        self._memory = memory
+        self._feed = feed
+        self._pools = pools
+        self._audit = audit
+        self._study = study
+        self._distiller = distiller
+        self._descent = descent
+        self._review = review
+        self._patience = patience
+        self._runs = runs
+        self._clock = clock
+        self._look_at = self._read_at = self._audit_at = float("-inf")
+
+    @property
+    def num_conversations(self) -> int:
+        """Held-out conversations that the next judgement may use."""
+        return self._pools.num_conversations
+
+    def work(self) -> Iterator[bool]:
+        """Never ends. True after each slice of work, False when there is nothing to do until more traffic comes.
+
+        Whatever the log and the registry do, it goes on with what it has.
+        """
+        while True:
+            try:
+                yield from self._round()
+            except (LogUnavailable, RegistryUnavailable) as error:
+                log.warning("%s", error)
+                self.state = f"waiting: {error}"
+                yield False
+
+    def save(self) -> None:
+        """Saves everything. Between two slices, at any of them. Raises OSError when the disk does not take it."""
+        self._memory.save()
+        self.saving_due = False
+
+    def _round(self) -> Iterator[bool]:
+        """One step of training or one judgement, after a look around."""
+        yield from self._look_around()
+        if self._judging_due():
+            yield from self._judge()
+        elif self._training_due():
+            for num_rows in self._study.step():
+                self.record.progress.rows_taught += num_rows
+                self._note_steps()
+                yield True
+        else:
+            yield False
+
+    def _look_around(self) -> Iterator[bool]:
+        now = self._clock()
+        if now >= self._look_at:
+            self._look_at = now + self._settings.poll_seconds
+            self._descent.look()
+            self._runs.claim(self._distiller.num_tries)
+        while self._clock() >= self._read_at:
+            yield self._take_in()
+        if now >= self._audit_at:
+            self._audit_at = now + _AUDIT_SECONDS
+            self._audit.look()
+            yield True
+
+    def _take_in(self) -> bool:
+        """Reads new traces; after the last of them the log is left alone for a while."""
+        intake = self._feed.read(BATCH)
+        self._pools.take(intake)
+        progress = self.record.progress
+        progress.rows_received += sum(trace.num_rows for trace in intake.studied)
+        progress.span = extended(progress.span, intake.studied)
+        for length in intake.acceptance_lengths:
+            if self.record.drift.see(length):
+                log.info("drafts are accepted less than they were: training goes on")
+                self._patience.shifted()
+        if intake.num_read < BATCH:
+            self._read_at = self._clock() + self._settings.poll_seconds
+        return intake.num_read > 0
+
+    def _note_steps(self) -> None:
+        progress, distiller = self.record.progress, self._distiller
+        progress.age, progress.num_steps = distiller.age, distiller.num_steps
+        progress.num_skipped, progress.loss = distiller.num_skipped, distiller.loss
+        if distiller.skipped_in_a_row >= MAX_SKIPPED:
+            log.error(
+                "%d steps in a row were not finite: training starts again from the champion", MAX_SKIPPED
+            )
+            self._descent.restart()
+
+    def _training_due(self) -> bool:
+        activity: Activity = self._patience.activity(self._feed.state.num_studied)
+        self.state = activity
+        if not self._runs.open:
+            return activity == "training"
+        if not len(self._pools.recent):
+            self.state = "collecting"
+            self._runs.at("collecting", "waiting for traffic")
+            return False
+        self.state = "training"
+        self._runs.at("training")
+        return True
+
+    def _judging_due(self) -> bool:
+        if self._runs.open:
+            return self._runs.steps(self._distiller.num_tries) >= self._settings.min_steps
+        return self._patience.due(self._pools.num_conversations, self._feed.state.num_held_out)
+
+    def _judge(self) -> Iterator[bool]:
+        self.state = "judging"
+        self._runs.at("judging")
+        reviewing = self._review.work()
+        while True:
+            try:
+                next(reviewing)
+            except StopIteration as done:
+                self._judged(*done.value)
+                break
+            yield True
+        yield True
+
+    def _judged(self, judgement: Judgement, version: str | None) -> None:
+        progress, feed = self.record.progress, self._feed.state
+        self._patience.judged(judgement.decision, feed.num_studied, feed.num_held_out)
+        progress.last_judgement, progress.last_gain = str(judgement), judgement.gain
+        progress.num_judgements += 1
+        progress.num_published += judgement.decision == "published"
+        self._runs.at(
+            "published" if judgement.decision == "published" else "rejected", str(judgement), version
+        )
+        self.saving_due = True
