@@ -9,6 +9,7 @@ from bench.equality import Judge
 from bench.errors import Different
 from bench.rig import Answer, Ask, Client
 from models.decoder import Decoder
+from speculator.law import NEAR_TIE
 from tests.serving.rig import VOCAB, plain_engine, tiny_decoder, tiny_target
 
 PROMPT = (3, 14, 15, 9)
@@ -60,6 +61,15 @@ def test_a_difference_between_the_best_two_within_rounding_is_a_near_tie() -> No
     ours, theirs = [best, 1, 2], [twin, 7, 7, 7]
     assert judge.same([Answer(ask(), ours)], [Answer(ask(), theirs)]) == 1
     assert [(tie.position, tie.gap) for tie in judge.near_ties] == [(0, pytest.approx(0.0, abs=1e-5))]
+
+
+def test_the_second_best_token_is_no_near_tie_when_it_is_clearly_second() -> None:
+    decoder = tiny_decoder()
+    logits = decoder.logits(decoder.hidden_states(torch.tensor(PROMPT))[-1])
+    best, second = logits.topk(2).indices.tolist()
+    assert logits[best] - logits[second] > 100 * NEAR_TIE
+    with pytest.raises(Different, match="the best two"):
+        compare(decoder, [best], [second])
 
 
 def test_a_near_tie_does_not_excuse_a_third_token() -> None:
