@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return _complain(verb, error, error.code)
     except (BadUrl, ModelError) as error:
         return _complain(verb, error, Exit.USAGE)
-    except PipelineError as error:
+    except (PipelineError, OSError) as error:
         return _complain(verb, error, Exit.FAILED)
 
 

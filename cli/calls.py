@@ -90,7 +90,7 @@ def replay(call: Call) -> Exit | None:
     from cli.replay import Texts, replay
 
     args = call.args
-    texts = Texts(files=tuple(args.prompts), tenant=args.tenant, limit=args.limit, temperature=args.temperature)
+    texts = Texts(files=tuple(args.files), tenant=args.tenant, limit=args.limit, temperature=args.temperature)
     replay(call.config, names=args.sources, texts=texts, num_nodes=args.nodes, as_data=args.json)
     return None
 

@@ -13,6 +13,7 @@ from cli.options import PREFIX
 from cli.sections import DataSection, RegistrySection, ServerSection, TargetSection, TrafficSection
 from models.source import bundled_target
 from serving.settings import EngineSettings
+from trainer.settings import TrainerSettings
 
 FILE_VARIABLE = PREFIX + "CONFIG"
 OFF = "off"
@@ -30,6 +31,7 @@ class Configuration:
     traffic: TrafficSection
     registry: RegistrySection
     engine: EngineSettings
+    trainer: TrainerSettings
     settings: Layer
     """Each option as it was given, for showing."""
 
@@ -67,6 +69,7 @@ def _assemble(settings: Layer) -> Configuration:
     target = _build(TargetSection, "target", settings)
     target = replace(target, path=target.path or str(bundled_target()))
     traffic = _build(TrafficSection, "traffic", settings)
+    traffic = replace(traffic, url=traffic.url or _sqlite(data / "traffic.db"))
     registry = _build(RegistrySection, "registry", settings)
     registry = RegistrySection(
         url=registry.url or _sqlite(data / "registry.db"),
@@ -87,9 +90,21 @@ def _assemble(settings: Layer) -> Configuration:
         data=data,
         target=target,
         server=_build(ServerSection, "server", settings),
-        traffic=replace(traffic, url=traffic.url or _sqlite(data / "traffic.db")),
+        traffic=traffic,
         registry=registry,
         engine=engine,
+        trainer=_build(
+            TrainerSettings,
+            "trainer",
+            settings,
+            target=target.path,
+            revision=target.revision,
+            traffic=traffic.url,
+            registry=registry.url,
+            checkpoints=registry.checkpoints,
+            state=str(data / "trainer"),
+            heads=engine.heads,
+        ),
         settings=settings,
     )
 

@@ -112,23 +112,22 @@ def demo_flags(parser: Parser) -> None:
 
 def replay_flags(parser: Parser) -> None:
     parser.add_argument(
+        "files",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="JSON lines of prompts for the target to answer; none: the traffic log is replayed",
+    )
+    parser.add_argument(
         "--with",
         dest="sources",
         action="append",
         metavar="SOURCE",
-        required=True,
-        help="suffix, static, champion, a version, a folder of heads, or several joined by +; may be repeated",
-    )
-    parser.add_argument(
-        "--prompts",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="JSON lines of prompts for the target to answer; else the traffic log is replayed",
+        help="suffix, static, champion, a version, a folder of heads, or several joined by +; "
+        "may be repeated (default: the first three, as far as they are there)",
     )
     parser.add_argument("--limit", type=_positive, default=200, metavar="N", help="texts (default: 200)")
-    parser.add_argument("--nodes", type=_positive, default=16, metavar="N", help="drafted a step (default: 16)")
+    parser.add_argument("--nodes", type=_positive, metavar="N", help="drafted a step (default: trainer.budget)")
     parser.add_argument("--tenant", metavar="NAME", help="of the traffic log, only this tenant's")
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="of the answers to prompts (default: 0)")
     json_flag(parser)

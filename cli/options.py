@@ -24,6 +24,7 @@ from typing import Any, get_type_hints
 from cli.sections import DataSection, RegistrySection, ServerSection, TargetSection, TrafficSection
 from cli.values import Kind
 from serving.settings import EngineSettings
+from trainer.settings import TrainerSettings
 
 PREFIX = "EVERDRAFT_"
 SECRET = frozenset({"server.api_keys", "traffic.url", "registry.url"})
@@ -43,6 +44,10 @@ SECTIONS: dict[str, tuple[type[Any], frozenset[str]]] = {
     ),
     "traffic": (TrafficSection, frozenset()),
     "registry": (RegistrySection, frozenset()),
+    "trainer": (
+        TrainerSettings,
+        frozenset({"target", "revision", "traffic", "registry", "checkpoints", "state", "heads", "name"}),
+    ),
 }
 """By name: the class with a section's fields and checks, and those fields that other sections decide."""
 

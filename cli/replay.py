@@ -19,7 +19,7 @@ from cli.demo.prompt_files import read_prompts
 from cli.errors import NotThere, UsageError
 from cli.redraft import redrafted
 from cli.show import as_json, table
-from cli.sources import source_named
+from cli.sources import present, source_named
 from cli.target import loaded_target
 from models.loading import Target
 from pipelines.trace import Trace
@@ -65,13 +65,17 @@ class Texts:
     """Of the answers to prompts."""
 
 
-def replay(config: Configuration, *, names: Sequence[str], texts: Texts, num_nodes: int, as_data: bool) -> None:
-    """Prints how far each source gets by domain and depth, drafting `num_nodes` nodes a step.
+def replay(config: Configuration, *, names: Sequence[str] | None, texts: Texts, num_nodes: int | None, as_data: bool) -> None:
+    """Prints how far each source gets by domain and depth.
+
+    names: of sources; None: the suffix tree, the static heads and the champion, as far as they are there.
+    num_nodes: drafted a step; None: as many as the gate judges candidates at.
 
     Raises NotThere for texts or sources that are not there, PipelineError and ModelError.
     """
     target = loaded_target(config)
-    sources = {name: source_named(name, config, target, num_nodes) for name in names}
+    num_nodes = num_nodes or config.trainer.budget
+    sources = {name: source_named(name, config, target, num_nodes) for name in names or present(config, target)}
     found = list(_answered(config, target, texts) if texts.files else _recorded(config, target, texts))
     if not found:
         where = "the files" if texts.files else config.traffic.url
@@ -92,7 +96,7 @@ def _answered(config: Configuration, target: Target, texts: Texts) -> Iterator[T
 
 def _recorded(config: Configuration, target: Target, texts: Texts) -> list[Text]:
     if config.traffic_url is None:
-        raise UsageError("traffic.url is off: no log is kept; expected prompts to replay (--prompts)")
+        raise UsageError("traffic.url is off: no log is kept; expected files of prompts to replay")
     newest: deque[Text] = deque(maxlen=texts.limit)
     for trace in _traces(config.traffic_url):
         if trace.target == target.fingerprint and texts.tenant in (None, trace.tenant):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from cli.config import Configuration
@@ -20,6 +21,16 @@ from speculator.static_heads import BUNDLED, KIND, find_static_heads
 from speculator.suffix import SuffixSpeculator
 
 SUFFIX, STATIC, CHAMPION = "suffix", "static", "champion"
+
+
+def present(config: Configuration, target: Target) -> list[str]:
+    """What there is to draft with, plainly: the suffix tree, and static heads and champion where they exist."""
+    names = [SUFFIX]
+    for name in (STATIC, CHAMPION):
+        with suppress(NotThere):
+            heads_named(name, config, target)
+            names.append(name)
+    return names
 
 
 def source_named(name: str, config: Configuration, target: Target, num_nodes: int) -> Speculator:

@@ -72,8 +72,7 @@ def from_toml(value: object, kind: Kind) -> object:
     if kind is bool:
         return _checked(isinstance(value, bool), value, kind)
     written = (int, float) if kind is float else (int,) if kind is int else (str,)
-    right = isinstance(value, written) and not isinstance(value, bool)
-    return from_text(str(_checked(right, value, kind)), kind)
+    return from_text(str(_checked(isinstance(value, written), value, kind)), kind)  # true is no number as text either
 
 
 def to_text(value: object) -> str:

@@ -10,7 +10,7 @@ from cli.calls import Call
 from cli.errors import Exit
 from cli.flags import Parser
 
-_EVERY_SECTION = ("", "target", "server", "engine", "traffic", "registry")
+_EVERY_SECTION = ("", "target", "server", "engine", "traffic", "registry", "trainer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,20 @@ finish; a second one does not.
             "EVERDRAFT_API_KEYS_FILE=keys everdraft serve --host 0.0.0.0   # lines of key=tenant",
         ),
         run=calls.serve,
-        sections=_EVERY_SECTION,
+        sections=("", "target", "server", "engine", "traffic", "registry"),
+    ),
+    Verb(
+        name="train",
+        summary="learns from the traffic, publishes what passes the gate",
+        story="""
+Follows the traffic log, distils the heads against the target, judges each candidate against the champion on
+conversations that neither learnt from, and publishes those that are better. Beside a server on one machine it
+works in short slices, in idle time first. Ctrl-C or SIGTERM saves where it is; killed, it goes on from the last
+saving, and no trace counts twice.
+""",
+        examples=("everdraft train", "everdraft train --trainer-device cuda:1 --data /srv/everdraft"),
+        run=calls.train,
+        sections=("", "target", "traffic", "registry", "trainer"),
     ),
     Verb(
         name="demo",
@@ -68,7 +81,7 @@ a JSON of the figures, and with exit code 1 unless all of its four claims hold.
         examples=("everdraft demo", "everdraft demo --prompts stories.jsonl.gz dialogue.jsonl.gz sql.jsonl.gz math.jsonl.gz"),
         run=calls.demo,
         arguments=flags.demo_flags,
-        sections=("target", "engine"),
+        sections=("target", "engine", "trainer"),
     ),
     Verb(
         name="status",
@@ -130,9 +143,10 @@ Serves texts again with one source of drafts after another: the newest of the tr
 target answers first. Shows tokens per step and how deep drafts were accepted, by domain and source.
 """,
         examples=(
-            "everdraft replay --with static --with champion",
-            "everdraft replay --with suffix --with static+suffix --prompts sql.jsonl --limit 100",
+            "everdraft replay",
+            "everdraft replay sql.jsonl math.jsonl --with static --with static+suffix --limit 100",
         ),
+        usage="[FILE …] [flags]",
         run=calls.replay,
         arguments=flags.replay_flags,
         sections=("", "target", "engine", "traffic", "registry"),
