@@ -44,7 +44,7 @@ PROFILE_CONTEXT = 96
 
 def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -> Engine:
     """An engine ready to step. `loaded`: a target loaded already, to be shared by several engines of one process."""
-    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) - 1))
     loaded = loaded or load_target(
         settings.target, revision=settings.revision, dtype=settings.dtype, device=settings.device  # type: ignore[arg-type]
     )

@@ -15,7 +15,7 @@ class EngineSettings:
     dtype: str = "float32"
     device: str = "cpu"
     threads: int = 0
-    """Threads for torch; 0: one for each core."""
+    """Threads for torch; 0: one for each core but one, which is left to the HTTP side and the trainer."""
     page_size: int = 32
     """Tokens in one page of keys and values."""
     max_cached_tokens: int = 32768
