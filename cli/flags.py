@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from cli.options import NO_FLAG, Option, options
+from cli.options import NO_FLAG, SECTIONS, Option, options
 from cli.values import to_text
 
 Parser = argparse.ArgumentParser
 
 
-def add_config_flags(parser: Parser, sections: Iterable[str]) -> None:
-    """`--config FILE` and a flag for each option of `sections`."""
+def add_config_flags(parser: Parser, sections: Collection[str]) -> None:
+    """`--config FILE` and a flag for every option; help shows those of `sections`.
+
+    The others are taken too, so that one set of flags does for all verbs, as one file and one environment do.
+    """
     parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
         help="TOML file with a section for each group below (EVERDRAFT_CONFIG)",
     )
-    for section in sections:
+    for section in SECTIONS:
         group = parser.add_argument_group(f"[{section}]" if section else "where everything is kept")
         for option in options():
             if option.section == section:
-                _add_option(group, option)
+                _add_option(group, option, shown=section in sections)
 
 
-def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
+def _add_option(group: argparse._ArgumentGroup, option: Option, *, shown: bool) -> None:
     default = to_text(option.default)
     text = f"{option.help} (default: {default})" if default else option.help
-    text = text.replace("%", "%%")
+    text = text.replace("%", "%%") if shown else argparse.SUPPRESS
     metavar = option.field.upper()
     if option.key not in NO_FLAG:
         group.add_argument(option.flag, dest=_dest(option.name), metavar=metavar, help=text)
-        text = f"file that holds {option.flag}"
+        text = f"file that holds {option.flag}" if shown else text
     if option.secret:
         group.add_argument(f"{option.flag}-file", dest=_dest(f"{option.name}_file"), metavar="FILE", help=text)
 

@@ -26,7 +26,7 @@ class Verb:
     usage: str = "[flags]"
     arguments: Callable[[Parser], None] = flags.no_flags
     sections: tuple[str, ...] = ("", "registry")
-    """Those of the configuration whose options it has as flags; every section counts, whatever sets it."""
+    """Those of the configuration that matter to it: their options are shown as its flags."""
 
 
 VERBS = (
