@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from textwrap import fill
 
 import msgspec
 
@@ -14,6 +15,8 @@ from pipelines.registry import OPEN_STATES, Event, Presence, Registry, Run, Slot
 from pipelines.traffic_log import open_reader
 
 NUM_EVENTS = 5
+_WIDTH = 110
+"""Of the lines with figures, in characters."""
 
 
 class SlotStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,14 +109,19 @@ def _slot_row(each: SlotStatus) -> tuple[str, ...]:
 def _presences(found: Status) -> str:
     if not found.presences:
         return "nobody runs: no server or trainer has reported lately"
-    head = ("process", "seen", "version", "generation", "state", "figures")
-    return table(head, [_presence_row(each, found.at) for each in found.presences])
+    head = ("process", "seen", "version", "generation", "state")
+    lines = table(head, [_presence_row(each, found.at) for each in found.presences]).splitlines()
+    figures = [_figures(each) for each in found.presences]
+    return "\n".join((lines[0], *(line for pair in zip(lines[1:], figures, strict=True) for line in pair if line)))
 
 
 def _presence_row(each: Presence, now: float) -> tuple[str, ...]:
-    figures = "  ".join(f"{name}={number(value)}" for name, value in sorted(each.figures.items()))
-    seen = ago(each.at, now)
-    return (each.name, seen, each.version or "-", str(each.generation), each.state or "-", figures)
+    return (each.name, ago(each.at, now), each.version or "-", str(each.generation), each.state or "-")
+
+
+def _figures(each: Presence) -> str:
+    words = "  ".join(f"{name}={number(value)}" for name, value in sorted(each.figures.items()))
+    return fill(words, _WIDTH, initial_indent="    ", subsequent_indent="    ", break_long_words=False)
 
 
 def _runs(found: Status) -> str:

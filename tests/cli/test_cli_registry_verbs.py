@@ -17,7 +17,8 @@ def test_status_shows_slots_processes_log_and_events(everdraft_command: Commands
     everdraft_command.log([trace_of("a"), trace_of("b")])
     with everdraft_command.registry() as registry:
         figures = {"acceptance_length": 2.3456789, "tokens": 12345.0}
-        registry.announce(Presence(name="serving:a", at=time.time(), ttl=60, version="v2", generation=2, figures=figures))
+        here = Presence(name="serving:a", at=time.time(), ttl=60, version="v2", generation=2, figures=figures, state="serving")
+        registry.announce(here)
         registry.announce(Presence(name="trainer:gone", at=time.time() - 100, ttl=1))
         registry.reject(SLOT, manifest_of("v3", "v2"), "no gain")
         registry.request_run(SLOT, "because")
@@ -25,7 +26,7 @@ def test_status_shows_slots_processes_log_and_events(everdraft_command: Commands
     assert shown.code == Exit.OK
     words = " ".join(shown.out.split())
     assert "medusa/3fa94c01/all v2 2 v1 2 0 41" in words
-    assert "serving:a 0 s ago v2 2 - acceptance_length=2.346 tokens=12345" in words
+    assert "serving:a 0 s ago v2 2 serving acceptance_length=2.346 tokens=12345" in words
     assert "trainer:gone" not in shown.out
     assert "the traffic log ends at offset 2" in shown.out
     assert "because" in shown.out
