@@ -34,7 +34,9 @@ quick: install
 
 # The static heads that ship with the bundled target: to be made again when that changes.
 heads: install
-	$(BIN)/everdraft dayzero --out models/demo/heads
+	rm -rf build/heads
+	$(BIN)/everdraft dayzero --out build/heads
+	rm -rf models/demo/heads && mv build/heads models/demo/heads
 
 bench: install
 	$(BIN)/python -m bench

@@ -95,6 +95,17 @@ def replay(call: Call) -> Exit | None:
     return None
 
 
+def dayzero(call: Call) -> Exit | None:
+    from cli.dayzero import Lesson, dayzero
+
+    args = call.args
+    lesson = Lesson(files=tuple(args.files), limit=args.limit, temperature=args.temperature, seed=args.seed)
+    names = ("steps", "seconds", "num_heads", "num_blocks")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    dayzero(call.config, lesson, out=args.out, given=given)
+    return None
+
+
 def tenant(call: Call) -> Exit | None:
     from cli.tenant import export, purge
 

@@ -136,6 +136,24 @@ def replay_flags(parser: Parser) -> None:
     json_flag(parser)
 
 
+def dayzero_flags(parser: Parser) -> None:
+    parser.add_argument(
+        "files", type=Path, nargs="*", metavar="FILE", help="JSON lines of prompts; none: the project's own stories and dialogues"
+    )
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", type=Path, metavar="DIR", help="write the heads here, for --engine-heads")
+    where.add_argument("--publish", action="store_true", help="make them champion at the registry")
+    parser.add_argument("--limit", type=_positive, default=1500, metavar="N", help="prompts (default: 1500)")
+    parser.add_argument(
+        "--temperature", type=float, default=0.8, metavar="T", help="of the answers (default: 0.8; greedy ones may loop)"
+    )
+    parser.add_argument("--steps", type=_positive, metavar="N", help="of training, at most (default: 2000)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="of training, at most (default: 3600)")
+    parser.add_argument("--num-heads", type=_positive, metavar="N", help="tokens guessed ahead (default: 4)")
+    parser.add_argument("--num-blocks", type=_positive, metavar="N", help="residual blocks of each head (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of prompts, answers and training (default: 0)")
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:

@@ -152,6 +152,22 @@ target answers first. Shows tokens per step and how deep drafts were accepted, b
         sections=("", "target", "engine", "traffic", "registry"),
     ),
     Verb(
+        name="dayzero",
+        summary="first heads for a target, from prompts alone",
+        story="""
+Lets the target answer prompts and trains heads on what it says, so that a new target has drafts before it has
+traffic. They go into a folder, to be served as static heads, or to the registry.
+""",
+        examples=(
+            "everdraft dayzero prompts.jsonl --target ./my-model --out ./my-heads",
+            "everdraft dayzero prompts.jsonl --publish --seconds 600",
+        ),
+        usage="[FILE …] (--out DIR | --publish) [flags]",
+        run=calls.dayzero,
+        arguments=flags.dayzero_flags,
+        sections=("", "target", "engine", "registry"),
+    ),
+    Verb(
         name="tenant",
         summary="hand out or delete what the traffic log holds of a tenant",
         story="""
