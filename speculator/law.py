@@ -48,7 +48,7 @@ def _edge(scores: Tensor, top_p: float) -> Tensor:
         probs = (ordered - total).exp()
         num_kept = int((probs.cumsum(-1) - probs < top_p).sum())
         if num_kept < size or size == vocab_size:
-            return ordered[max(num_kept, 1) - 1]
+            return ordered[num_kept - 1]
         size = vocab_size
 
 

@@ -250,15 +250,11 @@ class SuffixTree:
         while self._depth[node] < full and (node == _ROOT or self._count[node]):
             node = self._edges[node << _TOKEN_BITS | text[start + self._depth[node]]]
             self._count[node] -= 1
-        if self._count[node] and node:
+        if self._count[node]:
             self._join(node)
-        elif node == self._node:
-            # what is pending occurs nowhere else now: it takes the leaf over
-            self._depth[node] = self.max_depth
-            self._leaves.append((self._pending, node))
-            self._count_path(node, self._pending)
-            self._shorten()
         else:
+            # what is pending occurs wherever the suffix inserted last occurs too, one token later: never in the oldest alone
+            assert node != self._node, "the oldest suffix is the only place of what is pending"
             self._remove(node)
         if start + 1 == len(text):
             del self._texts[serial]

@@ -156,6 +156,22 @@ def test_weights_go_to_the_source_of_their_kind() -> None:
         speculator.load(SimpleNamespace(manifest=SimpleNamespace(kind="eagle", version="9")))  # type: ignore[arg-type]
 
 
+def test_after_a_swap_the_new_weights_earn_their_place_quickly() -> None:
+    """The old ones were always wrong; the new ones are always right."""
+    confidence = []
+    for swapped in (False, True):
+        source = Scripted("medusa", [chain((5, 0.5))])
+        speculator, batch = MergedSpeculator([source]), batch_of(1)
+        for _ in range(300):
+            observed(speculator, batch, speculator.propose(batch, Budget(1)), (6,))
+        if swapped:
+            speculator.load(SimpleNamespace(manifest=SimpleNamespace(kind="medusa", version="2")))  # type: ignore[arg-type]
+        for _ in range(10):
+            observed(speculator, batch, speculator.propose(batch, Budget(1)), (5, 1))
+        confidence.append(speculator.propose(batch, Budget(1)).trees[0].confidence[1])
+    assert confidence[1] > 2 * confidence[0]
+
+
 def test_a_shadowed_step_asks_everybody_but_drafts_with_the_allowed() -> None:
     used, left_out = Scripted("a", [chain((5, 0.9))]), Scripted("b", [chain((6, 0.9), (7, 0.9))])
     shadow = Shadow(every=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import product
 
 import pytest
@@ -52,6 +53,22 @@ def test_counts_are_those_of_the_newest_suffixes_whatever_was_evicted(
             locus = tree.walk(pattern_list := list(pattern))
             assert (tree.count(locus[0]) if locus else 0) == oracle.count(pattern)
             assert locus is None or tree.holds(locus[0], pattern_list)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_counts_are_right_after_long_texts_and_many_evictions(seed: int) -> None:
+    rng = random.Random(seed)
+    window, num_kinds = rng.choice([8, 11, 40]), rng.choice([1, 2, 3, 9])
+    texts = [[rng.randrange(num_kinds) for _ in range(rng.choice([0, 1, 30, 90]))] for _ in range(rng.randint(1, 5))]
+    close_last = rng.random() < 0.5
+    tree = grown(texts, window, close_last)
+    oracle = Oracle(texts, tree, close_last)
+    patterns = {suffix[:length] for suffix in oracle.held for length in range(1, DEPTH + 1)}
+    patterns |= {(kind, other) for kind in range(num_kinds) for other in range(num_kinds)}
+    for pattern in patterns:
+        locus = tree.walk(list(pattern))
+        assert (tree.count(locus[0]) if locus else 0) == oracle.count(pattern)
+    assert tree.num_nodes <= 2 * len(tree) + 1
 
 
 @settings(max_examples=200, deadline=None)
