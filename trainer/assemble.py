@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -58,7 +60,14 @@ class Taught:
     """Fingerprint of the tokenizer."""
 
 
-def assemble(settings: TrainerSettings, taught: Taught, reader: TrafficReader, registry: Registry) -> Trainer:
+def assemble(
+    settings: TrainerSettings,
+    taught: Taught,
+    reader: TrafficReader,
+    registry: Registry,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Trainer:
     """A trainer that goes on where the last one saved. Raises CorruptCheckpoint for damaged static heads."""
     slot = Slot(target=taught.fingerprint, kind=KIND, scope=settings.scope)
     file = StateFile(Path(settings.state), slot, taught.tokenizer)
@@ -84,9 +93,7 @@ def assemble(settings: TrainerSettings, taught: Taught, reader: TrafficReader, r
         tenant_share=settings.tenant_share,
         generator=generator,
     )
-    descent = Descent(
-        Champions(registry, store, slot, taught.tokenizer, floor), distiller, pools, progress, decoder.device
-    )
+    descent = Descent(Champions(registry, store, slot, taught.tokenizer, floor), distiller, pools, progress, decoder.device)
     review = Review(
         Judge(lessons, partial(unembed, decoder), budget=settings.budget, sizing=_sizing(settings)),
         Publisher(registry, store, slot, taught.tokenizer, budget=settings.budget, static=static),
@@ -111,12 +118,11 @@ def assemble(settings: TrainerSettings, taught: Taught, reader: TrafficReader, r
         review=review,
         patience=Patience(settings, progress),
         runs=Runs(registry, slot),
+        clock=clock,
     )
 
 
-def distiller_of(
-    settings: TrainerSettings, decoder: Decoder, heads: MedusaHeads, generator: torch.Generator
-) -> Distiller:
+def distiller_of(settings: TrainerSettings, decoder: Decoder, heads: MedusaHeads, generator: torch.Generator) -> Distiller:
     """A distiller that starts from `heads`, on the decoder's device."""
     columns = decoder.unembedding.t().to(fast_dtype(decoder.device)).contiguous()
     shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, generator)
@@ -147,9 +153,7 @@ def _sizing(settings: TrainerSettings) -> Sizing:
     return Sizing(settings.slice_seconds, _FIRST_ROWS)
 
 
-def _feed(
-    settings: TrainerSettings, taught: Taught, slot: Slot, reader: TrafficReader, record: Record
-) -> Feed:
+def _feed(settings: TrainerSettings, taught: Taught, slot: Slot, reader: TrafficReader, record: Record) -> Feed:
     return Feed(
         reader,
         slot,

@@ -47,9 +47,7 @@ class Champion:
 class Champions:
     """Finds the champion of a slot. floor: who stands in where there is none."""
 
-    def __init__(
-        self, registry: Registry, store: CheckpointStore, slot: Slot, tokenizer: str, floor: Champion
-    ) -> None:
+    def __init__(self, registry: Registry, store: CheckpointStore, slot: Slot, tokenizer: str, floor: Champion) -> None:
         self._registry = registry
         self._store = store
         self._slot = slot
@@ -73,9 +71,7 @@ class Champions:
             return self._floor
         location = self._registry.location(self._slot, version)
         try:
-            checkpoint = self._store.load(
-                location, target=self._slot.target, tokenizer=self._tokenizer, kind=self._slot.kind
-            )
+            checkpoint = self._store.load(location, target=self._slot.target, tokenizer=self._tokenizer, kind=self._slot.kind)
         except BadCheckpoint as error:
             log.error("champion refused, judging against the static heads: %s", error)
             return self._floor

@@ -54,9 +54,7 @@ class Descent:
         if orphaned or dict(champion.config) != progress.config:
             self.restart()
         elif state.champion != progress.champion:
-            progress.looks = (
-                0  # a publication that this trainer did not make, or made just before it was killed
-            )
+            progress.looks = 0  # a publication that this trainer did not make, or made just before it was killed
         progress.champion, progress.generation = state.champion, state.generation
         self._cut()
 

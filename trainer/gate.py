@@ -97,7 +97,7 @@ def judge(scores: Sequence[Score], rules: Rules, *, look: int, seed: int) -> Jud
     champion = sum(score.champion_steps for score in scores)
     bound = len(scores) * (yield from lower_bound(saved, rules.spent_at(look), np.random.default_rng(seed)))
     groups = _by_group(scores, rules.min_group)
-    measured = tokens / (champion - saved.sum())
+    measured = tokens / sum(score.candidate_steps for score in scores)
     return Judgement(
         _decide(bound, measured * champion / tokens - 1, groups, rules),
         len(scores),
@@ -108,9 +108,7 @@ def judge(scores: Sequence[Score], rules: Rules, *, look: int, seed: int) -> Jud
     )
 
 
-def lower_bound(
-    sample: NDArray[np.float64], level: float, random: np.random.Generator
-) -> Generator[None, None, float]:
+def lower_bound(sample: NDArray[np.float64], level: float, random: np.random.Generator) -> Generator[None, None, float]:
     """One-sided 1 - `level` lower confidence bound on the mean of [n] by bootstrap-t, in slices.
 
     Where all are equal it is their value.
@@ -133,9 +131,7 @@ def num_resamples(level: float) -> int:
     return min(max(2000, math.ceil(10 / level)), 100_000)
 
 
-def _studentized(
-    centred: NDArray[np.float64], count: int, random: np.random.Generator
-) -> NDArray[np.float64]:
+def _studentized(centred: NDArray[np.float64], count: int, random: np.random.Generator) -> NDArray[np.float64]:
     """[count] t statistics of resamples of [n], whose mean is zero."""
     size = len(centred)
     drawn = centred[random.integers(size, size=(count, size))]

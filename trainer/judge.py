@@ -26,9 +26,7 @@ class Judge:
     """unembed: states [..., H] -> logits [..., V], the target's own. The champion's steps are remembered for as long as its
     version is the champion, so that judging again costs half."""
 
-    def __init__(
-        self, lessons: LessonCache, unembed: Callable[[Tensor], Tensor], *, budget: int, sizing: Sizing
-    ) -> None:
+    def __init__(self, lessons: LessonCache, unembed: Callable[[Tensor], Tensor], *, budget: int, sizing: Sizing) -> None:
         self.budget = budget
         self._lessons = lessons
         self._unembed = unembed
@@ -65,9 +63,7 @@ class Judge:
     def _drafter(self, heads: MedusaHeads, name: str) -> MedusaSpeculator:
         return MedusaSpeculator(heads, self._unembed, name=name, version="")
 
-    def _steps(
-        self, drafter: MedusaSpeculator, trace: Kept, lesson: Lesson
-    ) -> Generator[None, None, Simulated]:
+    def _steps(self, drafter: MedusaSpeculator, trace: Kept, lesson: Lesson) -> Generator[None, None, Simulated]:
         tokens: list[list[list[int]]] = []
         chances: list[list[list[float]]] = []
         while len(tokens) < len(lesson):

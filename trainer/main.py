@@ -34,9 +34,7 @@ def run(settings: TrainerSettings, stop: threading.Event) -> None:
     """
     torch.set_num_threads(1)
     os.nice(settings.niceness)
-    target = load_target(
-        settings.target, revision=settings.revision, dtype=_dtype(settings), device=settings.device
-    )
+    target = load_target(settings.target, revision=settings.revision, dtype=_dtype(settings), device=settings.device)
     taught = Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint)
     reader, registry = open_reader(settings.traffic), open_registry(settings.registry)
     try:

@@ -22,9 +22,7 @@ _MASS, _GENERATOR = "shortlist", "generator"
 class Memory:
     """record: shared with the parts, which keep it current."""
 
-    def __init__(
-        self, file: StateFile, record: Record, distiller: Distiller, pools: Pools, generator: torch.Generator
-    ) -> None:
+    def __init__(self, file: StateFile, record: Record, distiller: Distiller, pools: Pools, generator: torch.Generator) -> None:
         self._file = file
         self._record = record
         self._distiller = distiller

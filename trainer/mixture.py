@@ -59,15 +59,11 @@ class Mixture:
         return recent[self._tenant(shares)][-1]
 
     def _recent_by_tenant(self, wanted: Wanted) -> dict[str, list[Kept]]:
-        chosen = {
-            tenant: [each for each in held if wanted(each)] for tenant, held in self._recent.by_tenant.items()
-        }
+        chosen = {tenant: [each for each in held if wanted(each)] for tenant, held in self._recent.by_tenant.items()}
         return {tenant: held for tenant, held in chosen.items() if held}
 
     def _older_by_domain(self, wanted: Wanted) -> list[list[Kept]]:
-        chosen = (
-            [each for each in stratum.traces if wanted(each)] for stratum in self._older.strata.values()
-        )
+        chosen = ([each for each in stratum.traces if wanted(each)] for stratum in self._older.strata.values())
         return [held for held in chosen if held]
 
     def _from_recent(self, recent: Mapping[str, list[Kept]], older: Sequence[list[Kept]]) -> bool:

@@ -54,9 +54,7 @@ class Publisher:
         """
         self._record_static()
         manifest, location = self._save(candidate, judgement)
-        state = self._registry.publish(
-            self._slot, manifest, location, expected_generation=generation, detail=str(judgement)
-        )
+        state = self._registry.publish(self._slot, manifest, location, expected_generation=generation, detail=str(judgement))
         self._prune(state)
         return manifest.version, state
 
@@ -70,7 +68,8 @@ class Publisher:
         return manifest.version
 
     def _save(self, candidate: Candidate, judgement: Judgement) -> tuple[Manifest, str]:
-        return self._store.save(
+        evaluation = evaluation_of(judgement, self._budget)
+        manifest, location = self._store.save(
             candidate.weights,
             kind=self._slot.kind,
             parent=candidate.parent,
@@ -79,27 +78,16 @@ class Publisher:
             config=candidate.config,
             created_at=time.time(),
             span=candidate.span,
-            evaluation=self._evaluation(judgement),
+            evaluation=evaluation,
             note="learnt from traffic",
         )
-
-    def _evaluation(self, judgement: Judgement) -> Evaluation:
-        return Evaluation(
-            num_conversations=judgement.num_conversations,
-            tokens_per_step=judgement.tokens_per_step,
-            champion_tokens_per_step=judgement.champion_tokens_per_step,
-            gain=judgement.gain,
-            gain_lower=judgement.gain_lower,
-            budget=self._budget,
-            by_group=judgement.by_group,
-        )
+        # weights saved once keep their first manifest: overtaken by a rival, they have been judged again since
+        return msgspec.structs.replace(manifest, evaluation=evaluation), location
 
     def _record_static(self) -> None:
         """Makes the static heads known, as the ancestor that the first rollback goes back to."""
         static = self._static
-        if static is None or static.manifest.version in {
-            each.version for each in self._registry.versions(self._slot)
-        }:
+        if static is None or static.manifest.version in {each.version for each in self._registry.versions(self._slot)}:
             return
         old = static.manifest
         manifest, location = self._store.save(
@@ -126,3 +114,16 @@ class Publisher:
                 break
             keep.append(ancestor)
         self._store.prune([self._registry.location(self._slot, each) for each in keep if each in parents])
+
+
+def evaluation_of(judgement: Judgement, budget: int) -> Evaluation:
+    """A judgement as manifests hold it."""
+    return Evaluation(
+        num_conversations=judgement.num_conversations,
+        tokens_per_step=judgement.tokens_per_step,
+        champion_tokens_per_step=judgement.champion_tokens_per_step,
+        gain=judgement.gain,
+        gain_lower=judgement.gain_lower,
+        budget=budget,
+        by_group=judgement.by_group,
+    )

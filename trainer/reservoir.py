@@ -24,9 +24,7 @@ class Stratum(msgspec.Struct):
 class Reservoir:
     """Bounded in number and bytes. No tenant holds more than `tenant_share` of a stratum that others are in too."""
 
-    def __init__(
-        self, max_traces: int, max_bytes: int, tenant_share: float, generator: torch.Generator
-    ) -> None:
+    def __init__(self, max_traces: int, max_bytes: int, tenant_share: float, generator: torch.Generator) -> None:
         self._max_traces = max_traces
         self._max_bytes = max_bytes
         self._tenant_share = tenant_share
@@ -85,9 +83,7 @@ class Reservoir:
     def _fit(self) -> None:
         excess = self.num_bytes - self._max_bytes
         while excess > 0 and len(self) > 0:
-            largest = max(
-                self.strata.values(), key=lambda stratum: sum(each.num_bytes for each in stratum.traces)
-            )
+            largest = max(self.strata.values(), key=lambda stratum: sum(each.num_bytes for each in stratum.traces))
             excess -= self._drop_one(largest).num_bytes
 
     def _drop_one(self, stratum: Stratum) -> Kept:

@@ -98,11 +98,7 @@ class Review:
             candidate=heads.to(device),
         )
         self._progress.looks += 1
-        return (
-            yield from judge(
-                scores, self._rules, look=self._progress.looks, seed=self._seed + self._progress.num_steps
-            )
-        )
+        return (yield from judge(scores, self._rules, look=self._progress.looks, seed=self._seed + self._progress.num_steps))
 
     def _settle(self, candidate: Candidate, judgement: Judgement) -> tuple[Judgement, str | None]:
         """Publishes or turns away. Raises StaleGeneration, RegistryUnavailable."""

@@ -105,9 +105,7 @@ class TrainerSettings:
             self.max_held_out >= self.min_conversations,
             "at least min_conversations",
         )
-        _expect(
-            "dtype", self.dtype, self.dtype in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"
-        )
+        _expect("dtype", self.dtype, self.dtype in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16")
 
 
 def _expect(field: str, value: object, holds: bool, expected: str) -> None:

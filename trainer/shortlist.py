@@ -43,9 +43,7 @@ class Shortlist:
     num_sampled: how many of the others are drawn each time.
     """
 
-    def __init__(
-        self, unembedding: Tensor, num_common: int, num_sampled: int, generator: torch.Generator
-    ) -> None:
+    def __init__(self, unembedding: Tensor, num_common: int, num_sampled: int, generator: torch.Generator) -> None:
         self._unembedding = unembedding
         self._num_common = num_common
         self._num_sampled = num_sampled
@@ -69,9 +67,7 @@ class Shortlist:
         if self.whole:
             return Columns(self._unembedding, None)
         common = self.mass.topk(self._num_common).indices
-        rest = (
-            torch.ones_like(self.mass, dtype=torch.bool).index_fill_(0, common, False).nonzero().squeeze(-1)
-        )
+        rest = torch.ones_like(self.mass, dtype=torch.bool).index_fill_(0, common, False).nonzero().squeeze(-1)
         drawn = torch.randint(len(rest), (self._num_sampled,), generator=self._generator)
         log_weight = torch.zeros(self._num_common + self._num_sampled)
         log_weight[self._num_common :] = math.log(len(rest) / self._num_sampled)

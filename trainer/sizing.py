@@ -14,9 +14,7 @@ class Sizing:
     """limit: seconds of one thread that a slice may take. first: units of the first slice; at least `least` ever
     after. clock: seconds of this thread's processor time, so that being descheduled does not count."""
 
-    def __init__(
-        self, limit: float, first: int, least: int = 1, clock: Callable[[], float] = time.thread_time
-    ) -> None:
+    def __init__(self, limit: float, first: int, least: int = 1, clock: Callable[[], float] = time.thread_time) -> None:
         self._limit = limit
         self._units = first
         self._least = least

@@ -66,8 +66,7 @@ class Study:
                 lesson: Lesson = done.value
                 break
             yield 0
-        spacing = -(-len(lesson) // _SEEN)
-        self.distiller.shortlist.see(lesson.hidden[::spacing])
+        self.distiller.shortlist.see(sample_rows(lesson))
         yield 0
 
     def _passage(self) -> Passage | None:
@@ -80,13 +79,19 @@ class Study:
             if not traces:
                 return None
             for trace in traces:
-                run = self._run(self._lessons.known(trace).hidden)
-                runs.append(run)
-                num_rows += len(run)
+                runs.append(random_run(self._lessons.known(trace), self._generator))
+                num_rows += len(runs[-1])
         return Passage.of(runs)
 
-    def _run(self, rows: Tensor) -> Tensor:
-        if len(rows) <= RUN:
-            return rows
-        start = int(torch.randint(len(rows) - RUN + 1, (), generator=self._generator))
-        return rows[start : start + RUN]
+
+def random_run(lesson: Lesson, generator: torch.Generator) -> Tensor:
+    """Neighbouring rows of a lesson, at most RUN."""
+    if len(lesson) <= RUN:
+        return lesson.hidden
+    start = int(torch.randint(len(lesson) - RUN + 1, (), generator=generator))
+    return lesson.hidden[start : start + RUN]
+
+
+def sample_rows(lesson: Lesson) -> Tensor:
+    """Rows from which the common tokens are learnt, evenly over the lesson."""
+    return lesson.hidden[:: -(-len(lesson) // _SEEN)]

@@ -61,10 +61,10 @@ class Trainer:
         self._settings = settings
         self._memory = memory
         self._feed = feed
-        self._pools = pools
+        self.pools = pools
         self._audit = audit
         self._study = study
-        self._distiller = distiller
+        self.distiller = distiller
         self._descent = descent
         self._review = review
         self._patience = patience
@@ -75,7 +75,7 @@ class Trainer:
     @property
     def num_conversations(self) -> int:
         """Held-out conversations that the next judgement may use."""
-        return self._pools.num_conversations
+        return self.pools.num_conversations
 
     def work(self) -> Iterator[bool]:
         """Never ends. True after each slice of work, False when there is nothing to do until more traffic comes.
@@ -113,18 +113,18 @@ class Trainer:
         if now >= self._look_at:
             self._look_at = now + self._settings.poll_seconds
             self._descent.look()
-            self._runs.claim(self._distiller.num_tries)
+            self._runs.claim(self.distiller.num_tries)
         while self._clock() >= self._read_at:
-            yield self._take_in()
+            if self._take_in():
+                yield True
         if now >= self._audit_at:
             self._audit_at = now + _AUDIT_SECONDS
             self._audit.look()
-            yield True
 
     def _take_in(self) -> bool:
         """Reads new traces; after the last of them the log is left alone for a while."""
         intake = self._feed.read(BATCH)
-        self._pools.take(intake)
+        self.pools.take(intake)
         progress = self.record.progress
         progress.rows_received += sum(trace.num_rows for trace in intake.studied)
         progress.span = extended(progress.span, intake.studied)
@@ -137,13 +137,11 @@ class Trainer:
         return intake.num_read > 0
 
     def _note_steps(self) -> None:
-        progress, distiller = self.record.progress, self._distiller
+        progress, distiller = self.record.progress, self.distiller
         progress.age, progress.num_steps = distiller.age, distiller.num_steps
         progress.num_skipped, progress.loss = distiller.num_skipped, distiller.loss
         if distiller.skipped_in_a_row >= MAX_SKIPPED:
-            log.error(
-                "%d steps in a row were not finite: training starts again from the champion", MAX_SKIPPED
-            )
+            log.error("%d steps in a row were not finite: training starts again from the champion", MAX_SKIPPED)
             self._descent.restart()
 
     def _training_due(self) -> bool:
@@ -151,7 +149,7 @@ class Trainer:
         self.state = activity
         if not self._runs.open:
             return activity == "training"
-        if not len(self._pools.recent):
+        if not len(self.pools.recent):
             self.state = "collecting"
             self._runs.at("collecting", "waiting for traffic")
             return False
@@ -161,8 +159,8 @@ class Trainer:
 
     def _judging_due(self) -> bool:
         if self._runs.open:
-            return self._runs.steps(self._distiller.num_tries) >= self._settings.min_steps
-        return self._patience.due(self._pools.num_conversations, self._feed.state.num_held_out)
+            return self._runs.steps(self.distiller.num_tries) >= self._settings.min_steps
+        return self._patience.due(self.pools.num_conversations, self._feed.state.num_held_out)
 
     def _judge(self) -> Iterator[bool]:
         self.state = "judging"
@@ -183,7 +181,5 @@ class Trainer:
         progress.last_judgement, progress.last_gain = str(judgement), judgement.gain
         progress.num_judgements += 1
         progress.num_published += judgement.decision == "published"
-        self._runs.at(
-            "published" if judgement.decision == "published" else "rejected", str(judgement), version
-        )
+        self._runs.at("published" if judgement.decision == "published" else "rejected", str(judgement), version)
         self.saving_due = True

@@ -1,0 +1,150 @@
+"""A target that is a Markov chain, its traffic, and a trainer around it: the whole loop with no weights.
+
+After token x mostly comes (5 x + 3) mod 16. The state is one-hot in the newest token, so heads can learn the chain's
+second, third and further steps in a few dozen steps of training.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from models.decoder import Decoder
+from models.heads import MedusaHeads
+from pipelines.registry import Registry, Slot, open_registry
+from pipelines.store import CheckpointStore
+from pipelines.trace import SamplingRecord, Trace
+from pipelines.traffic_log import TrafficReader, open_reader, open_writer
+from speculator.static_heads import KIND
+from trainer.assemble import Taught, assemble
+from trainer.settings import TrainerSettings
+from trainer.trainer import Trainer
+
+VOCAB = 16
+TICK = 0.01
+"""Seconds that pass whenever the trainer looks at its clock."""
+TARGET, TOKENIZER = "scripted-target", "scripted-tokenizer"
+SLOT = Slot(target=TARGET, kind=KIND)
+
+
+def following(token: int) -> int:
+    return (5 * token + 3) % VOCAB
+
+
+class ScriptedDecoder:
+    """As much of a `Decoder` as the trainer uses."""
+
+    def __init__(self) -> None:
+        self.config = SimpleNamespace(hidden_size=VOCAB, vocab_size=VOCAB, max_positions=256)
+        self.dtype = torch.float32
+        self.device = torch.device("cpu")
+        self.unembedding = torch.zeros(VOCAB, VOCAB)
+        for token in range(VOCAB):
+            self.unembedding[token, following(token)] = 6.0
+
+    def hidden_states(self, tokens: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(tokens, VOCAB).float()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return hidden @ self.unembedding
+
+
+def taught() -> Taught:
+    return Taught(cast(Decoder, ScriptedDecoder()), TARGET, TOKENIZER)
+
+
+def text(length: int, chance: random.Random) -> list[int]:
+    """The chain's own words: each token follows the one before 19 times in 20."""
+    tokens = [chance.randrange(VOCAB)]
+    while len(tokens) < length:
+        tokens.append(following(tokens[-1]) if chance.random() < 0.95 else chance.randrange(VOCAB))
+    return tokens
+
+
+def trace(number: int, **changes: Any) -> Trace:
+    tokens = text(24, random.Random(number))
+    values: dict[str, Any] = {
+        "trace_id": f"trace-{number}",
+        "conversation": f"conversation-{number}",
+        "started_at": time.time(),
+        "finished_at": time.time(),
+        "target": TARGET,
+        "tokenizer": TOKENIZER,
+        "prompt_ids": tuple(tokens[:4]),
+        "output_ids": tuple(tokens[4:]),
+        "finish_reason": "length",
+        "sampling": SamplingRecord(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, seed=number, max_tokens=20),
+        "domain": "chain",
+    }
+    return Trace(**{**values, **changes})
+
+
+class House:
+    """A log, a registry and a store in a folder."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        self.settings = TrainerSettings(
+            target="scripted",
+            traffic=f"sqlite:///{folder / 'traffic.db'}",
+            registry=f"sqlite:///{folder / 'registry.db'}",
+            checkpoints=str(folder / "checkpoints"),
+            state=str(folder / "state"),
+            heads=str(folder / "static"),
+            **{"learning_rate": 0.05, "poll_seconds": 5 * TICK, **changes},
+        )
+        self.store = CheckpointStore(Path(self.settings.checkpoints))
+        self.registry: Registry = open_registry(self.settings.registry)
+        self.reader: TrafficReader = open_reader(self.settings.traffic)
+
+    def write(self, traces: Iterator[Trace] | list[Trace]) -> None:
+        writer = open_writer(self.settings.traffic)
+        for each in traces:
+            assert writer.append(each)
+        writer.close()
+
+    def add_static_heads(self) -> str:
+        """Saves untrained heads as the static ones; returns their version."""
+        heads = MedusaHeads(VOCAB, 3, 1, VOCAB)
+        manifest, _ = CheckpointStore(Path(self.settings.heads)).save(
+            dict(heads.named_parameters()),
+            kind=KIND,
+            parent=None,
+            target=TARGET,
+            tokenizer=TOKENIZER,
+            config=heads.config,
+            created_at=1.0,
+        )
+        return manifest.version
+
+    def trainer(self, registry: Registry | None = None, reader: TrafficReader | None = None) -> Trainer:
+        """A new life, from what was saved."""
+        ticks = itertools.count()
+        return assemble(
+            self.settings,
+            taught(),
+            reader or self.reader,
+            registry or self.registry,
+            clock=lambda: next(ticks) * TICK,
+        )
+
+    def close(self) -> None:
+        self.reader.close()
+        self.registry.close()
+
+
+def train_until(trainer: Trainer, reached: Any, max_slices: int = 3000) -> None:
+    """Runs slices until `reached()`; fails if it never comes to that."""
+    slices = trainer.work()
+    for _ in range(max_slices):
+        if reached():
+            return
+        next(slices)
+    raise AssertionError(f"not reached in {max_slices} slices; the trainer is {trainer.state!r}")

@@ -1,0 +1,229 @@
+"""The loop in miniature: traces in, heads learn, the gate decides, the registry has a champion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.heads import MedusaHeads
+from pipelines.checkpoint import Manifest, TrafficSpan
+from pipelines.errors import LogUnavailable, RegistryUnavailable
+from pipelines.registry import Registry, SlotState
+from pipelines.traffic_log import TrafficReader
+from speculator.medusa import MedusaSpeculator
+from speculator.simulate import Simulated, simulate_heads
+from tests.trainer.scripted import SLOT, TARGET, TOKENIZER, VOCAB, House, ScriptedDecoder, trace, train_until
+from trainer.trainer import MAX_SKIPPED, Trainer
+
+
+def worth(house: House, version: str) -> float:
+    """Tokens per step that a version brings on traffic nobody has seen, with trees of three nodes."""
+    location = house.registry.location(SLOT, version)
+    checkpoint = house.store.load(location, target=TARGET, tokenizer=TOKENIZER, kind=SLOT.kind)
+    heads = MedusaHeads.from_config(checkpoint.manifest.config)
+    heads.copy_weights(checkpoint.weights)
+    decoder = ScriptedDecoder()
+    drafter = MedusaSpeculator(heads, decoder.logits, name="medusa", version=version)
+    total = Simulated()
+    for number in range(50_000, 50_040):
+        fresh = trace(number)
+        tokens, num_prompt = fresh.prompt_ids + fresh.output_ids, len(fresh.prompt_ids)
+        states = decoder.hidden_states(torch.tensor(tokens))[num_prompt - 1 : -1]
+        total += simulate_heads(tokens, num_prompt, *drafter.candidates(states), budget=3)
+    return total.tokens_per_step
+
+
+def published(trainer: Trainer, times: int = 1) -> Callable[[], bool]:
+    return lambda: trainer.record.progress.num_published >= times
+
+
+def weights(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: weight.detach() for name, weight in trainer.distiller.heads.named_parameters()}
+
+
+def test_traffic_comes_in_and_better_heads_come_out(house: House) -> None:
+    static = house.add_static_heads()
+    house.write([trace(number) for number in range(400)])
+    trainer = house.trainer()
+    train_until(trainer, published(trainer))
+    state = house.registry.state(SLOT)
+    assert (state.generation, state.previous) == (1, None)
+    assert state.champion is not None
+    manifest = house.registry.manifest(SLOT, state.champion)
+    assert manifest.parent == static
+    assert manifest.evaluation is not None
+    assert manifest.evaluation.num_conversations >= 64
+    assert manifest.evaluation.gain_lower > 0
+    assert 0 < manifest.span.num_traces <= 400 - 64
+    assert worth(house, state.champion) > 2 * worth(house, static)
+
+
+def test_a_slot_without_any_heads_starts_from_untrained_ones(house: House) -> None:
+    house.write([trace(number) for number in range(400)])
+    trainer = house.trainer()
+    train_until(trainer, published(trainer))
+    [manifest] = house.registry.versions(SLOT)
+    assert manifest.parent is None
+    assert manifest.config["num_heads"] == 4
+
+
+def test_after_a_rollback_training_starts_again_from_the_champion(house: House) -> None:
+    static = house.add_static_heads()
+    house.write([trace(number) for number in range(400)])
+    trainer = house.trainer()
+    train_until(trainer, published(trainer))
+    learnt = house.registry.state(SLOT).champion
+    assert trainer.record.progress.parent == learnt
+    house.registry.rollback(SLOT)
+    train_until(trainer, lambda: trainer.record.progress.generation == 2)
+    assert trainer.record.progress.parent == static
+    assert trainer.record.progress.champion == static
+    assert trainer.distiller.age < 5
+    assert all(weight.abs().max() < 0.5 for weight in weights(trainer).values()), "static heads are zero"
+
+
+def test_traces_judged_on_before_a_publication_are_not_judged_on_again(house: House) -> None:
+    house.add_static_heads()
+    house.write([trace(number) for number in range(400)])
+    trainer = house.trainer()
+    train_until(trainer, published(trainer))
+    champion = house.registry.state(SLOT).champion
+    assert champion is not None
+    through = house.registry.manifest(SLOT, champion).span.last_offset
+    assert all(held.offset > through for held in trainer.pools.held_out)
+    assert trainer.record.progress.looks == 0
+
+
+class Rival:
+    """A registry at which somebody else publishes just before the trainer does, once."""
+
+    def __init__(self, inner: Registry, house: House) -> None:
+        self._inner = inner
+        self._house = house
+        self.version: str | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def publish(self, *args: Any, **values: Any) -> SlotState:
+        if self.version is None:
+            manifest, location = half_trained(self._house)
+            self.version = manifest.version
+            self._inner.publish(SLOT, manifest, location, expected_generation=0)
+        return self._inner.publish(*args, **values)
+
+
+def half_trained(house: House) -> tuple[Manifest, str]:
+    """Heads of which the first knows the chain and the others nothing."""
+    heads = MedusaHeads(VOCAB, 3, 1, VOCAB)
+    with torch.no_grad():
+        for token in range(VOCAB):
+            heads.weight[0, 0, token, (5 * token + 3) % VOCAB] = 6.0
+    return house.store.save(
+        dict(heads.named_parameters()),
+        kind=SLOT.kind,
+        parent=None,
+        target=TARGET,
+        tokenizer=TOKENIZER,
+        config=heads.config,
+        created_at=2.0,
+        span=TrafficSpan(),
+    )
+
+
+def test_a_candidate_overtaken_by_a_rival_is_judged_against_the_rival(house: House) -> None:
+    house.add_static_heads()
+    house.write([trace(number) for number in range(400)])
+    rival = Rival(house.registry, house)
+    trainer = house.trainer(registry=cast(Registry, rival))
+    train_until(trainer, published(trainer))
+    state = house.registry.state(SLOT)
+    assert (state.generation, state.previous) == (2, rival.version)
+    assert state.champion is not None
+    evaluation = house.registry.manifest(SLOT, state.champion).evaluation
+    assert evaluation is not None
+    assert evaluation.champion_tokens_per_step > 1.5, "the rival's figure; that of untrained heads is 1.36"
+    assert trainer.record.progress.num_judgements == 1
+
+
+def test_weights_that_are_not_finite_are_skipped_counted_and_given_up(house: House) -> None:
+    house.add_static_heads()
+    house.write([trace(number) for number in range(400)])
+    trainer = house.trainer()
+    train_until(trainer, lambda: trainer.distiller.num_steps >= 3)
+    with torch.no_grad():
+        trainer.distiller.heads.weight[0, 0, 0, 0] = torch.nan
+    train_until(trainer, lambda: trainer.record.progress.num_skipped >= MAX_SKIPPED)
+    assert trainer.distiller.num_steps == 3
+    train_until(trainer, published(trainer))
+    state = house.registry.state(SLOT)
+    assert state.champion is not None
+    assert worth(house, state.champion) > 2
+
+
+def test_a_running_mean_that_is_not_finite_never_leaves_the_process(house: House) -> None:
+    house.add_static_heads()
+    house.write([trace(number) for number in range(400)])
+    trainer = house.trainer()
+    train_until(trainer, lambda: trainer.distiller.num_steps >= 49)
+    trainer.distiller.tensors()["mean.weight"].fill_(torch.inf)
+    train_until(trainer, lambda: trainer.record.progress.num_judgements == 1)
+    assert house.registry.state(SLOT).generation == 0
+    assert house.registry.versions(SLOT) == []
+    assert all(torch.isfinite(weight).all() for weight in trainer.distiller.averaged().values())
+
+
+class Flaky:
+    """A pipe that is away for its first few calls of each method."""
+
+    def __init__(self, inner: Any, error: Exception, times: int) -> None:
+        self._inner = inner
+        self._error = error
+        self._left = times
+
+    def __getattr__(self, name: str) -> Any:
+        if self._left > 0:
+            self._left -= 1
+            raise self._error
+        return getattr(self._inner, name)
+
+
+@pytest.mark.parametrize("away", ["log", "registry"])
+def test_while_log_or_registry_are_away_it_waits_and_then_goes_on(house: House, away: str) -> None:
+    house.add_static_heads()
+    house.write([trace(number) for number in range(400)])
+    if away == "log":
+        flaky = Flaky(house.reader, LogUnavailable("away"), 5)
+        trainer = house.trainer(reader=cast(TrafficReader, flaky))
+    else:
+        flaky = Flaky(house.registry, RegistryUnavailable("away"), 5)
+        trainer = house.trainer(registry=cast(Registry, flaky))
+    slices = trainer.work()
+    assert not next(slices)
+    assert "away" in trainer.state
+    train_until(trainer, published(trainer))
+    assert trainer.record.feed.num_read == 400
+
+
+def test_a_purged_tenant_is_forgotten_by_the_trainer_too(house: House) -> None:
+    house.write([trace(number, tenant="red" if number % 2 else "blue") for number in range(40)])
+    trainer = house.trainer()
+    train_until(trainer, lambda: len(list(trainer.pools)) == 40)
+    assert house.reader.purge("red") == 20
+    train_until(trainer, lambda: len(list(trainer.pools)) == 20)
+    assert {held.trace.tenant for held in trainer.pools} == {"blue"}
+
+
+def test_with_nothing_to_do_it_says_so(house: House) -> None:
+    trainer = house.trainer()
+    assert not next(trainer.work())
+    assert trainer.state == "collecting"
+    house.write([trace(number) for number in range(20)])
+    train_until(trainer, lambda: trainer.state == "caught up")
+    assert trainer.record.progress.rows_taught >= 8 * trainer.record.progress.rows_received
+
+
