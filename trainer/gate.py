@@ -134,9 +134,11 @@ def num_resamples(level: float) -> int:
 def _studentized(centred: NDArray[np.float64], count: int, random: np.random.Generator) -> NDArray[np.float64]:
     """[count] t statistics of resamples of [n], whose mean is zero."""
     size = len(centred)
-    drawn = centred[random.integers(size, size=(count, size))]
-    spread = drawn.std(axis=1, ddof=1) / math.sqrt(size)
+    drawn = centred.take(random.integers(size, size=(count, size)))
     mean = drawn.mean(axis=1)
+    # the sum of squares in one pass: a third of the time of numpy's std
+    variance = (np.einsum("ij,ij->i", drawn, drawn) / size - mean * mean).clip(0) / (size - 1)
+    spread = np.sqrt(variance)
     # a resample without spread, as one that misses a rare loss, is infinitely far from the mean
     far = np.where(mean == 0, 0.0, np.copysign(np.inf, mean))
     np.divide(mean, spread, out=far, where=spread > 0)
