@@ -7,17 +7,18 @@ from pipelines.checkpoint import Manifest
 from pipelines.registry import Registry, Slot
 
 
-def all_versions(registry: Registry, slot: Slot, first: Manifest | None) -> list[Version]:
+def all_versions(registry: Registry, slot: Slot, first: Manifest) -> list[Version]:
     """Oldest first: the static heads the server started with, then what the trainer put before the gate."""
     events = registry.events(limit=10_000)
     published = {event.version for event in events if event.slot == slot and event.action == "published"}
     recorded = registry.versions(slot)
-    floor = [] if first is None or first.version in {manifest.version for manifest in recorded} else [first]
-    return [_version(manifest, published=manifest.version in published or manifest is first) for manifest in (*floor, *recorded)]
+    floor = [] if first.version in {manifest.version for manifest in recorded} else [first]
+    return [_version(each, each.version in published, each.version == first.version) for each in (*floor, *recorded)]
 
 
-def _version(manifest: Manifest, *, published: bool) -> Version:
-    judged = manifest.evaluation
+def _version(manifest: Manifest, published: bool, is_first: bool) -> Version:
+    """What the first heads are said to be worth is whoever made them's word, not the gate's."""
+    judged = None if is_first else manifest.evaluation
     return Version(
         version=manifest.version,
         parent=manifest.parent,
@@ -25,5 +26,5 @@ def _version(manifest: Manifest, *, published: bool) -> Version:
         num_traces=manifest.span.num_traces,
         gain=judged.gain if judged else None,
         gain_lower=judged.gain_lower if judged else None,
-        published=published,
+        published=published or is_first,
     )

@@ -68,7 +68,7 @@ def test_versions_begin_with_the_static_heads_and_tell_what_the_gate_let_through
     with everdraft_command.registry() as registry:
         registry.record(SLOT, manifest_of("v3", "v2"), "v3")
         registry.reject(SLOT, manifest_of("v3", "v2"), "no gain")
-        found = all_versions(registry, SLOT, manifest_of("static", None))
+        found = all_versions(registry, SLOT, manifest_of("static", "judged elsewhere"))
         assert [version.version for version in all_versions(registry, SLOT, manifest_of("v1", None))] == ["v1", "v2", "v3"]
     assert [(each.version, each.published) for each in found] == [
         ("static", True),
