@@ -34,14 +34,8 @@ class Adapted:
     """The engine that learnt; the trainer may still be running beside it."""
     after: list[Served]
     """Requests after the shift."""
-
-    @property
-    def version(self) -> str:
-        return self.client.engine.speculator.versions["medusa"]
-
-    @property
-    def num_swaps(self) -> int:
-        return self.client.engine.swap.num_swaps
+    summary: str
+    """In words."""
 
 
 def adapt(house: House, supply: Supply, sizes: Sizes, judge: Judge, stack: Stack, say: Callable[[str], None]) -> Adapted:
@@ -50,7 +44,7 @@ def adapt(house: House, supply: Supply, sizes: Sizes, judge: Judge, stack: Stack
     adaptive, static = house.adapting(), house.static()
     before, after = _traffic(supply, sizes)
     served: list[Served] = []
-    due = time.monotonic()
+    started = due = time.monotonic()
     for number, ask in enumerate(before + after, start=1):
         time.sleep(max(0.0, due - time.monotonic()))
         due = max(due + sizes.pause_seconds, time.monotonic())
@@ -64,7 +58,9 @@ def adapt(house: House, supply: Supply, sizes: Sizes, judge: Judge, stack: Stack
         served.append(each)
         if number % _SHOW_EVERY == 0 or number == len(before) + len(after):
             say(f"  {number} requests; the latest {_shown(served[-_SHOW_EVERY:])}; {_trained(adaptive, stack)}")
-    return Adapted(adaptive, served[len(before) :])
+    minutes = (time.monotonic() - started) / 60
+    sent = f"{len(before)} requests before the shift, {len(after)} after it, in {minutes:.1f} minutes"
+    return Adapted(adaptive, served[len(before) :], f"{sent}; {_trained(adaptive, stack)}")
 
 
 def _traffic(supply: Supply, sizes: Sizes) -> tuple[list[Ask], list[Ask]]:

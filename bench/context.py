@@ -41,6 +41,11 @@ class Bench:
             raise self._adapted
         return self._adapted
 
+    @property
+    def adaptation(self) -> str:
+        """What came of it, in words."""
+        return self._adapted.summary if isinstance(self._adapted, Adapted) else "none made"
+
     def serving(self) -> Client:
         """The adapted engine if there is one, else a new one as it serves."""
         return self._adapted.client if isinstance(self._adapted, Adapted) else self.house.adapting()

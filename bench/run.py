@@ -89,7 +89,7 @@ class _Run:
             started_at=self._started_at,
             seconds=time.monotonic() - self._started,
             full=self._options.full,
-            about=self._about,
+            about={**self._about, "adaptation": bench.adaptation},
             figures=gather(goals(), self._measures, self._failures),
             num_near_ties=len(bench.judge.near_ties),
         )

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import everdraft
 from bench.rig import Answer
 from cli.config import Configuration, load
 from cli.flags import as_words
@@ -65,7 +64,7 @@ class Stack:
 
     def child(self, verb: str, flags: dict[str, str], name: str) -> VerbProcess:
         """A verb of the command line in a process of its own."""
-        command = (sys.executable, os.path.abspath(everdraft.__file__), verb, *as_words(None, flags))
+        command = (sys.executable, "-m", "everdraft", verb, *as_words(None, flags))
         return VerbProcess(verb, command, self.logs / f"{name}.log")
 
     @contextmanager
