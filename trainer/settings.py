@@ -22,6 +22,7 @@ class TrainerSettings:
     dtype: str = "auto"
     """Of the target while it teaches: `float32`, `bfloat16`, or `auto`, the one this machine multiplies faster in."""
     device: str = "cpu"
+    """cpu, cuda or cuda:<number>: where it learns, best not where the server runs."""
     traffic: str
     """URL of the traffic log."""
     registry: str
@@ -52,6 +53,7 @@ class TrainerSettings:
     """Of what is studied, at most from one tenant while there are others."""
 
     learning_rate: float = 2e-3
+    """Size of the optimiser's steps."""
     rows_per_step: int = 128
     """Output tokens that a step of the optimiser learns from."""
     common_tokens: int = 512
@@ -81,11 +83,13 @@ class TrainerSettings:
     niceness: int = 10
     """Added to the process's own."""
     poll_seconds: float = 0.25
+    """Between two looks at the log, the registry and the server's load."""
     commit_seconds: float = 5.0
     """Between two savings of the state: what a crash makes it do again."""
     max_store_bytes: int = 8 << 30
     """Size that the checkpoint store may reach; the oldest versions that nobody points at go first."""
     seed: int = 0
+    """Of what is drawn at random."""
 
     def __post_init__(self) -> None:
         for field in ("target", "traffic", "registry", "checkpoints", "state", "scope", "name"):
