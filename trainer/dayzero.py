@@ -75,7 +75,7 @@ class DayZeroSettings:
             if getattr(self, field) < 0:
                 raise ValueError(f"{field} is {getattr(self, field)}, expected 0 or more")
         for field in ("seconds", "learning_rate"):
-            if getattr(self, field) <= 0:
+            if not getattr(self, field) > 0:  # nor nan
                 raise ValueError(f"{field} is {getattr(self, field)}, expected more than 0")
 
 
