@@ -32,10 +32,10 @@ class Parser(argparse.ArgumentParser):
         """As `parse_args`: exits with a message for words that it does not know."""
         args, unknown = self.parse_known_args(words)
         if unknown:
-            verb: argparse.ArgumentParser = args.parser
-            known = [flag for flag in verb._option_string_actions if flag.startswith("--")]
+            of_verb: argparse.ArgumentParser = args.parser
+            known = [flag for flag in of_verb._option_string_actions if flag.startswith("--")]
             near = get_close_matches(unknown[0].partition("=")[0], known, n=1)
-            verb.error(f"unknown: {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
+            of_verb.error(f"unknown: {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
         return args
 
 

@@ -24,6 +24,8 @@ from serving.traffic import TenantPolicy, TrafficRecorder
 
 log = logging.getLogger(__name__)
 
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 
 def serve(config: Configuration) -> None:
     """Serves until SIGINT or SIGTERM, then drains: answers finish, traces become durable.
@@ -33,6 +35,8 @@ def serve(config: Configuration) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s server %(levelname)s %(message)s")
     settings = _api_settings(config)
+    if not settings.keys and config.server.host not in _LOOPBACK:
+        log.warning("no API keys: whoever reaches %s may call", config.server.host)
     with ExitStack() as stack:
         bound = stack.enter_context(_listen(config.server.host, config.server.port))
         writer = _writer(config)

@@ -23,7 +23,7 @@ def slot_name(slot: Slot) -> str:
 def opened(config: Configuration) -> closing[Registry]:
     """The registry, to be closed by `with`. Raises NotThere when nobody has written one yet."""
     url = config.registry.url
-    if not Path(sqlite_path(url, "registry")).exists():
+    if url.startswith("sqlite:") and not Path(sqlite_path(url, "registry")).exists():
         raise NotThere(
             f"no registry at {url} yet: a server or trainer makes it; if one runs, give the same --data or --registry here"
         )
@@ -36,9 +36,9 @@ def chosen(slots: Sequence[Slot], wanted: str | None) -> Slot:
     Raises NotThere where there is none, UsageError where there are several.
     """
     found = [slot for slot in slots if wanted is None or wanted in slot_name(slot)]
-    names = ", ".join(slot_name(slot) for slot in slots) or "none"
+    names = ", ".join(slot_name(slot) for slot in slots) or "none yet"
     if not found:
-        raise NotThere(f"no slot {wanted or ''}: there are {names}".replace("slot :", "slot:"))
+        raise NotThere(f"slots: {names}" + (f"; none of them is {wanted}" if wanted else ""))
     if len(found) > 1:
         raise UsageError(f"which slot? give --slot and enough of its name: {names}")
     return found[0]
