@@ -24,7 +24,7 @@ class Drift(msgspec.Struct):
         self.long += (1 - self._keep(LONG)) * (acceptance_length - self.long)
         if self.num_traces < 1 / (1 - SHORT) or self.short >= FELL * self.long:
             return False
-        self.long = self.short  # one shift is told once
+        self.long = self.short  # the shift is told; only a further fall is news
         return True
 
     def _keep(self, weight: float) -> float:

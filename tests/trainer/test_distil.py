@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def heads(seed: int = 2) -> MedusaHeads:
     return made
 
 
-def distiller(num_common: int = VOCAB, num_sampled: int = 1, **recipe: float) -> Distiller:
+def distiller(num_common: int = VOCAB, num_sampled: int = 1, **recipe: Any) -> Distiller:
     shortlist = Shortlist(unembedding(), num_common, num_sampled, torch.Generator().manual_seed(3))
     return Distiller(heads(), shortlist, replace(Recipe(rows_per_step=8), **recipe))
 
@@ -56,7 +57,7 @@ def test_the_gradient_is_that_of_the_weighted_divergence() -> None:
     subject.teach(lesson)
     module = heads()
     loss = plain_loss(module, lesson)
-    loss.backward()
+    torch.autograd.backward(loss)
     for mine, plain in zip(subject.heads.parameters(), module.parameters(), strict=True):
         assert mine.grad is not None
         assert plain.grad is not None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from pipelines.registry import Slot
 from pipelines.trace import StepRecord
+from pipelines.traffic_log import TrafficReader
 from tests.trainer.scripted import SLOT, TARGET, TOKENIZER, House, trace
 from trainer.feed import MAX_IDS, Feed, FeedState, Intake
 from trainer.kept import Kept, held_out
@@ -17,9 +18,7 @@ KEY = b"k" * 32
 
 
 def feed_of(house: House, slot: Slot = SLOT, state: FeedState | None = None) -> Feed:
-    return Feed(
-        house.reader, slot, TOKENIZER, max_tokens=64, fraction=0.25, key=KEY, state=state or FeedState()
-    )
+    return Feed(house.reader, slot, TOKENIZER, max_tokens=64, fraction=0.25, key=KEY, state=state or FeedState())
 
 
 def offsets(intake: Intake) -> list[int]:
@@ -49,9 +48,8 @@ class Twice:
 
 def test_a_trace_delivered_twice_counts_once(house: House) -> None:
     house.write([trace(number) for number in range(10)])
-    feed = Feed(
-        Twice(house.reader), SLOT, TOKENIZER, max_tokens=64, fraction=0.25, key=KEY, state=FeedState()  # type: ignore[arg-type]
-    )
+    feed = feed_of(house)
+    feed._reader = cast(TrafficReader, Twice(house.reader))
     taken = [len(offsets(feed.read(8))) for _ in range(4)]
     assert sum(taken) == 10
     assert feed.state.num_duplicates == 10
@@ -77,9 +75,7 @@ def test_the_memory_for_duplicates_is_bounded(house: House) -> None:
         ({"output_ids": (1,) * 61}, "num_short"),
     ],
 )
-def test_what_may_or_can_not_be_learnt_from_is_left_out_and_counted(
-    house: House, change: dict[str, Any], counter: str
-) -> None:
+def test_what_may_or_can_not_be_learnt_from_is_left_out_and_counted(house: House, change: dict[str, Any], counter: str) -> None:
     house.write([trace(1, **change), trace(2)])
     feed = feed_of(house)
     assert offsets(feed.read()) == [2]
@@ -97,7 +93,8 @@ def test_retries_and_later_turns_fall_on_the_side_of_their_conversation(house: H
     house.write([trace(number, conversation=f"c{number % 40}") for number in range(200)])
     intake = feed_of(house).read(200)
     sides = [{each.trace.conversation for each in side} for side in (intake.studied, intake.held_out)]
-    assert sides[0] and sides[1]
+    assert sides[0]
+    assert sides[1]
     assert not sides[0] & sides[1]
 
 

@@ -225,5 +225,3 @@ def test_with_nothing_to_do_it_says_so(house: House) -> None:
     house.write([trace(number) for number in range(20)])
     train_until(trainer, lambda: trainer.state == "caught up")
     assert trainer.record.progress.rows_taught >= 8 * trainer.record.progress.rows_received
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 import torch
@@ -146,13 +147,11 @@ def test_only_what_is_wanted_is_drawn() -> None:
     assert found.offset == 50
 
 
-@given(
-    st.dictionaries(st.text(max_size=3), st.integers(1, 1000), min_size=1, max_size=8), st.floats(0.05, 0.95)
-)
+@given(st.dictionaries(st.text(max_size=3), st.integers(1, 1000), min_size=1, max_size=8), st.floats(0.05, 0.95))
 def test_shares_sum_to_one_and_none_is_above_its_cap(counts: dict[str, int], cap: float) -> None:
     shares = capped_shares(counts, cap)
     assert shares.keys() == counts.keys()
     assert sum(shares.values()) == pytest.approx(1)
     assert max(shares.values()) <= max(cap, 1 / len(counts)) + 1e-9
     ordered = sorted(counts, key=lambda name: counts[name])
-    assert all(shares[a] <= shares[b] + 1e-9 for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(shares[a] <= shares[b] + 1e-9 for a, b in pairwise(ordered))

@@ -1,0 +1,49 @@
+"""Day zero: prompts in, the target answers, heads come out that a server finds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from speculator.static_heads import find_static_heads
+from tests.trainer.scripted import TARGET, TOKENIZER, following, taught, text
+from trainer.dayzero import DayZeroSettings, first_heads
+
+PROMPTS = [text(4, random.Random(number)) for number in range(120)]
+QUICK = DayZeroSettings(num_heads=3, steps=60, rows_per_step=128, learning_rate=0.05, held_out=20, budget=3)
+
+
+def answer(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    return [text(21, random.Random(following(prompt[-1])))[1:] for prompt in prompts]
+
+
+def test_heads_from_prompts_alone_are_found_by_a_server_and_say_what_they_are_worth(tmp_path: Path) -> None:
+    losses: list[float] = []
+    manifest = first_heads(taught(), PROMPTS, answer, tmp_path, QUICK, lambda _, loss: losses.append(loss))
+    assert len(losses) == 60
+    assert losses[-1] < 0.2 * losses[0]
+    found = find_static_heads(tmp_path, target=TARGET, tokenizer=TOKENIZER)
+    assert found is not None
+    assert found.manifest == manifest
+    assert (manifest.parent, manifest.config["num_heads"]) == (None, 3)
+    assert manifest.evaluation is not None
+    assert manifest.evaluation.num_conversations == 20
+    assert manifest.evaluation.tokens_per_step > 1.5 * manifest.evaluation.champion_tokens_per_step
+    assert manifest.span.num_traces == 100
+
+
+def test_it_stops_when_its_seconds_are_over(tmp_path: Path) -> None:
+    steps: list[int] = []
+    settings = DayZeroSettings(num_heads=2, steps=10**9, seconds=0.3, rows_per_step=64, held_out=0)
+    manifest = first_heads(taught(), PROMPTS, answer, tmp_path, settings, lambda step, _: steps.append(step))
+    assert 0 < len(steps) < 10**6
+    assert manifest.evaluation is None
+
+
+def test_prompts_without_answers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^prompts: 2, and no answer"):
+        first_heads(taught(), PROMPTS[:2], lambda prompts: [[1], []], tmp_path, QUICK)
+    assert not list(tmp_path.iterdir())
