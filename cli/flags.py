@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -62,6 +63,22 @@ def as_words(file: Path | None, flags: Mapping[str, str]) -> tuple[str, ...]:
     return (*words, *(f"--{name.replace('_', '-')}={text}" for name, text in flags.items()))
 
 
+def count(text: str) -> int:
+    """A number of things, of which there is at least one."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} given, expected at least 1")
+    return number
+
+
+def quantity(text: str) -> float:
+    """A temperature, or a number of seconds."""
+    number = float(text)
+    if not (math.isfinite(number) and number >= 0):
+        raise argparse.ArgumentTypeError(f"{text} given, expected 0 or more")
+    return number
+
+
 def no_flags(parser: Parser) -> None:
     """For verbs that the configuration alone tells what to do."""
 
@@ -83,7 +100,7 @@ def retrain_flags(parser: Parser) -> None:
     slot_flag(parser)
     parser.add_argument("--reason", default="asked for by hand", help="why, for the record")
     parser.add_argument("--wait", action="store_true", help="wait for the outcome; the exit code tells it")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="with --wait: stop waiting after this long")
+    parser.add_argument("--timeout", type=quantity, metavar="SECONDS", help="with --wait: stop waiting after this long")
 
 
 def rollback_flags(parser: Parser) -> None:
@@ -129,10 +146,10 @@ def replay_flags(parser: Parser) -> None:
         help="suffix, static, champion, a version, a folder of heads, or several joined by +; "
         "may be repeated (default: the first three, as far as they are there)",
     )
-    parser.add_argument("--limit", type=_positive, default=200, metavar="N", help="texts (default: 200)")
-    parser.add_argument("--nodes", type=_positive, metavar="N", help="drafted a step (default: trainer.budget)")
+    parser.add_argument("--limit", type=count, default=200, metavar="N", help="texts (default: 200)")
+    parser.add_argument("--nodes", type=count, metavar="N", help="drafted a step (default: trainer.budget)")
     parser.add_argument("--tenant", metavar="NAME", help="of the traffic log, only this tenant's")
-    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="of the answers to prompts (default: 0)")
+    parser.add_argument("--temperature", type=quantity, default=0.0, metavar="T", help="of the answers to prompts (default: 0)")
     json_flag(parser)
 
 
@@ -143,22 +160,15 @@ def dayzero_flags(parser: Parser) -> None:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", type=Path, metavar="DIR", help="write the heads here, for --engine-heads")
     where.add_argument("--publish", action="store_true", help="make them champion at the registry")
-    parser.add_argument("--limit", type=_positive, default=1500, metavar="N", help="prompts (default: 1500)")
+    parser.add_argument("--limit", type=count, default=1500, metavar="N", help="prompts (default: 1500)")
     parser.add_argument(
-        "--temperature", type=float, default=0.8, metavar="T", help="of the answers (default: 0.8; greedy ones may loop)"
+        "--temperature", type=quantity, default=0.8, metavar="T", help="of the answers (default: 0.8; greedy ones may loop)"
     )
-    parser.add_argument("--steps", type=_positive, metavar="N", help="of training, at most (default: 2000)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="of training, at most (default: 3600)")
-    parser.add_argument("--num-heads", type=_positive, metavar="N", help="tokens guessed ahead (default: 4)")
-    parser.add_argument("--num-blocks", type=_positive, metavar="N", help="residual blocks of each head (default: 1)")
+    parser.add_argument("--steps", type=count, metavar="N", help="of training, at most (default: 2000)")
+    parser.add_argument("--seconds", type=quantity, metavar="S", help="of training, at most (default: 3600)")
+    parser.add_argument("--num-heads", type=count, metavar="N", help="tokens guessed ahead (default: 4)")
+    parser.add_argument("--num-blocks", type=count, metavar="N", help="residual blocks of each head (default: 1)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of prompts, answers and training (default: 0)")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} given, expected at least 1")
-    return number
 
 
 def tenant_flags(parser: Parser) -> None:

@@ -109,7 +109,7 @@ def _plain(text: str, kind: Kind) -> object:
     if kind is bool:
         return _BOOLS[_checked(text.lower() in _BOOLS, text.lower(), kind)]
     try:
-        value = kind(text)
+        value = kind(text) if kind is not Path else Path(text).expanduser()
     except ValueError:
         raise ValueError(expected(kind)) from None
     return _checked(kind is not float or math.isfinite(value), value, kind)

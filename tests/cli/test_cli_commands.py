@@ -67,6 +67,16 @@ def test_an_unknown_verb_or_flag_is_wrong_usage_and_the_near_one_is_named(
     assert everdraft_command.bare().code == Exit.USAGE
 
 
+@pytest.mark.parametrize("words", [("--limit", "0"), ("--limit", "x"), ("--temperature", "-1"), ("--temperature", "nan")])
+def test_a_number_that_makes_no_sense_is_wrong_usage_and_the_flag_named(
+    everdraft_command: Commands, words: tuple[str, str]
+) -> None:
+    outcome = everdraft_command("replay", *words)
+    assert outcome.code == Exit.USAGE
+    assert f"argument {words[0]}: " in outcome.err
+    assert words[1] in outcome.err
+
+
 def test_secrets_have_no_flag_that_others_could_read(everdraft_command: Commands) -> None:
     assert everdraft_command.bare("serve", "--api-keys", "sk-1=a").code == Exit.USAGE
 

@@ -55,9 +55,9 @@ def test_without_files_the_projects_own_prompts_are_answered(everdraft_command: 
 
 def test_what_cannot_work_is_told_by_name(everdraft_command: Commands, tmp_path: Path, prompts: Path) -> None:
     out = ("--out", str(tmp_path / "heads"))
-    negative = everdraft_command("dayzero", str(prompts), *out, "--seconds", "-1")
-    assert negative.code == Exit.USAGE
-    assert "seconds is -1" in negative.err
+    nothing = everdraft_command("dayzero", str(prompts), *out, "--seconds", "0")
+    assert nothing.code == Exit.USAGE
+    assert "seconds is 0" in nothing.err
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     nothing = everdraft_command("dayzero", str(empty), *out)
