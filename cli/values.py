@@ -108,8 +108,10 @@ def _inner(kind: Kind) -> Kind:
 def _plain(text: str, kind: Kind) -> object:
     if kind is bool:
         return _BOOLS[_checked(text.lower() in _BOOLS, text.lower(), kind)]
+    if kind is Path:
+        return Path(text).expanduser()
     try:
-        value = kind(text) if kind is not Path else Path(text).expanduser()
+        value = kind(text)
     except ValueError:
         raise ValueError(expected(kind)) from None
     return _checked(kind is not float or math.isfinite(value), value, kind)
