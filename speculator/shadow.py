@@ -55,7 +55,7 @@ class Shadow:
         left = []
         for pending in waiting:
             if ended or len(sequence.tokens) - pending.start >= max(pending.tree.depth):
-                self._score(pending, sequence.tokens)
+                self._score(pending, sequence.tokens, ended)
             else:
                 left.append(pending)
         if left:
@@ -74,9 +74,10 @@ class Shadow:
         self._recent.pop(source, None)
         self._num_scored[source] = 0
 
-    def _score(self, pending: _Pending, tokens: list[int]) -> None:
-        # a text that ends leaves no room for a bonus token
-        length = min(1 + accepted_along(pending.tree, tokens, pending.start), len(tokens) - pending.start)
+    def _score(self, pending: _Pending, tokens: list[int], ended: bool) -> None:
+        length = 1 + accepted_along(pending.tree, tokens, pending.start)
+        if ended:  # no room for a bonus token
+            length = min(length, len(tokens) - pending.start)
         source = pending.source
         self._counters[f"shadow_steps:{source}"] += 1
         self._counters[f"shadow_tokens:{source}"] += length
