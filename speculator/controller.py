@@ -13,6 +13,9 @@ from speculator.shadow import Shadow
 PLAIN = Budget(0)
 ADAPTIVE, STATIC = "medusa", "medusa-static"
 _FEWEST_NODES = 4
+_EXPLORE_EVERY = 32
+"""Steps after which one drafts without regard to price: what is never done is never measured, and a price once thought too
+high would stay so."""
 _RECENT = 0.1
 """Weight of the newest step in the running means."""
 _MARGIN = 1.02
@@ -54,9 +57,11 @@ class Controller:
         """Running mean of the nodes that pruning left per step."""
         self._budget = PLAIN
         self._zero_share = 0.0
+        self._since_explored = 0
 
     def budget(self, batch: Batch) -> Budget:
         """What the next draft may hold. To be asked once a step."""
+        self._since_explored += 1
         self._budget = self._decide(batch)
         self._zero_share += _RECENT * ((self._budget.nodes == 0) - self._zero_share)
         return self._budget
@@ -67,7 +72,7 @@ class Controller:
         """After a step without prompt tokens. step_seconds: all of it but the drafting."""
         plain_seconds = self._costs.target.seconds(num_sequences)
         self._costs.target.measured(num_sequences + num_drafted, step_seconds)
-        if self.enabled and plain_seconds:
+        if self.enabled and plain_seconds and self._since_explored:
             gain = num_emitted / num_sequences * plain_seconds / (step_seconds + draft_seconds)
             self._arms_for(num_sequences).observe(self._arm, gain)
         if self._budget.nodes:
@@ -98,6 +103,9 @@ class Controller:
             return PLAIN
         # twice what pruning left lately: room to grow, and no time lost on nodes that will not be verified
         nodes = min(max(int(2 * self._drafted), _FEWEST_NODES), num_drafting * self._max_tree, self._max_nodes)
+        if self._since_explored >= _EXPLORE_EVERY:
+            self._since_explored = 0
+            return Budget(nodes, self._max_depth, self._arm)
         drafting = self._costs.drafting(self._arm, num_sequences)
         rows = num_sequences + batch.num_prompt_tokens
         return Budget(nodes, self._max_depth, self._arm, self._costs.target.slice(rows, nodes + 1, drafting))

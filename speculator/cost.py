@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _LEVEL_RATE = 0.1
 _SHAPE_RATE = 0.02
-_MAX_RATIO = 4.0
+_PROFILE_WEIGHT = 2
+"""A profile counts as this many measurements: taken while the machine was busy with something else, it is soon corrected."""
+_MAX_RATIO = 2.0
 """A measurement further off than this is taken for a hiccup of the machine, and cut."""
-_REFRESH = 32
+_REFRESH = 16
 
 
 class CostTable:
@@ -26,13 +28,15 @@ class CostTable:
         self._sizes = tuple(sizes)
         # before anything is measured: a pass over 64 rows costs twice a pass over none
         self._shape = [1.0 + size / 64 for size in self._sizes]
+        self._weight = [_PROFILE_WEIGHT] * len(self._sizes)
         self._level = 0.0
         self._curve: list[float] = []
         self._num_measured = 0
 
     def profile(self, measure: Callable[[int], float], repeats: int = 5) -> None:
-        """Sets the table from `measure(size)`, seconds; the best of `repeats` for each size."""
-        self._shape = [min(measure(size) for _ in range(repeats)) for size in self._sizes]
+        """Sets the table from `measure(size)`, seconds; the best of `repeats` rounds over all sizes."""
+        rounds = [[measure(size) for size in self._sizes] for _ in range(repeats)]
+        self._shape = [min(seconds) for seconds in zip(*rounds, strict=True)]
         self._level = 1.0
         self._curve = []
 
@@ -42,8 +46,13 @@ class CostTable:
             self._level = seconds / self._interpolate(size)
         ratio = min(max(seconds / (self._level * self._interpolate(size)), 1 / _MAX_RATIO), _MAX_RATIO)
         self._level *= 1 + _LEVEL_RATE * (ratio - 1)
-        above = min(bisect_left(self._sizes, size), len(self._sizes) - 1)
-        self._shape[above] *= 1 + _SHAPE_RATE * (ratio - 1)
+        at = min(bisect_left(self._sizes, size), len(self._sizes) - 1)
+        rate = max(_SHAPE_RATE, 1 / (self._weight[at] + 1))
+        for other, weight in enumerate(self._weight):
+            if other == at or weight < self._weight[at]:
+                # what is wrong here is wrong nearby, where less is known
+                self._shape[other] *= 1 + rate * 0.5 ** abs(other - at) * (ratio - 1)
+        self._weight[at] += 1
         self._num_measured += 1
         if self._num_measured % _REFRESH == 0:
             self._curve = []
@@ -63,16 +72,28 @@ class CostTable:
         return tuple([offset + self.seconds(size) for size in range(start, start + num)])
 
     def _draw(self) -> list[float]:
-        self._curve = [self._interpolate(size) for size in range(self._sizes[-1] + 1)]
-        for size in range(1, len(self._curve)):
-            self._curve[size] = max(self._curve[size], self._curve[size - 1])
+        shape = rising(self._shape, self._weight)
+        self._curve = [self._interpolate(size, shape) for size in range(self._sizes[-1] + 1)]
         return self._curve
 
-    def _interpolate(self, size: int) -> float:
-        sizes, shape = self._sizes, self._shape
+    def _interpolate(self, size: int, shape: list[float] | None = None) -> float:
+        sizes, shape = self._sizes, shape or self._shape
         above = min(max(bisect_left(sizes, size), 1), len(sizes) - 1)
         part = (size - sizes[above - 1]) / (sizes[above] - sizes[above - 1])
         return shape[above - 1] + max(part, 0.0) * (shape[above] - shape[above - 1])
+
+
+def rising(values: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """The nearest values, by weighted squares, that never fall (isotonic regression: pool adjacent violators)."""
+    pools: list[tuple[float, float, int]] = []  # mean, weight, how many
+    for value, weight in zip(values, weights, strict=True):
+        pool = (value, float(weight), 1)
+        while pools and pools[-1][0] > pool[0]:
+            mean, heavy, number = pools.pop()
+            total = heavy + pool[1]
+            pool = ((mean * heavy + pool[0] * pool[1]) / total, total, number + pool[2])
+        pools.append(pool)
+    return [mean for mean, _, number in pools for _ in range(number)]
 
 
 class StepCosts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from speculator.batch import Batch, Chunk, Sampling, Sequence
@@ -53,6 +55,14 @@ def test_after_a_shift_from_good_to_worthless_it_stops_within_a_hundred_steps() 
     world.run(1000)
     assert world.run(100) > 0.75 * plain(1)
     assert world.run(500) > 0.95 * plain(1)
+
+
+@pytest.mark.parametrize("error", [lambda rows: 1 + rows / 2, lambda rows: 1.0 if rows == 1 else 3.0, lambda rows: 1 / rows])
+def test_a_profile_taken_at_a_bad_moment_is_corrected(error: Callable[[int], float]) -> None:
+    sources = [("medusa", lambda step: 0.7, CHEAP)]
+    world = World(1, sources, profile=lambda rows: pass_seconds(rows) * error(rows))
+    world.run(2000)
+    assert world.run(500) > 0.9 * best_fixed(1, sources, 500)
 
 
 def test_heads_that_do_not_pay_are_left_out_where_cheap_sources_do() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speculator.cost import ROWS, CostTable, StepCosts
+from speculator.cost import ROWS, CostTable, StepCosts, rising
 from tests.speculator.worlds import pass_seconds
 
 
@@ -40,11 +41,13 @@ def test_cost_never_falls_with_size_whatever_was_measured(seconds: list[float]) 
     table = CostTable()
     table.profile(dict(zip(ROWS, seconds, strict=True)).__getitem__, repeats=1)
     curve = table.slice(0, 300)
-    assert list(curve) == sorted(curve)
+    assert all(later >= earlier * (1 - 1e-9) for earlier, later in pairwise(curve))
 
 
 def test_a_machine_that_slows_down_slows_down_everywhere() -> None:
     table = profiled()
+    for _ in range(100):
+        table.measured(9, pass_seconds(9))
     for _ in range(60):
         table.measured(9, 2 * pass_seconds(9))
     for rows in (1, 9, 32):
@@ -57,6 +60,33 @@ def test_a_size_that_alone_costs_more_is_learnt_for_itself() -> None:
         table.measured(1, pass_seconds(1))
         table.measured(16, 1.5 * pass_seconds(16))
     assert table.seconds(16) / table.seconds(1) == pytest.approx(1.5 * pass_seconds(16) / pass_seconds(1), rel=0.1)
+
+
+def test_a_wrong_profile_is_corrected_where_it_is_measured_and_nearby() -> None:
+    table = CostTable()
+    table.profile(lambda rows: pass_seconds(rows) * (1 if rows == 1 else 3))
+    for _ in range(60):
+        table.measured(1, pass_seconds(1))
+        table.measured(8, pass_seconds(8))
+    assert table.seconds(8) == pytest.approx(pass_seconds(8), rel=0.1)
+    assert table.seconds(6) < 2 * pass_seconds(6)
+    assert table.seconds(1) == pytest.approx(pass_seconds(1), rel=0.1)
+
+
+@given(st.lists(st.tuples(st.floats(0, 10), st.integers(1, 9)), min_size=1, max_size=8))
+def test_rising_values_are_the_nearest_that_never_fall(points: list[tuple[float, int]]) -> None:
+    """By the minimax formula of isotonic regression: max over starts of min over ends of the mean between."""
+    values, weights = zip(*points, strict=True)
+
+    def mean(start: int, end: int) -> float:
+        part = slice(start, end + 1)
+        return sum(v * w for v, w in zip(values[part], weights[part], strict=True)) / sum(weights[part])
+
+    number = len(values)
+    expected = [
+        max(min(mean(start, end) for end in range(at, number)) for start in range(at + 1)) for at in range(number)
+    ]
+    assert rising(values, weights) == pytest.approx(expected)
 
 
 def test_a_hiccup_moves_little() -> None:

@@ -82,6 +82,7 @@ class World:
     noise: float = 0.05
     shadow_every: int = 0
     seed: int = 0
+    profile: Callable[[int], float] = pass_seconds
     seconds: float = 0.0
     tokens: int = 0
     clock: Clock = field(default_factory=Clock)
@@ -93,7 +94,7 @@ class World:
             for number, (name, alpha, seconds) in enumerate(self.sources)
         ]
         costs = StepCosts()
-        costs.target.profile(pass_seconds)
+        costs.target.profile(self.profile)
         shadow = Shadow(self.shadow_every)
         self.speculator = MergedSpeculator(self.chains, costs=costs, shadow=shadow, clock=self.clock)
         self.controller = Controller([chain.name for chain in self.chains], costs=costs, shadow=shadow)
