@@ -17,6 +17,9 @@ from speculator.protocol import Budget, Checkpoint, Speculator
 from speculator.shadow import Shadow
 from speculator.verify import Verdicts
 
+SHADOW_NODES = 12
+"""Drafted nodes, at least, of a tree that is scored on the text to come."""
+
 
 class MergedSpeculator:
     """Asks every source that the budget allows, calibrates what they say, merges their trees and prunes them
@@ -67,10 +70,12 @@ class MergedSpeculator:
 
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
         self._proposed = []
-        if not batch.decoding or budget.nodes <= 0:
+        drafting = budget.nodes > 0
+        shadowed = bool(batch.decoding) and self.shadow.due(drafting)
+        if not batch.decoding or not (drafting or shadowed):
             return Drafts.empty([sequence.tokens[-1] for sequence in batch.decoding])
-        shadowed = self.shadow.due()
-        everyone = replace(budget, sources=None) if shadowed else budget
+        # what is scored is drafted at one size, whatever the budget: else the score would follow the budget, not the source
+        everyone = replace(budget, nodes=max(budget.nodes, SHADOW_NODES), sources=None) if shadowed else budget
         for index, source in enumerate(self._sources):
             if everyone.allows(source.name):
                 drafts = self._ask(source, batch, everyone)

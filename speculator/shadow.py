@@ -1,7 +1,7 @@
 """Shadow: what sources that did not run, or did not win, would have got accepted.
 
-The emitted text does not depend on who drafted (point-mass law), so any source's tree can be scored on it afterwards, exactly and for
-free: full information, where a bandit would see only the arm it pulled (the idea of HedgeSpec).
+The emitted text does not depend on who drafted (point-mass law), so any source's tree can be scored on it afterwards, exactly
+and for free: full information, where a bandit would see only the arm it pulled (the idea of HedgeSpec).
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from speculator.batch import Sequence
 from speculator.drafts import Drafts, Tree
+
+RARER = 4
+"""How much rarer shadowed steps are while nothing is drafted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +33,19 @@ class Shadow:
     def __init__(self, every: int, forgetting: float = 0.98) -> None:
         self._every = every
         self._forgetting = forgetting
-        self._step = 0
+        self._step = 0.0
         self._pending: defaultdict[int, list[_Pending]] = defaultdict(list)
         self._counters: Counter[str] = Counter()
         self._recent: dict[str, float] = {}
         self._num_scored: Counter[str] = Counter()
 
-    def due(self) -> bool:
-        """Whether this step is to be shadowed. To be asked once a step."""
-        self._step += 1
-        return self._every > 0 and self._step % self._every == 0
+    def due(self, drafting: bool = True) -> bool:
+        """Whether this step is to be shadowed; while nothing is drafted, a quarter as often: it costs a draft. To be asked once a step."""
+        self._step += 1 if drafting else 1 / RARER
+        if self._every == 0 or self._step < self._every:
+            return False
+        self._step = 0.0
+        return True
 
     def add(self, source: str, sequences: tuple[Sequence, ...], drafts: Drafts) -> None:
         """Takes a source's own trees, one for each of `sequences`, before they are verified."""

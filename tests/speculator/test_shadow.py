@@ -55,3 +55,8 @@ def test_every_nth_step_is_due_and_none_if_switched_off() -> None:
     shadow, off = Shadow(every=3), Shadow(every=0)
     assert [shadow.due() for _ in range(7)] == [False, False, True, False, False, True, False]
     assert not any(off.due() for _ in range(7))
+
+
+def test_plain_steps_are_shadowed_more_rarely() -> None:
+    shadow = Shadow(every=2)
+    assert [shadow.due(drafting=False) for _ in range(16)].count(True) == 2
