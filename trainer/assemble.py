@@ -46,8 +46,6 @@ log = logging.getLogger(__name__)
 
 UNTRAINED_HEADS = 4
 """Heads, where there are no static ones that say how many: as many as a server starts with then."""
-_FIRST_ROWS = 32
-"""Rows of the first slice, before it is known what a slice takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +148,7 @@ def unembed(decoder: Decoder, states: Tensor) -> Tensor:
 
 
 def _sizing(settings: TrainerSettings) -> Sizing:
-    return Sizing(settings.slice_seconds, _FIRST_ROWS)
+    return Sizing(settings.slice_seconds)
 
 
 def _feed(settings: TrainerSettings, taught: Taught, slot: Slot, reader: TrafficReader, record: Record) -> Feed:

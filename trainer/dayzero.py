@@ -41,7 +41,8 @@ Generate = Callable[[Sequence[Tokens]], Sequence[Tokens]]
 
 _SLOWER_FROM = 2 / 3
 """Of the way, from which steps are a third as long: the last third settles."""
-_WIDE = Sizing(limit=1.0, first=4096, least=4096)
+_UNHURRIED = 60.0
+"""Seconds a slice may take where nobody waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ def first_heads(
     studied = answers[len(held_out) :]
     if not studied:
         raise ValueError(f"prompts: {len(prompts)}, and no answer of two tokens or more to learn from")
-    lessons = LessonCache(ReplayTeacher(taught.decoder, _WIDE), settings.cache_bytes)
+    lessons = LessonCache(ReplayTeacher(taught.decoder, Sizing(_UNHURRIED, first=4096)), settings.cache_bytes)
     heads = _train(taught, studied, lessons, settings, progress)
     judgement = _judge(taught, held_out, lessons, heads, settings) if len(held_out) > 1 else None
     log.info("first heads: %s", judgement)
@@ -180,7 +181,7 @@ def _judge(
     heads: MedusaHeads,
     settings: DayZeroSettings,
 ) -> Judgement:
-    court = Judge(lessons, partial(unembed, taught.decoder), budget=settings.budget, sizing=_WIDE)
+    court = Judge(lessons, partial(unembed, taught.decoder), budget=settings.budget, sizing=Sizing(_UNHURRIED, first=256))
     scores = finish(court.scores(held_out, version=None, champion=lambda: _untrained(taught, settings), candidate=heads))
     return finish(judge(scores, Rules(min_conversations=2), look=1, seed=settings.seed))
 

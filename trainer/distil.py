@@ -162,14 +162,16 @@ class Distiller:
         certainty = torch.linalg.vecdot(target, target_logits) - log_total  # [M] minus the entropy
         gradient = torch.zeros_like(states)
         divergence = torch.zeros((), device=states.device)
+        rows = torch.arange(len(passage), device=states.device)
         for head in range(states.shape[1]):
-            rows = (passage.num_ahead > head).nonzero().squeeze(-1)
-            weight, taught = self.recipe.depth_decay**head, rows + head + 1
-            logits = columns.logits(states[rows, head])
+            # rows without enough rows behind them weigh nothing: leaving them out would make a new shape of every product
+            weight = self.recipe.depth_decay**head * (passage.num_ahead > head)
+            taught = (rows + head + 1).clamp_(max=len(passage) - 1)
+            logits = columns.logits(states[:, head])
             probs, log_sum = softmax(logits)
             ahead = target[taught]
             similarity = torch.linalg.vecdot(ahead, logits) - log_sum
-            divergence += weight * (certainty[taught] - similarity).sum()
-            change = probs.sub_(ahead).mul_(weight).to(columns.unembedding.dtype)
-            gradient[rows, head] = torch.mm(change, columns.unembedding).float()
+            divergence += (weight * (certainty[taught] - similarity)).sum()
+            change = probs.sub_(ahead).mul_(weight.unsqueeze(-1)).to(columns.unembedding.dtype)
+            gradient[:, head] = torch.mm(change, columns.unembedding).float()
         return gradient, divergence.item()

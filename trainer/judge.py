@@ -66,8 +66,9 @@ class Judge:
     def _steps(self, drafter: MedusaSpeculator, trace: Kept, lesson: Lesson) -> Generator[None, None, Simulated]:
         tokens: list[list[list[int]]] = []
         chances: list[list[list[float]]] = []
-        while len(tokens) < len(lesson):
-            rows = lesson.hidden[len(tokens) : len(tokens) + self._sizing.units]
+        states = lesson.padded()
+        while len(tokens) < len(states):
+            rows = states[len(tokens) : len(tokens) + self._sizing.rows]
             with self._sizing.slice(len(rows)):
                 more_tokens, more_chances = drafter.candidates(rows.float())
             tokens += more_tokens

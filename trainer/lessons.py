@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainer.sizing import padded
+
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
@@ -29,6 +31,10 @@ class Lesson:
     def num_bytes(self) -> int:
         return self.hidden.numel() * self.hidden.element_size()
 
+    def padded(self) -> Tensor:
+        """[>= P, H] the states, and zeros up to a shape that is used again and again."""
+        return torch.nn.functional.pad(self.hidden, (0, 0, 0, padded(len(self)) - len(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:
@@ -44,6 +50,6 @@ class Passage:
 
     @classmethod
     def of(cls, parts: Sequence[Tensor]) -> Passage:
-        """From runs of neighbouring rows [m, H], each of one lesson."""
+        """From runs of neighbouring rows [m, H], each of one lesson and not empty."""
         ahead = [torch.arange(len(part) - 1, -1, -1) for part in parts]
         return cls(torch.cat(list(parts)), torch.cat(ahead).to(parts[0].device))

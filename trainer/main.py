@@ -33,6 +33,7 @@ def run(settings: TrainerSettings, stop: threading.Event) -> None:
     Raises BadModel or UnsupportedModel for the target, BadUrl for a URL, CorruptCheckpoint for damaged static heads.
     """
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # chances too small to matter would take most of the time of every softmax
     os.nice(settings.niceness)
     target = load_target(settings.target, revision=settings.revision, dtype=_dtype(settings), device=settings.device)
     taught = Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint)

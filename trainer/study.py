@@ -11,7 +11,7 @@ from trainer.distil import Distiller
 from trainer.kept import Kept
 from trainer.lessons import Lesson, Passage
 from trainer.mixture import Mixture
-from trainer.sizing import Sizing
+from trainer.sizing import Sizing, padded
 from trainer.teacher import LessonCache
 
 RUN = 24
@@ -70,17 +70,18 @@ class Study:
         yield 0
 
     def _passage(self) -> Passage | None:
-        """Runs of rows from lessons known, as many rows as fit a slice; None if no lesson is known."""
-        wanted = min(self._sizing.units, self.distiller.recipe.rows_per_step)
+        """Runs of rows from lessons known, exactly as many rows as fit a slice; None if no lesson is known."""
+        wanted = min(self._sizing.rows, padded(self.distiller.recipe.rows_per_step))
         runs: list[Tensor] = []
-        num_rows = 0
-        while num_rows < wanted:
-            traces = self._mixture.sample(-(-wanted // RUN), self._lessons.knows)
+        missing = wanted
+        while missing > 0:
+            traces = self._mixture.sample(-(-missing // RUN), self._lessons.knows)
             if not traces:
                 return None
             for trace in traces:
-                runs.append(random_run(self._lessons.known(trace), self._generator))
-                num_rows += len(runs[-1])
+                run = random_run(self._lessons.known(trace), self._generator)[:missing]
+                runs += [run] if len(run) else []
+                missing -= len(run)
         return Passage.of(runs)
 
 

@@ -14,7 +14,7 @@ from models.decoder import Decoder, Rows
 from models.pages import KeyValuePages
 from trainer.kept import Kept
 from trainer.lessons import Lesson
-from trainer.sizing import Sizing
+from trainer.sizing import Sizing, padded
 
 Slices = Generator[None, None, Lesson]
 """Work in slices: yields after each but the last, returns the lesson."""
@@ -30,8 +30,8 @@ class Teacher(Protocol):
 class ReplayTeacher:
     """Reads traces again with the target itself.
 
-    One dense pass where that fits a slice; longer traces in chunks, over keys and values that live as long as the
-    reading.
+    One dense pass where that fits a slice; longer traces in chunks, over keys and values that live as long as
+    the reading. Padding goes behind the text, where no row of it looks.
     """
 
     def __init__(self, decoder: Decoder, sizing: Sizing) -> None:
@@ -39,26 +39,29 @@ class ReplayTeacher:
         self._sizing = sizing
 
     def read(self, trace: Kept) -> Slices:
-        tokens = torch.tensor(trace.tokens[:-1], device=self._decoder.device)
+        length = len(trace.tokens) - 1  # the state after the last token chose nothing
+        tokens = torch.zeros(padded(length), dtype=torch.int64, device=self._decoder.device)
+        tokens[:length] = torch.tensor(trace.tokens[:-1])
         first = len(trace.trace.prompt_ids) - 1  # its state chose the first output token
-        if len(tokens) <= self._sizing.units:
+        if len(tokens) <= self._sizing.rows:
             with self._sizing.slice(len(tokens)):
-                return Lesson(self._decoder.hidden_states(tokens)[first:].clone())
-        return (yield from self._in_chunks(tokens, first))
+                return Lesson(self._decoder.hidden_states(tokens)[first:length].clone())
+        states = yield from self._in_chunks(tokens, first)
+        return Lesson(states[: length - first].clone())
 
-    def _in_chunks(self, tokens: Tensor, first: int) -> Slices:
+    def _in_chunks(self, tokens: Tensor, first: int) -> Generator[None, None, Tensor]:
         decoder = self._decoder
         pages = KeyValuePages(decoder.config, len(tokens), decoder.dtype, decoder.device)
         states: list[Tensor] = []
         start = 0
         while start < len(tokens):
-            stop = min(len(tokens), start + self._sizing.units)
+            stop = min(len(tokens), start + self._sizing.rows)
             with self._sizing.slice(stop - start):
                 states.append(decoder.forward(_chunk(decoder, tokens, start, stop, first), pages).hidden)
             start = stop
             if start < len(tokens):
                 yield
-        return Lesson(torch.cat(states))
+        return torch.cat(states)
 
 
 def _chunk(decoder: Decoder, tokens: Tensor, start: int, stop: int, first: int) -> Rows:

@@ -98,7 +98,7 @@ class House:
             checkpoints=str(folder / "checkpoints"),
             state=str(folder / "state"),
             heads=str(folder / "static"),
-            **{"learning_rate": 0.05, "poll_seconds": 5 * TICK, **changes},
+            **{"held_out_fraction": 0.3, "learning_rate": 0.05, "poll_seconds": 5 * TICK, **changes},
         )
         self.store = CheckpointStore(Path(self.settings.checkpoints))
         self.registry: Registry = open_registry(self.settings.registry)

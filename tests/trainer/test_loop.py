@@ -222,6 +222,6 @@ def test_with_nothing_to_do_it_says_so(house: House) -> None:
     trainer = house.trainer()
     assert not next(trainer.work())
     assert trainer.state == "collecting"
-    house.write([trace(number) for number in range(20)])
+    house.write([trace(number) for number in range(60)])
     train_until(trainer, lambda: trainer.state == "caught up")
     assert trainer.record.progress.rows_taught >= 8 * trainer.record.progress.rows_received

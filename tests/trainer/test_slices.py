@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.registry import Presence
-from trainer.sizing import Sizing
+from trainer.sizing import GRAIN, Sizing
 from trainer.slices import Load, Pacer, load_of
 
 
@@ -99,17 +99,20 @@ def test_the_load_is_what_servers_say_of_themselves() -> None:
 
 def test_slices_are_sized_to_fit_their_limit() -> None:
     clock = [0.0]
-    sizing = Sizing(0.05, first=1000, least=4, clock=lambda: clock[0])
+    sizing = Sizing(0.05, first=1024, clock=lambda: clock[0])
+
+    def work(seconds_per_row: float) -> None:
+        rows = sizing.rows
+        with sizing.slice(rows):
+            clock[0] += rows * seconds_per_row
+
     for _ in range(30):
-        units = sizing.units
-        with sizing.slice(units):
-            clock[0] += units * 1e-4  # 500 would be the limit
-    assert 250 <= sizing.units <= 500
-    with sizing.slice(sizing.units):
-        clock[0] += 10.0  # the machine hiccups
-    assert sizing.units == 4
+        work(1e-4)  # 500 rows would be the limit
+    assert 250 <= sizing.rows <= 500
+    assert sizing.rows % GRAIN == 0
+    for _ in range(10):
+        work(1.0)  # the machine stands still
+    assert sizing.rows == GRAIN
     for _ in range(60):
-        units = sizing.units
-        with sizing.slice(units):
-            clock[0] += units * 1e-4
-    assert 250 <= sizing.units <= 500
+        work(1e-4)
+    assert 250 <= sizing.rows <= 500

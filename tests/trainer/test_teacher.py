@@ -36,11 +36,11 @@ def states(decoder: object, each: Kept) -> Tensor:
     return hidden[len(each.trace.prompt_ids) - 1 : -1]
 
 
-@pytest.mark.parametrize("units", [1, 7, 16, 1000])
-@pytest.mark.parametrize(("prompt", "output"), [(1, 2), (5, 20), (30, 3), (16, 17)])
-def test_chunks_of_any_size_read_the_same_states(decoder: object, prompt: int, output: int, units: int) -> None:
+@pytest.mark.parametrize("rows", [32, 64, 1024])
+@pytest.mark.parametrize(("prompt", "output"), [(1, 2), (5, 20), (30, 3), (16, 17), (40, 60), (90, 7)])
+def test_chunks_of_any_size_read_the_same_states(decoder: object, prompt: int, output: int, rows: int) -> None:
     each = kept(prompt, output)
-    teacher = ReplayTeacher(decoder, _Fixed(units))  # type: ignore[arg-type]
+    teacher = ReplayTeacher(decoder, _Fixed(rows))  # type: ignore[arg-type]
     lesson = finish(teacher.read(each))
     assert len(lesson) == output
     torch.testing.assert_close(lesson.hidden, states(decoder, each), rtol=1e-4, atol=1e-4)
@@ -49,18 +49,18 @@ def test_chunks_of_any_size_read_the_same_states(decoder: object, prompt: int, o
 class _Fixed(Sizing):
     """Slices of one size."""
 
-    def __init__(self, units: int) -> None:
-        super().__init__(1.0, units)
-        self._fixed = units
+    def __init__(self, rows: int) -> None:
+        super().__init__(1.0)
+        self._fixed = rows
 
     @property
-    def units(self) -> int:
+    def rows(self) -> int:
         return self._fixed
 
 
 def test_a_long_trace_is_read_in_as_many_slices_as_it_needs(decoder: object) -> None:
-    reading = ReplayTeacher(decoder, _Fixed(8)).read(kept(20, 21))  # type: ignore[arg-type]
-    assert len(list(reading)) == 4  # 40 rows: five slices, the last one returns
+    reading = ReplayTeacher(decoder, _Fixed(32)).read(kept(90, 51))  # type: ignore[arg-type]
+    assert len(list(reading)) == 4  # 140 rows: five slices, the last of which returns
 
 
 def test_the_target_would_choose_the_text_again(decoder: object) -> None:
@@ -70,7 +70,7 @@ def test_the_target_would_choose_the_text_again(decoder: object) -> None:
         hidden = decoder.hidden_states(torch.tensor(tokens))  # type: ignore[attr-defined]
         tokens.append(int(decoder.logits(hidden[-1]).argmax()))  # type: ignore[attr-defined]
     each = Kept.of(1, trace(1, prompt_ids=tuple(tokens[:6]), output_ids=tuple(tokens[6:])))
-    lesson = finish(ReplayTeacher(decoder, _Fixed(9)).read(each))  # type: ignore[arg-type]
+    lesson = finish(ReplayTeacher(decoder, _Fixed(32)).read(each))  # type: ignore[arg-type]
     assert decoder.logits(lesson.hidden).argmax(-1).tolist() == tokens[6:]  # type: ignore[attr-defined]
     assert max(tokens) < VOCAB
 
