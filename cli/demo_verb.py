@@ -44,4 +44,9 @@ def _own(data: Path) -> dict[str, str]:
         "traffic": f"sqlite:///{data / 'traffic.db'}",
         "registry": f"sqlite:///{data / 'registry.db'}",
         "registry_checkpoints": str(data / "checkpoints"),
+        # a day's learning in minutes: traffic never pauses here, so the trainer gets half a thread of the machine at once, and
+        # the gate has its 64 fresh conversations after some 180 requests
+        "trainer_guaranteed_share": "0.5",
+        "trainer_held_out_fraction": "0.35",
+        "trainer_min_steps": "100",
     }
