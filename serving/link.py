@@ -21,7 +21,7 @@ class RequestRefused(Exception):
 
 
 class EngineLink(Protocol):
-    """Implemented by `serving.engine_process.EngineProcess` and, for tests and demonstrations, by `serving.scripted.ScriptedEngine`."""
+    """Implemented by `serving.engine_process.EngineProcess` and, without a model, by `serving.scripted.ScriptedEngine`."""
 
     def submit(self, request: Request) -> AsyncIterator[Moved]:
         """Sends the request; yields its share of each step until `finish_reason` is set.

@@ -39,7 +39,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
 
 
 class Abort(msgspec.Struct, frozen=True, tag=True):
-    """Frees everything of a request; unknown ids are ignored. Answered by a Moved with finish reason `abort` if it was running."""
+    """Frees everything of a request; unknown ids are ignored. Answered by a Moved that says `abort` if it was here."""
 
     id: int
 
@@ -91,7 +91,10 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag=True):
-    """The engine's state, sent about four times a second and when asked: what `/metrics` and `/health` show. Counters only grow."""
+    """The engine's state, sent about four times a second and when asked: what `/metrics` and `/health` show.
+
+    Counters only grow.
+    """
 
     at: float
     num_running: int
@@ -111,8 +114,8 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
     last_swap_error: str
     speculation: bool
     counters: dict[str, float] = {}
-    """Further counters: `drafts`, `draft_tokens`, `accepted_tokens`, `shadow_steps:<source>`, `shadow_tokens:<source>` (counterfactual
-    acceptance: tokens per step the source would have had), `audits`, `audit_failures`, …"""
+    """Further counters: `drafts`, `draft_tokens`, `accepted_tokens`, `shadow_steps:<source>`, `shadow_tokens:<source>`
+    (counterfactual acceptance: tokens per step the source would have had), `audits`, `audit_failures`, …"""
     gauges: dict[str, float] = {}
     target: str = ""
     """Fingerprint of the target, which the HTTP side writes into traces."""

@@ -115,9 +115,8 @@ class Swap:
         try:
             assert self._store is not None
             location = registry.location(self.slot, state.champion)
-            checkpoint = self._store.load(
-                location, target=self.slot.target, tokenizer=registry.manifest(self.slot, state.champion).tokenizer, kind=self.slot.kind
-            )
+            tokenizer = registry.manifest(self.slot, state.champion).tokenizer
+            checkpoint = self._store.load(location, target=self.slot.target, tokenizer=tokenizer, kind=self.slot.kind)
         except BadCheckpoint as error:
             self._refuse(state.generation, str(error))
         else:

@@ -90,7 +90,8 @@ class Target:
 
     def _add_chunk(self, spans: list[Span], chunk: Chunk, start: int) -> np.ndarray:
         num_keys = chunk.sequence.num_written + chunk.num_tokens
-        return self._add_span(spans, chunk.sequence, start, chunk.num_tokens, causal_bias(chunk.num_tokens, num_keys, *self._like))
+        bias = causal_bias(chunk.num_tokens, num_keys, *self._like)
+        return self._add_span(spans, chunk.sequence, start, chunk.num_tokens, bias)
 
     def _add_span(self, spans: list[Span], sequence: Sequence, start: int, num_rows: int, bias: Tensor | None) -> np.ndarray:
         """Appends the span of `num_rows` new rows; returns their slots [n]."""

@@ -14,7 +14,13 @@ from speculator.drafts import Tree
 
 
 def grow_lattice(
-    root: int, tokens: Sequence[Sequence[int]], probs: Sequence[Sequence[float]], *, max_nodes: int, max_depth: int, source: int = 1
+    root: int,
+    tokens: Sequence[Sequence[int]],
+    probs: Sequence[Sequence[float]],
+    *,
+    max_nodes: int,
+    max_depth: int,
+    source: int = 1,
 ) -> Tree:
     """The best tree of at most `max_nodes` drafted nodes under token `root`.
 
@@ -24,7 +30,8 @@ def grow_lattice(
     depth_limit = min(max_depth, len(tokens))
     if max_nodes <= 0 or depth_limit <= 0:
         return tree
-    # (minus survival, tie-break, parent, depth index, rank): a popped entry becomes a node and brings its next sibling and first child
+    # (minus survival, tie-break, parent, depth index, rank): a popped entry becomes a node and brings its next sibling and
+    # its first child
     frontier: list[tuple[float, int, int, int, int]] = [(-probs[0][0], 0, 0, 0, 0)]
     order = 0
     reach = [1.0]

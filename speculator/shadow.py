@@ -40,7 +40,10 @@ class Shadow:
         self._num_scored: Counter[str] = Counter()
 
     def due(self, drafting: bool = True) -> bool:
-        """Whether this step is to be shadowed; while nothing is drafted, a quarter as often: it costs a draft. To be asked once a step."""
+        """Whether this step is to be shadowed: while nothing is drafted, a quarter as often, since it costs a draft.
+
+        To be asked once a step.
+        """
         self._step += 1 if drafting else 1 / RARER
         if self._every == 0 or self._step < self._every:
             return False

@@ -1,6 +1,7 @@
 """Ragged attention in plain torch.
 
-Legend: T rows of all sequences, n rows of one, L its keys, S slots of the page pool, A query heads, K key-value heads, D head size.
+Legend: T rows of all sequences, n rows of one, L its keys, S slots of the page pool, A query heads, K key-value heads,
+D head size.
 """
 
 from __future__ import annotations
