@@ -68,7 +68,7 @@ def test_a_wrong_profile_is_corrected_where_it_is_measured_and_nearby() -> None:
     for _ in range(60):
         table.measured(1, pass_seconds(1))
         table.measured(8, pass_seconds(8))
-    assert table.seconds(8) == pytest.approx(pass_seconds(8), rel=0.1)
+    assert table.seconds(8) == pytest.approx(pass_seconds(8), rel=0.2)
     assert table.seconds(6) < 2 * pass_seconds(6)
     assert table.seconds(1) == pytest.approx(pass_seconds(1), rel=0.1)
 
