@@ -16,6 +16,10 @@ from cli.errors import Exit
 from cli.flags import as_words
 from cli.live.stack import LiveStack
 
+_IN_MINUTES = {"trainer_guaranteed_share": "0.5", "trainer_held_out_fraction": "0.35", "trainer_min_steps": "100"}
+"""A day's learning in minutes: traffic never pauses here, so the trainer gets half a thread of the machine at once, and the
+gate has its 64 fresh conversations after some 180 requests."""
+
 
 def demo(options: DemoOptions, *, program: Sequence[str], flags: Mapping[str, str], file: Path | None) -> Exit:
     """FAILED when a claim does not hold.
@@ -27,7 +31,8 @@ def demo(options: DemoOptions, *, program: Sequence[str], flags: Mapping[str, st
     supply = supply_of(options.files, options.seed)
     with tempfile.TemporaryDirectory(prefix="everdraft-demo-") as data:
         own = _own(Path(data))
-        own = {name: text for name, text in flags.items() if name.removesuffix("_file") not in own} | own
+        given = {name: text for name, text in flags.items() if name.removesuffix("_file") not in own}
+        own = {**_IN_MINUTES, **given, **own}
         words = as_words(file, own)
         config = load(own, os.environ, file)
         with LiveStack(config, lambda verb: (*program, verb, *words), options.folder) as stack:
@@ -44,9 +49,4 @@ def _own(data: Path) -> dict[str, str]:
         "traffic": f"sqlite:///{data / 'traffic.db'}",
         "registry": f"sqlite:///{data / 'registry.db'}",
         "registry_checkpoints": str(data / "checkpoints"),
-        # a day's learning in minutes: traffic never pauses here, so the trainer gets half a thread of the machine at once, and
-        # the gate has its 64 fresh conversations after some 180 requests
-        "trainer_guaranteed_share": "0.5",
-        "trainer_held_out_fraction": "0.35",
-        "trainer_min_steps": "100",
     }
