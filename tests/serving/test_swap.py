@@ -1,0 +1,173 @@
+"""Swaps: between two steps, only to what was checked, and never visible in the text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import torch
+
+from models.heads import MedusaHeads
+from pipelines.checkpoint import Manifest
+from pipelines.registry import Registry, Slot, open_registry
+from pipelines.store import CheckpointStore
+from serving.engine import Engine, FixedBudget
+from serving.messages import Request
+from serving.swap import Swap
+from speculator.medusa import MedusaSpeculator
+from speculator.merged import MergedSpeculator
+from tests.serving.rig import VOCAB, plain_engine, tiny_decoder, tiny_scheduler, tiny_target
+
+DECODER = tiny_decoder()
+SLOT = Slot(target="target-1", kind="medusa")
+REQUEST = Request(id=1, prompt_ids=(3, 1, 4, 1, 5), max_tokens=40, temperature=0.7, seed=9)
+
+
+def heads(seed: int) -> MedusaHeads:
+    made = MedusaHeads(DECODER.config.hidden_size, 3, 1, VOCAB)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.1)
+    return made
+
+
+class House:
+    """A registry and a store in a folder, and an engine whose swap watches them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder / 'registry.db'}"
+        self.store = CheckpointStore(folder / "checkpoints")
+        self.registry: Registry = open_registry(self.url)
+        speculator = MergedSpeculator([MedusaSpeculator(heads(0), DECODER.logits, name="medusa", version="static")])
+        target = tiny_target(DECODER)
+        swap = Swap(SLOT, open_registry=lambda: open_registry(self.url), store=self.store, interval=0.01)
+        self.engine = Engine(target, tiny_scheduler(target), speculator, FixedBudget(6), swap)
+
+    def publish(self, seed: int) -> str:
+        manifest = save_only(self, seed)
+        announce(self, manifest)
+        return manifest.version
+
+    @property
+    def version(self) -> str:
+        return self.engine.speculator.versions["medusa"]
+
+    def take(self) -> None:
+        self.engine.swap.if_newer(self.engine.speculator)
+
+
+@contextmanager
+def house(folder: Path) -> Iterator[House]:
+    made = House(folder)
+    made.engine.swap.start()
+    try:
+        yield made
+    finally:
+        made.engine.swap.stop()
+        made.registry.close()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def taken(each: House, version: str) -> bool:
+    each.take()
+    return each.version == version
+
+
+def test_swaps_in_mid_sequence_leave_a_sampled_answer_unchanged(tmp_path: Path) -> None:
+    plain = plain_engine(tiny_target(DECODER))
+    plain.submit(REQUEST)
+    expected: tuple[int, ...] = ()
+    while plain.has_work:
+        expected += plain.step()[0].token_ids if plain.scheduler.num_running or plain.scheduler.num_waiting else ()
+    with house(tmp_path) as here:
+        here.engine.submit(REQUEST)
+        said: tuple[int, ...] = ()
+        versions = {here.version}
+        while here.engine.has_work:
+            for moved in here.engine.step():
+                said += moved.token_ids
+            if len(versions) < 4:
+                published = here.publish(seed=len(versions))
+                wait_until(lambda: taken(here, published))  # noqa: B023
+                versions.add(here.version)
+        assert len(versions) == 4
+        assert here.engine.swap.num_swaps == 3
+        assert said == expected
+
+
+def test_a_swap_takes_the_weights_of_the_version_it_names(tmp_path: Path) -> None:
+    with house(tmp_path) as here:
+        published = here.publish(seed=5)
+        wait_until(lambda: taken(here, published))
+        source = here.engine.speculator
+        hidden = torch.randn(2, DECODER.config.hidden_size)
+        inner = MedusaSpeculator(heads(5), DECODER.logits, name="medusa", version="x")
+        assert source._sources[0].candidates(hidden) == inner.candidates(hidden)  # type: ignore[attr-defined]
+
+
+def refused(folder: Path, spoil: Callable[[House], None], why: str) -> None:
+    """After `spoil` something is published that must not be served: the version stays, the failure is counted and told."""
+    with house(folder) as here:
+        good = here.publish(seed=1)
+        wait_until(lambda: taken(here, good))
+        spoil(here)
+        wait_until(lambda: here.engine.swap.num_failures == 1)
+        here.take()
+        assert here.version == good
+        assert why in here.engine.swap.last_error
+        better = here.publish(seed=3)  # and the next sound one is taken
+        wait_until(lambda: taken(here, better))
+
+
+def test_a_truncated_checkpoint_is_refused_and_the_old_version_stays(tmp_path: Path) -> None:
+    def spoil(here: House) -> None:
+        manifest = save_only(here, 2)
+        weights = here.store.root / manifest.version / "weights.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-100])
+        announce(here, manifest)
+
+    refused(tmp_path, spoil, "sha256")
+
+
+def test_a_foreign_checkpoint_is_refused_and_the_old_version_stays(tmp_path: Path) -> None:
+    refused(tmp_path, lambda here: announce(here, save_only(here, 2, target="another")), "target")
+
+
+def test_heads_of_another_shape_are_refused_and_the_old_version_stays(tmp_path: Path) -> None:
+    def spoil(here: House) -> None:
+        wide = MedusaHeads(DECODER.config.hidden_size, 5, 1, VOCAB)
+        announce(here, save_only(here, 2, made=wide))
+        wait_until(lambda: not here.take() and here.engine.swap.num_failures == 1)
+
+    refused(tmp_path, spoil, "shape")
+
+
+def save_only(here: House, seed: int, target: str = SLOT.target, made: MedusaHeads | None = None) -> Manifest:
+    made = made or heads(seed)
+    manifest, _ = here.store.save(
+        dict(made.named_parameters()),
+        kind="medusa",
+        parent=None,
+        target=target,
+        tokenizer="tokenizer-1",
+        config=made.config,
+        created_at=float(seed),
+    )
+    return manifest
+
+
+def announce(here: House, manifest: Manifest) -> None:
+    """Publishes what the store holds under that version as if it were this target's: the registry does not look inside."""
+    claimed = msgspec.structs.replace(manifest, target=SLOT.target)
+    generation = here.registry.state(SLOT).generation
+    here.registry.publish(SLOT, claimed, manifest.version, expected_generation=generation)
