@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import tomllib
@@ -14,13 +15,30 @@ from cli.config import load
 from cli.errors import Exit
 from cli.options import PREFIX, options
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "operating.md").read_text()
 COMMANDS = re.findall(r"^everdraft .*", "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_page_parses(command: str) -> None:
     everdraft.command_line().parse_strictly(shlex.split(command, comments=True)[1:])
+
+
+def test_every_command_of_the_makefile_is_one() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    commands = re.findall(r"\$\(BIN\)/everdraft (.*)", makefile)
+    assert len(commands) >= 2
+    for command in commands:
+        everdraft.command_line().parse_strictly(shlex.split(command))
+    for module in re.findall(r"\$\(BIN\)/python -m ([a-z]+)$", makefile, re.MULTILINE):
+        assert (ROOT / module / "__main__.py").exists() or module == "pytest"
+
+
+def test_ci_runs_make_test_and_nothing_else() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert script.read_text().splitlines()[-1] == "exec make test"
 
 
 def test_its_file_is_a_configuration(tmp_path: Path) -> None:
