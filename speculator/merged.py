@@ -28,6 +28,10 @@ class MergedSpeculator:
     costs: is told how long each source took. shadow: scores the sources' own trees on the text to come; in
     the steps that it samples, sources that the budget leaves out propose too, for the score alone. max_tree:
     most nodes of one sequence.
+
+    Measured on one core, for a suffix tree's and heads' trees of 16 nodes each and a budget of 16: 40 us for
+    calibrating, merging and pruning and 10 us for calibrating again in `observe` at batch 1 (the suffix tree
+    itself: 35 us and 20 us), 430 us and 60 us at batch 16.
     """
 
     name = "merged"

@@ -27,6 +27,11 @@ class Budget:
     def allows(self, source: str) -> bool:
         return self.nodes > 0 and (self.sources is None or source in self.sources)
 
+    def share(self, num_sequences: int) -> int:
+        """Most nodes worth proposing for one of so many sequences: twice the fair share, since pruning across the batch moves
+        nodes to where they pay."""
+        return min(self.nodes, 2 * -(-self.nodes // num_sequences))
+
 
 class Speculator(Protocol):
     """Drafts for a batch, learns from verdicts. Called from the engine's thread only."""

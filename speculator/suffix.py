@@ -102,8 +102,7 @@ class SuffixSpeculator:
         if not batch.decoding or not budget.allows(self.name):
             return Drafts.empty([sequence.tokens[-1] for sequence in batch.decoding])
         started = time.perf_counter()
-        # twice the fair share: pruning across the batch moves nodes to where they pay
-        num_nodes = min(budget.nodes, self._max_tree, 2 * -(-budget.nodes // len(batch.decoding)))
+        num_nodes = min(budget.share(len(batch.decoding)), self._max_tree)
         trees = [self._draft(sequence, num_nodes, budget.max_depth) for sequence in batch.decoding]
         taken = (time.perf_counter() - started) / len(trees)
         self._seconds_per_sequence += 0.1 * (taken - self._seconds_per_sequence)

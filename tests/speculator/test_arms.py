@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from speculator.arms import NONE, Arm, Arms
 
 A, B = frozenset({"a"}), frozenset({"b"})
@@ -30,7 +32,7 @@ def test_the_best_arm_gets_nearly_all_steps() -> None:
 def test_an_arm_that_keeps_losing_is_tried_ever_more_rarely_but_never_given_up() -> None:
     chosen = play(Arms([A]), {A: 0.5, NONE: 1.0}, 4000)
     trials = [step for step, arm in enumerate(chosen) if arm == A and chosen[step - 1] == NONE]
-    gaps = [later - earlier for earlier, later in zip(trials[1:], trials[2:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(trials[1:])]
     assert gaps[0] < 40
     assert gaps[-1] >= 512
     assert gaps == sorted(gaps)

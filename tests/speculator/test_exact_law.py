@@ -1,7 +1,7 @@
 """The joint law of what speculation emits, enumerated exactly: no sampling error, no tolerance but rounding.
 
-A step's outcome depends on one draw of the target at each node. Every combination of draws is put through `verify`, weighed by its
-probability; steps follow one another with other random trees until the text is long enough.
+A step's outcome depends on one draw of the target at each node. Every combination of draws is put through `verify`, weighed by
+its probability; steps follow one another with other random trees until the text is long enough.
 """
 
 from __future__ import annotations
