@@ -3,10 +3,11 @@ token.
 
 A path-compressed trie of the suffixes of all texts, cut at `max_depth` tokens (SuffixDecoding, arXiv
 2411.04975). Grown as Ukkonen's tree is: a suffix becomes a leaf only when it differs from all before it, and
-a leaf of the text still open grows by itself. One insertion a token, each a walk of a few nodes: 4 us a token
-at 100,000 tokens, 2 nodes a token.
+a leaf of the text still open grows by itself. One insertion a token, each a walk of a few nodes: 3 us a token
+in a request's own text, 5 us among 100,000 tokens; 1.1 nodes and 190 bytes a token on the bundled target's
+answers, 2 nodes at most.
 
-Nodes are rows of integer columns, not objects: 28 bytes each beside their edge, and the garbage collector
+Nodes are rows of integer columns, not objects: 32 bytes each beside their edge, and the garbage collector
 never walks them.
 """
 
