@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
-from serving.engine_main import engine_main
 from serving.link import EngineDead, RequestRefused
 from serving.messages import Abort, Command, FromEngine, Moved, Progress, Refused, Request, Snapshot, Stopped, Submit, ToEngine
 from serving.settings import EngineSettings
@@ -25,6 +24,12 @@ this, and 4 ms with one thread, which is why one core is left free by default.""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[FromEngine] = msgspec.msgpack.Decoder(FromEngine)
+
+
+def _run(settings: EngineSettings, sock: socket.socket) -> None:
+    from serving.engine_main import engine_main  # here: the HTTP side has no use for torch
+
+    engine_main(settings, sock)
 
 
 class EngineProcess:
@@ -47,7 +52,7 @@ class EngineProcess:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))
         ours, theirs = socket.socketpair()
         self._process = multiprocessing.get_context("spawn").Process(
-            target=engine_main, args=(self._settings, theirs), name="everdraft-engine", daemon=True
+            target=_run, args=(self._settings, theirs), name="everdraft-engine", daemon=True
         )
         self._process.start()
         theirs.close()

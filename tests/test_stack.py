@@ -107,6 +107,14 @@ def descendants(pid: int) -> Iterator[int]:
             yield from descendants(child)
 
 
+def alive(pid: int) -> bool:
+    """Whether the process is there; one that only waits to be reaped is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
     running = Stack(tmp_path)
@@ -132,7 +140,7 @@ def test_sigterm_drains_and_flushes_and_leaves_nobody_behind(stack: Stack) -> No
     traces = stack.traces()
     assert len(traces) == len(asked)
     assert {len(trace.output_ids) for trace in traces} == {6}
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    wait_for("its processes to be gone", lambda: not any(map(alive, children)) or None, 10)
 
 
 def test_a_killed_server_comes_back_and_has_lost_nothing_older_than_a_second(stack: Stack) -> None:
