@@ -78,7 +78,7 @@ def assemble(
     store = CheckpointStore(Path(settings.checkpoints), max_bytes=settings.max_store_bytes)
 
     pools = Pools(settings, record, generator)
-    distiller = distiller_of(settings, decoder, floor.heads(), generator)
+    distiller = distiller_of(settings, decoder, floor.heads(decoder.device), generator)
     memory = Memory(file, record, distiller, pools, generator)
     if saved:
         memory.recall(saved.tensors)
@@ -93,7 +93,7 @@ def assemble(
     )
     descent = Descent(Champions(registry, store, slot, taught.tokenizer, floor), distiller, pools, progress, decoder.device)
     review = Review(
-        Judge(lessons, partial(unembed, decoder), budget=settings.budget, sizing=_sizing(settings)),
+        Judge(lessons, partial(unembed, decoder), budget=settings.budget, device=decoder.device, sizing=_sizing(settings)),
         Publisher(registry, store, slot, taught.tokenizer, budget=settings.budget, static=static),
         descent,
         distiller,

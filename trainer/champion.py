@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from models.heads import MedusaHeads
@@ -37,9 +38,9 @@ class Champion:
         weights = {name: weight.detach() for name, weight in heads.named_parameters()}
         return cls(None, heads.config, weights, TrafficSpan())
 
-    def heads(self) -> MedusaHeads:
-        """Raises BadModel where config and weights do not fit each other."""
-        heads = MedusaHeads.from_config(self.config)
+    def heads(self, device: torch.device) -> MedusaHeads:
+        """Heads of one's own. Raises BadModel where config and weights do not fit each other."""
+        heads = MedusaHeads.from_config(self.config).to(device)
         heads.copy_weights(self.weights)
         return heads
 

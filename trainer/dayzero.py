@@ -20,6 +20,7 @@ from pipelines.store import CheckpointStore
 from pipelines.trace import SamplingRecord, Trace
 from speculator.static_heads import KIND
 from trainer.assemble import Taught, unembed
+from trainer.champion import Champion
 from trainer.distil import Distiller, Recipe
 from trainer.gate import Judgement, Rules, judge
 from trainer.judge import Judge
@@ -181,8 +182,15 @@ def _judge(
     heads: MedusaHeads,
     settings: DayZeroSettings,
 ) -> Judgement:
-    court = Judge(lessons, partial(unembed, taught.decoder), budget=settings.budget, sizing=Sizing(_UNHURRIED, first=256))
-    scores = finish(court.scores(held_out, version=None, champion=lambda: _untrained(taught, settings), candidate=heads))
+    device = taught.decoder.device
+    court = Judge(
+        lessons,
+        partial(unembed, taught.decoder),
+        budget=settings.budget,
+        device=device,
+        sizing=Sizing(_UNHURRIED, first=256),
+    )
+    scores = finish(court.scores(held_out, Champion.untrained(_untrained(taught, settings)), heads))
     return finish(judge(scores, Rules(min_conversations=2), look=1, seed=settings.seed))
 
 

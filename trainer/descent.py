@@ -37,6 +37,10 @@ class Descent:
         self._champion: Champion | None = None
 
     @property
+    def looked(self) -> bool:
+        return self._champion is not None
+
+    @property
     def champion(self) -> Champion:
         """As of the last look."""
         assert self._champion is not None, "nobody looked yet"
@@ -61,7 +65,7 @@ class Descent:
     def restart(self) -> None:
         """Starts training again from the champion."""
         champion, progress = self.champion, self._progress
-        self._distiller.restart(champion.heads().to(self._device))
+        self._distiller.restart(champion.heads(self._device))
         progress.parent, progress.config = champion.version, dict(champion.config)
         newer = [trace for trace in self._pools.studied if trace.offset > champion.span.last_offset]
         progress.span = extended(champion.span, newer)

@@ -5,68 +5,84 @@ Exact, not estimated: under the point-mass law the steps an answer takes follow 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from models.heads import MedusaHeads
 from speculator.medusa import MedusaSpeculator
 from speculator.simulate import Simulated, simulate_heads
+from trainer.champion import Champion
 from trainer.gate import Score
 from trainer.kept import Kept
-from trainer.lessons import Lesson
 from trainer.sizing import Sizing
 from trainer.teacher import LessonCache
 
-Scoring = Generator[None, None, list[Score]]
-"""Work in slices: yields after each, returns one score for each conversation."""
+_T = TypeVar("_T")
+Slices = Generator[None, None, _T]
+"""Work in slices: yields after each, returns what comes of it."""
 
 
 class Judge:
-    """unembed: states [..., H] -> logits [..., V], the target's own. The champion's steps are remembered for as long as its
-    version is the champion, so that judging again costs half."""
+    """unembed: states [..., H] -> logits [..., V], the target's own.
 
-    def __init__(self, lessons: LessonCache, unembed: Callable[[Tensor], Tensor], *, budget: int, sizing: Sizing) -> None:
-        self.budget = budget
+    What the champion needs for an answer is worked out once, ahead of the judgement where there is time: then
+    only the candidate is left to do.
+    """
+
+    def __init__(
+        self, lessons: LessonCache, unembed: Callable[[Tensor], Tensor], *, budget: int, device: torch.device, sizing: Sizing
+    ) -> None:
         self._lessons = lessons
         self._unembed = unembed
+        self._budget = budget
+        self._device = device
         self._sizing = sizing
-        self._version: str | None = None
+        self._champion: Champion | None = None
         self._known: dict[int, Simulated] = {}
 
-    def scores(
-        self,
-        traces: Sequence[Kept],
-        *,
-        version: str | None,
-        champion: Callable[[], MedusaHeads],
-        candidate: MedusaHeads,
-    ) -> Scoring:
-        """Both on the same conversations. version: the champion's; None: untrained."""
-        self._remember(version, traces)
-        both: dict[str, Score] = {}
-        drafters = self._drafter(champion(), "champion"), self._drafter(candidate, "candidate")
+    def prepare(self, traces: Iterable[Kept], champion: Champion) -> Slices[None]:
+        """Works out what the champion needs for the first of `traces` for which it is not known."""
+        self._meet(champion)
         for trace in traces:
-            lesson = yield from self._lessons.read(trace)
             if trace.offset not in self._known:
-                self._known[trace.offset] = yield from self._steps(drafters[0], trace, lesson)
-            old, new = self._known[trace.offset], (yield from self._steps(drafters[1], trace, lesson))
-            both[trace.conversation] = _joined(both.get(trace.conversation), trace, old, new)
-        return list(both.values())
+                yield from self._champion_steps(trace, self._drafter(champion.heads(self._device)))
+                return
 
-    def _remember(self, version: str | None, traces: Sequence[Kept]) -> None:
-        if version != self._version:
-            self._version, self._known = version, {}
+    def scores(self, traces: Sequence[Kept], champion: Champion, candidate: MedusaHeads) -> Slices[list[Score]]:
+        """Both on the same conversations, one score for each."""
+        self._meet(champion)
         offsets = {trace.offset for trace in traces}
         self._known = {offset: steps for offset, steps in self._known.items() if offset in offsets}
+        old, new = self._drafter(champion.heads(self._device)), self._drafter(candidate)
+        both: dict[str, Score] = {}
+        for trace in traces:
+            known = yield from self._champion_steps(trace, old)
+            steps = yield from self._steps(trace, new)
+            both[trace.conversation] = _joined(both.get(trace.conversation), trace, known, steps)
+        return list(both.values())
 
-    def _drafter(self, heads: MedusaHeads, name: str) -> MedusaSpeculator:
-        return MedusaSpeculator(heads, self._unembed, name=name, version="")
+    def _meet(self, champion: Champion) -> None:
+        if champion is not self._champion:
+            self._champion, self._known = champion, {}
 
-    def _steps(self, drafter: MedusaSpeculator, trace: Kept, lesson: Lesson) -> Generator[None, None, Simulated]:
+    def _drafter(self, heads: MedusaHeads) -> MedusaSpeculator:
+        return MedusaSpeculator(heads, self._unembed, name="medusa", version="")
+
+    def _champion_steps(self, trace: Kept, drafter: MedusaSpeculator) -> Slices[Simulated]:
+        if trace.offset not in self._known:
+            self._known[trace.offset] = yield from self._steps(trace, drafter)
+        return self._known[trace.offset]
+
+    def _steps(self, trace: Kept, drafter: MedusaSpeculator) -> Slices[Simulated]:
+        if not self._lessons.knows(trace):
+            yield from self._lessons.read(trace)
+            yield
+        states = (yield from self._lessons.read(trace)).padded()
         tokens: list[list[list[int]]] = []
         chances: list[list[list[float]]] = []
-        states = lesson.padded()
         while len(tokens) < len(states):
             rows = states[len(tokens) : len(tokens) + self._sizing.rows]
             with self._sizing.slice(len(rows)):
@@ -74,7 +90,7 @@ class Judge:
             tokens += more_tokens
             chances += more_chances
             yield
-        return simulate_heads(trace.tokens, len(trace.trace.prompt_ids), tokens, chances, self.budget)
+        return simulate_heads(trace.tokens, len(trace.trace.prompt_ids), tokens, chances, self._budget)
 
 
 def _joined(so_far: Score | None, trace: Kept, champion: Simulated, candidate: Simulated) -> Score:

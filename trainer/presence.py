@@ -22,8 +22,13 @@ def presence_of(trainer: Trainer, name: str, used: Used, now: float) -> Presence
         version=progress.parent,
         generation=max(0, progress.generation),
         figures=_figures(trainer, record, used, now),
-        state=f"{trainer.state}; last judgement: {progress.last_judgement or 'none'}",
+        state=_words(trainer),
     )
+
+
+def _words(trainer: Trainer) -> str:
+    away = "".join(f", {pipe} away" for pipe in trainer.away)
+    return f"{trainer.state}{away}; last judgement: {trainer.record.progress.last_judgement or 'none'}"
 
 
 def _figures(trainer: Trainer, record: Record, used: Used, now: float) -> dict[str, float]:

@@ -54,6 +54,10 @@ class Review:
         self._rules = rules
         self._seed = seed
 
+    def prepare(self) -> Generator[None, None, None]:
+        """Work in slices that the next judgement will not have to do: one held-out trace under the champion."""
+        yield from self._judge.prepare(self._pools.held_out, self._descent.champion)
+
     def work(self) -> Reviewing:
         """Judges, and publishes what passes. A champion that changed meanwhile is judged against anew.
 
@@ -88,15 +92,10 @@ class Review:
         traces = list(self._pools.held_out)
         if self._pools.num_conversations < self._rules.min_conversations:
             return Judgement("not enough evidence", self._pools.num_conversations)
-        champion, device = self._descent.champion, next(self._distiller.heads.parameters()).device
-        heads = MedusaHeads.from_config(candidate.config)
+        device = next(self._distiller.heads.parameters()).device
+        heads = MedusaHeads.from_config(candidate.config).to(device)
         heads.copy_weights(candidate.weights)
-        scores = yield from self._judge.scores(
-            traces,
-            version=champion.version,
-            champion=lambda: champion.heads().to(device),
-            candidate=heads.to(device),
-        )
+        scores = yield from self._judge.scores(traces, self._descent.champion, heads)
         self._progress.looks += 1
         return (yield from judge(scores, self._rules, look=self._progress.looks, seed=self._seed + self._progress.num_steps))
 

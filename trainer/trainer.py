@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from pipelines.errors import LogUnavailable, RegistryUnavailable
 from trainer.audit import Audit
@@ -56,6 +57,8 @@ class Trainer:
         self.record = record
         self.state = "starting"
         """What it is doing, in words."""
+        self.away: dict[str, str] = {}
+        """The pipes that do not answer, and why."""
         self.saving_due = False
         """Something happened that should not have to be done again."""
         self._settings = settings
@@ -80,14 +83,13 @@ class Trainer:
     def work(self) -> Iterator[bool]:
         """Never ends. True after each slice of work, False when there is nothing to do until more traffic comes.
 
-        Whatever the log and the registry do, it goes on with what it has.
+        While the log or the registry is away it goes on with what it has, and judges nobody.
         """
         while True:
             try:
                 yield from self._round()
-            except (LogUnavailable, RegistryUnavailable) as error:
-                log.warning("%s", error)
-                self.state = f"waiting: {error}"
+            except RegistryUnavailable as error:
+                self._away("registry", error)
                 yield False
 
     def save(self) -> None:
@@ -98,12 +100,17 @@ class Trainer:
     def _round(self) -> Iterator[bool]:
         """One step of training or one judgement, after a look around."""
         yield from self._look_around()
-        if self._judging_due():
+        if not self._descent.looked:
+            self.state = "waiting for the registry"
+            yield False
+        elif self._judging_due():
             yield from self._judge()
         elif self._training_due():
             for num_rows in self._study.step():
                 self.record.progress.rows_taught += num_rows
                 self._note_steps()
+                yield True
+            for _ in self._review.prepare():
                 yield True
         else:
             yield False
@@ -112,18 +119,37 @@ class Trainer:
         now = self._clock()
         if now >= self._look_at:
             self._look_at = now + self._settings.poll_seconds
-            self._descent.look()
-            self._runs.claim(self.distiller.num_tries)
-        while self._clock() >= self._read_at:
-            if self._take_in():
-                yield True
+            self._look_at_registry()
+        while self._clock() >= self._read_at and self._take_in():
+            yield True
         if now >= self._audit_at:
             self._audit_at = now + _AUDIT_SECONDS
-            self._audit.look()
+            with suppress(LogUnavailable):
+                self._audit.look()
+
+    def _look_at_registry(self) -> None:
+        try:
+            self._descent.look()
+            self._runs.claim(self.distiller.num_tries)
+        except RegistryUnavailable as error:
+            self._away("registry", error)
+        else:
+            self.away.pop("registry", None)
+
+    def _away(self, pipe: str, error: Exception) -> None:
+        if self.away.get(pipe) != str(error):
+            log.warning("%s away: %s", pipe, error)
+        self.away[pipe] = str(error)
 
     def _take_in(self) -> bool:
-        """Reads new traces; after the last of them the log is left alone for a while."""
-        intake = self._feed.read(BATCH)
+        """Reads new traces; after the last of them the log is left alone for a while. False: there were none."""
+        try:
+            intake = self._feed.read(BATCH)
+        except LogUnavailable as error:
+            self._away("traffic log", error)
+            self._read_at = self._clock() + self._settings.poll_seconds
+            return False
+        self.away.pop("traffic log", None)
         self.pools.take(intake)
         progress = self.record.progress
         progress.rows_received += sum(trace.num_rows for trace in intake.studied)
@@ -158,6 +184,8 @@ class Trainer:
         return True
 
     def _judging_due(self) -> bool:
+        if "registry" in self.away:
+            return False
         if self._runs.open:
             return self._runs.steps(self.distiller.num_tries) >= self._settings.min_steps
         return self._patience.due(self.pools.num_conversations, self._feed.state.num_held_out)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -178,35 +177,47 @@ def test_a_running_mean_that_is_not_finite_never_leaves_the_process(house: House
 
 
 class Flaky:
-    """A pipe that is away for its first few calls of each method."""
+    """A pipe that is away for the next `left` calls."""
 
     def __init__(self, inner: Any, error: Exception, times: int) -> None:
         self._inner = inner
         self._error = error
-        self._left = times
+        self.left = times
 
     def __getattr__(self, name: str) -> Any:
-        if self._left > 0:
-            self._left -= 1
+        if self.left > 0:
+            self.left -= 1
             raise self._error
         return getattr(self._inner, name)
 
 
-@pytest.mark.parametrize("away", ["log", "registry"])
-def test_while_log_or_registry_are_away_it_waits_and_then_goes_on(house: House, away: str) -> None:
+def test_without_the_registry_it_waits_for_a_first_look_and_later_trains_on_without_one(house: House) -> None:
     house.add_static_heads()
     house.write([trace(number) for number in range(400)])
-    if away == "log":
-        flaky = Flaky(house.reader, LogUnavailable("away"), 5)
-        trainer = house.trainer(reader=cast(TrafficReader, flaky))
-    else:
-        flaky = Flaky(house.registry, RegistryUnavailable("away"), 5)
-        trainer = house.trainer(registry=cast(Registry, flaky))
-    slices = trainer.work()
-    assert not next(slices)
-    assert "away" in trainer.state
+    flaky = Flaky(house.registry, RegistryUnavailable("gone"), 5)
+    trainer = house.trainer(registry=cast(Registry, flaky))
+    train_until(trainer, lambda: trainer.state == "waiting for the registry")
+    train_until(trainer, lambda: trainer.distiller.num_steps == 10)
+    flaky.left = 10**9
+    train_until(trainer, lambda: trainer.distiller.num_steps == 90)
+    assert trainer.away == {"registry": "gone"}
+    assert trainer.record.progress.looks == 0, "nothing is judged that could not be published"
+    flaky.left = 0
     train_until(trainer, published(trainer))
-    assert trainer.record.feed.num_read == 400
+
+
+def test_without_the_log_it_trains_on_what_it_has_and_reads_on_later(house: House) -> None:
+    house.write([trace(number) for number in range(100)])
+    flaky = Flaky(house.reader, LogUnavailable("gone"), 5)
+    trainer = house.trainer(reader=cast(TrafficReader, flaky))
+    train_until(trainer, lambda: trainer.distiller.num_steps == 5)
+    flaky.left = 10**9
+    train_until(trainer, lambda: trainer.distiller.num_steps == 20)
+    assert trainer.away == {"traffic log": "gone"}
+    house.write([trace(number) for number in range(100, 130)])
+    flaky.left = 0
+    train_until(trainer, lambda: trainer.record.feed.num_read == 130)
+    assert trainer.away == {}
 
 
 def test_a_purged_tenant_is_forgotten_by_the_trainer_too(house: House) -> None:
