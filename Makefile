@@ -30,7 +30,7 @@ check: install
 	$(BIN)/mypy
 
 quick: install
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) -n 2 -m "not slow and not gpu"
 
 # The static heads that ship with the bundled target: to be made again when that changes.
 heads: install

@@ -19,8 +19,10 @@ from serving.wire import Frames, frame
 
 SPIN_COUNT = 2000
 """Turns that OpenMP's threads spin for each other before they sleep (GNU's variable, read by the child when torch loads).
-By default they spin through their time slice: with one more busy process on two cores, a step of two threads took 71 ms so, 10 ms with
-this, and 4 ms with one thread, which is why one core is left free by default."""
+
+By default they spin through their time slice: with one more busy process on two cores, a step of two threads took 71 ms so,
+10 ms with this, and 4 ms with one thread, which is why one core is left free by default.
+"""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[FromEngine] = msgspec.msgpack.Decoder(FromEngine)
