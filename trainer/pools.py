@@ -36,6 +36,11 @@ class Pools:
         yield from self.recent
 
     @property
+    def num_studied(self) -> int:
+        """Traces held to study."""
+        return len(self.recent) + len(self.older)
+
+    @property
     def num_conversations(self) -> int:
         """Held-out conversations to judge on."""
         return len({trace.conversation for trace in self.held_out})

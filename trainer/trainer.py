@@ -14,7 +14,7 @@ from trainer.distil import Distiller
 from trainer.feed import Feed
 from trainer.gate import Judgement
 from trainer.memory import Memory
-from trainer.patience import Activity, Patience
+from trainer.patience import Patience
 from trainer.pools import Pools
 from trainer.review import Review
 from trainer.runs import Runs
@@ -171,17 +171,15 @@ class Trainer:
             self._descent.restart()
 
     def _training_due(self) -> bool:
-        activity: Activity = self._patience.activity(self._feed.state.num_studied)
-        self.state = activity
-        if not self._runs.open:
-            return activity == "training"
-        if not len(self.pools.recent):
+        self.state = self._patience.activity(self._feed.state.num_studied)
+        if not self.pools.num_studied:  # no traffic yet, or everything was purged
             self.state = "collecting"
             self._runs.at("collecting", "waiting for traffic")
             return False
-        self.state = "training"
-        self._runs.at("training")
-        return True
+        if self._runs.open:
+            self.state = "training"
+            self._runs.at("training")
+        return self.state == "training"
 
     def _judging_due(self) -> bool:
         if "registry" in self.away:

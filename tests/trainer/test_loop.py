@@ -93,7 +93,8 @@ def test_traces_judged_on_before_a_publication_are_not_judged_on_again(house: Ho
     champion = house.registry.state(SLOT).champion
     assert champion is not None
     through = house.registry.manifest(SLOT, champion).span.last_offset
-    assert all(held.offset > through for held in trainer.pools.held_out)
+    assert through == 400, "everything read is used up, what was held out too"
+    assert trainer.num_conversations == 0
     assert trainer.record.progress.looks == 0
 
 
@@ -227,6 +228,17 @@ def test_a_purged_tenant_is_forgotten_by_the_trainer_too(house: House) -> None:
     assert house.reader.purge("red") == 20
     train_until(trainer, lambda: len(list(trainer.pools)) == 20)
     assert {held.trace.tenant for held in trainer.pools} == {"blue"}
+
+
+def test_when_everything_was_purged_it_waits_for_more(house: House) -> None:
+    house.write([trace(number) for number in range(60)])
+    trainer = house.trainer()
+    train_until(trainer, lambda: trainer.distiller.num_steps == 2)
+    house.reader.purge("default")
+    train_until(trainer, lambda: trainer.state == "collecting")
+    before = trainer.distiller.num_steps
+    house.write([trace(number) for number in range(60, 100)])
+    train_until(trainer, lambda: trainer.distiller.num_steps > before)
 
 
 def test_with_nothing_to_do_it_says_so(house: House) -> None:

@@ -49,6 +49,14 @@ def test_after_a_look_it_waits_for_steps_and_for_new_conversations() -> None:
     assert subject.due(86, 86)
 
 
+def test_the_less_there_is_to_gain_the_more_evidence_it_waits_for() -> None:
+    subject, progress = patience(looks=1)
+    subject.judged("no gain", 100, 64)
+    progress.num_steps += 50
+    assert not subject.due(90, 90)
+    assert subject.due(128, 128)
+
+
 def test_without_a_gain_twice_in_a_row_it_gives_the_accelerator_back_ever_longer() -> None:
     subject, progress = patience(looks=1)
     subject.judged("no gain", 100, 64)
