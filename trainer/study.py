@@ -43,14 +43,12 @@ class Study:
         self._generator = generator
 
     def step(self) -> Iterator[int]:
-        """Work in slices: yields after each, with the rows it taught."""
+        """Work in slices: yields after each, with the rows it taught. To be called when there are traces only."""
         unread = self._mixture.newest(lambda trace: not self._lessons.knows(trace))
         if unread is not None:
             yield from self._read(unread)
         while not self.distiller.ready:
             passage = self._passage()
-            if passage is None:
-                return
             with self._sizing.slice(len(passage)):
                 self.distiller.teach(passage)
             yield len(passage)
@@ -69,15 +67,14 @@ class Study:
         self.distiller.shortlist.see(sample_rows(lesson))
         yield 0
 
-    def _passage(self) -> Passage | None:
-        """Runs of rows from lessons known, exactly as many rows as fit a slice; None if no lesson is known."""
+    def _passage(self) -> Passage:
+        """Runs of rows from lessons known, exactly as many rows as fit a slice."""
         wanted = min(self._sizing.rows, padded(self.distiller.recipe.rows_per_step))
         runs: list[Tensor] = []
         missing = wanted
         while missing > 0:
             traces = self._mixture.sample(-(-missing // RUN), self._lessons.knows)
-            if not traces:
-                return None
+            assert traces, "there is nothing to study"
             for trace in traces:
                 run = random_run(self._lessons.known(trace), self._generator)[:missing]
                 runs += [run] if len(run) else []

@@ -1,0 +1,104 @@
+"""The judge: the same answers under both, grouped by conversation, the champion's half worked out once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.heads import MedusaHeads
+from pipelines.checkpoint import TrafficSpan
+from tests.trainer.scripted import VOCAB, ScriptedDecoder, following, taught, trace
+from trainer.champion import Champion
+from trainer.judge import Judge
+from trainer.kept import Kept
+from trainer.sizing import Sizing
+from trainer.slicing import finish
+from trainer.teacher import LessonCache, ReplayTeacher
+
+CPU = torch.device("cpu")
+
+
+class Counting:
+    """The unembedding, counting the rows it is asked for."""
+
+    def __init__(self) -> None:
+        self.num_rows = 0
+
+    def __call__(self, states: Tensor) -> Tensor:
+        self.num_rows += len(states)
+        return ScriptedDecoder().logits(states)
+
+
+def judge_of(unembed: Counting) -> Judge:
+    lessons = LessonCache(ReplayTeacher(taught().decoder, Sizing(1.0, first=64)), 1 << 20)
+    return Judge(lessons, unembed, budget=3, device=CPU, sizing=Sizing(1.0))
+
+
+def knowing(depth: int) -> MedusaHeads:
+    """Heads of which the first `depth` know the chain."""
+    heads = MedusaHeads(VOCAB, 3, 1, VOCAB)
+    with torch.no_grad():
+        for head in range(depth):
+            for token in range(VOCAB):
+                ahead = token
+                for _ in range(head + 1):
+                    ahead = following(ahead)
+                heads.weight[0, head, token, ahead] = 6.0
+    return heads
+
+
+def champion(depth: int) -> Champion:
+    heads = knowing(depth)
+    return Champion(f"knows-{depth}", heads.config, dict(heads.named_parameters()), TrafficSpan())
+
+
+def chain(number: int, **changes: object) -> Kept:
+    """An answer of 13 tokens that follows the chain to the letter."""
+    tokens = [number % VOCAB]
+    while len(tokens) < 15:
+        tokens.append(following(tokens[-1]))
+    return Kept.of(number, trace(number, prompt_ids=tuple(tokens[:2]), output_ids=tuple(tokens[2:]), **changes))
+
+
+def test_steps_follow_from_what_the_heads_know() -> None:
+    [score] = finish(judge_of(Counting()).scores([chain(1)], champion(0), knowing(3)))
+    assert score.num_tokens == 12
+    assert score.champion_steps == 12
+    assert score.candidate_steps == 3, "three drafted and one of the target's own in each step"
+
+
+def test_all_turns_of_a_conversation_make_one_score() -> None:
+    traces = [chain(number, conversation="a" if number < 3 else "b", domain="d") for number in range(1, 5)]
+    scores = finish(judge_of(Counting()).scores(traces, champion(0), knowing(1)))
+    assert [score.num_tokens for score in scores] == [24, 24]
+    assert {score.domain for score in scores} == {"d"}
+
+
+def test_what_is_prepared_is_not_done_again() -> None:
+    traces = [chain(number) for number in range(1, 4)]
+    known, plain = Counting(), Counting()
+    judge, standing = judge_of(known), champion(1)
+    for _ in traces:
+        finish(judge.prepare(traces, standing))
+    finish(judge.prepare(traces, standing))  # nothing is left to prepare
+    prepared = known.num_rows
+    scores = finish(judge.scores(traces, standing, knowing(3)))
+    assert scores == finish(judge_of(plain).scores(traces, standing, knowing(3)))
+    assert known.num_rows == plain.num_rows
+    assert prepared == known.num_rows / 2
+
+
+def test_a_new_champion_is_worked_out_anew() -> None:
+    judge = judge_of(Counting())
+    [before] = finish(judge.scores([chain(1)], champion(0), knowing(0)))
+    [after] = finish(judge.scores([chain(1)], champion(3), knowing(0)))
+    assert (before.champion_steps, after.champion_steps) == (12, 3)
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3])
+def test_the_budget_bounds_what_is_drafted(budget: int) -> None:
+    lessons = LessonCache(ReplayTeacher(taught().decoder, Sizing(1.0, first=64)), 1 << 20)
+    judge = Judge(lessons, Counting(), budget=budget, device=CPU, sizing=Sizing(1.0))
+    [score] = finish(judge.scores([chain(1)], champion(0), knowing(3)))
+    assert score.candidate_steps == 12 / (budget + 1)
