@@ -98,6 +98,27 @@ def test_traces_judged_on_before_a_publication_are_not_judged_on_again(house: Ho
     assert trainer.record.progress.looks == 0
 
 
+def test_killed_between_publishing_and_saving_it_takes_its_own_publication_for_what_it_is(house: House) -> None:
+    house.add_static_heads()
+    house.write([trace(number) for number in range(400)])
+    first = house.trainer()
+    train_until(first, lambda: first.distiller.num_steps >= 40)
+    first.save()
+    train_until(first, published(first))
+    second = house.trainer()  # of the publication it knows nothing
+    assert second.record.progress.num_published == 0
+    train_until(second, lambda: second.distiller.num_steps >= 45)
+    state = house.registry.state(SLOT)
+    assert (second.record.progress.champion, second.record.progress.generation) == (state.champion, 1)
+    assert second.num_conversations == 0, "what the publication was judged on proves nothing any more"
+    assert second.record.feed.num_read == 400
+    house.write([trace(number) for number in range(400, 800)])
+    train_until(second, lambda: second.record.progress.num_judgements == 1)
+    [*_, latest] = house.registry.versions(SLOT)
+    assert latest.evaluation is not None
+    assert latest.evaluation.champion_tokens_per_step > 2, "judged against the publication, not against the static heads"
+
+
 class Rival:
     """A registry at which somebody else publishes just before the trainer does, once."""
 
