@@ -55,7 +55,7 @@ class MedusaSpeculator:
             if sequence.speculative and sequence.hidden is not None and sequence.num_left > 1
         ]
         if asked and budget.allows(self.name):
-            each = min(budget.nodes, self._max_tree)
+            each = min(budget.share(len(asked)), self._max_tree)
             hidden = [batch.decoding[index].hidden for index in asked]
             tokens, probs = self.candidates(torch.stack([state for state in hidden if state is not None]))
             for row, index in enumerate(asked):

@@ -79,7 +79,8 @@ class MergedSpeculator:
         if not batch.decoding or not (drafting or shadowed):
             return Drafts.empty([sequence.tokens[-1] for sequence in batch.decoding])
         # what is scored is drafted at one size, whatever the budget: else the score would follow the budget, not the source
-        everyone = replace(budget, nodes=max(budget.nodes, SHADOW_NODES), sources=None) if shadowed else budget
+        fixed = SHADOW_NODES * len(batch.decoding)
+        everyone = replace(budget, nodes=max(budget.nodes, fixed), sources=None) if shadowed else budget
         for index, source in enumerate(self._sources):
             if everyone.allows(source.name):
                 drafts = self._ask(source, batch, everyone)
