@@ -13,9 +13,8 @@ from models.heads import MedusaHeads
 from models.loading import Target
 from pipelines.checkpoint import Checkpoint
 from pipelines.store import CheckpointStore
-from serving.assemble import UNTRAINED_HEADS
 from serving.settings import EngineSettings
-from speculator.static_heads import BUNDLED, KIND, find_static_heads
+from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
 
 NOISE = 0.1
 """Of a perturbed weight, as a share of the spread of its tensor."""

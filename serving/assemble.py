@@ -30,13 +30,10 @@ from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
 from speculator.shadow import Shadow
-from speculator.static_heads import BUNDLED, KIND, find_static_heads
+from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
 from speculator.suffix import SuffixSpeculator
 
 log = logging.getLogger(__name__)
-
-UNTRAINED_HEADS = 4
-"""Heads for a target that nobody has trained any for: they begin as the identity and learn from traffic."""
 
 PROFILE_CONTEXT = 96
 """Tokens before the rows of a profiled pass."""

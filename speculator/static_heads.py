@@ -10,6 +10,9 @@ from pipelines.store import CheckpointStore
 
 KIND = "medusa"
 
+UNTRAINED_HEADS = 4
+"""Heads for a target that nobody has trained any for: server and trainer both begin with so many, as the identity."""
+
 BUNDLED = Path(__file__).parent.parent / "models" / "demo" / "heads"
 """The bundled target's, made by `make heads`."""
 

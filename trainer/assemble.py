@@ -18,7 +18,7 @@ from pipelines.checkpoint import Checkpoint
 from pipelines.registry import Registry, Slot
 from pipelines.store import CheckpointStore
 from pipelines.traffic_log import TrafficReader
-from speculator.static_heads import BUNDLED, KIND, find_static_heads
+from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
 from trainer.audit import Audit
 from trainer.champion import Champion, Champions
 from trainer.descent import Descent
@@ -43,9 +43,6 @@ from trainer.teacher import LessonCache, ReplayTeacher
 from trainer.trainer import Trainer
 
 log = logging.getLogger(__name__)
-
-UNTRAINED_HEADS = 4
-"""Heads, where there are no static ones that say how many: as many as a server starts with then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ _SEEN = 64
 class Study:
     """One step: reads one trace not read yet, the newest first, and then learns from those read.
 
-    Reading costs about as much as four steps and the first few dozen traces teach most (120 answers of a
-    domain bring nine tenths of what 480 bring), so learning does not wait until all are read.
+    Reading costs about as much as a step and the first few dozen traces teach most (see `trainer.distil`), so
+    learning does not wait until all are read.
     """
 
     def __init__(
