@@ -4,8 +4,8 @@ Pure: scores in, a judgement out. What is compared are the verification steps th
 mean difference in steps is the sign of the gain in tokens per step, over all conversations pooled.
 
 The bound is a studentized paired bootstrap over conversations (bootstrap-t; Efron & Tibshirani, An Introduction to the
-Bootstrap, chapter 12). At a nominal 1 % and without a gain, 64 differences with a long tail of losses (log-normal) pass it in 2.5 %
-of simulations and the plain percentile bound in 5.3 %; of symmetric ones both let through 1 to 1.5 %.
+Bootstrap, chapter 12). At a nominal 1 % and without a gain, 64 differences with a long tail of losses (log-normal) pass it
+in 2.5 % of simulations and the plain percentile bound in 5.3 %; of symmetric ones both let through 1 to 1.5 %.
 Judging again and again until it passes would let anything through: look j since the last publication has only
 `level / (j (j + 1))` of the error to spend, and these sum to `level` however many looks there are
 (alpha spending; Lan & DeMets 1983, by Bonferroni).

@@ -74,6 +74,8 @@ class Review:
             except StaleGeneration as error:
                 log.info("the champion changed while a candidate was judged: %s", error)
                 self._descent.look()
+                if self._distiller.age == 0:
+                    break  # rolled back: training has started again, and there is nothing to judge yet
             yield
         return Judgement("not enough evidence", 0), None
 

@@ -138,16 +138,16 @@ class Rival:
         return self._inner.publish(*args, **values)
 
 
-def half_trained(house: House) -> tuple[Manifest, str]:
+def half_trained(house: House, parent: str | None = None, strength: float = 6.0) -> tuple[Manifest, str]:
     """Heads of which the first knows the chain and the others nothing."""
     heads = MedusaHeads(VOCAB, 3, 1, VOCAB)
     with torch.no_grad():
         for token in range(VOCAB):
-            heads.weight[0, 0, token, (5 * token + 3) % VOCAB] = 6.0
+            heads.weight[0, 0, token, (5 * token + 3) % VOCAB] = strength
     return house.store.save(
         dict(heads.named_parameters()),
         kind=SLOT.kind,
-        parent=None,
+        parent=parent,
         target=TARGET,
         tokenizer=TOKENIZER,
         config=heads.config,
@@ -169,6 +169,29 @@ def test_a_candidate_overtaken_by_a_rival_is_judged_against_the_rival(house: Hou
     assert evaluation is not None
     assert evaluation.champion_tokens_per_step > 1.5, "the rival's figure; that of untrained heads is 1.36"
     assert trainer.record.progress.num_judgements == 1
+
+
+class RolledBack(Rival):
+    """A registry whose champion is rolled back just before the trainer publishes."""
+
+    def publish(self, *args: Any, **values: Any) -> SlotState:
+        if self._inner.state(SLOT).generation == 2:
+            self._inner.rollback(SLOT)
+        return self._inner.publish(*args, **values)
+
+
+def test_a_candidate_whose_parent_is_rolled_back_under_it_is_not_published(house: House) -> None:
+    sound = half_trained(house, strength=3.0)
+    house.registry.publish(SLOT, *sound, expected_generation=0)
+    house.registry.publish(SLOT, *half_trained(house, parent=sound[0].version), expected_generation=1)
+    house.write([trace(number) for number in range(400)])
+    trainer = house.trainer(registry=cast(Registry, RolledBack(house.registry, house)))
+    train_until(trainer, lambda: trainer.record.progress.num_judgements == 1)
+    state = house.registry.state(SLOT)
+    assert (state.champion, state.generation) == (sound[0].version, 3)
+    assert trainer.record.progress.parent == sound[0].version
+    assert trainer.record.progress.num_published == 0
+    assert len(house.registry.versions(SLOT)) == 2, "weights that have not moved are not put before the gate"
 
 
 def test_weights_that_are_not_finite_are_skipped_counted_and_given_up(house: House) -> None:
