@@ -38,9 +38,10 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """Mean acceptance length at `budget`, the bonus token included."""
     champion_tokens_per_step: float
     gain: float
-    """Mean paired difference in tokens per step."""
+    """Difference in tokens per step, pooled over the conversations."""
     gain_lower: float
-    """One-sided 99 % lower bound on `gain` by paired bootstrap over conversations."""
+    """One-sided lower bound on `gain` by paired bootstrap over conversations, at the level that this look might spend: 99.5 % at
+    the first, more at later ones."""
     budget: int
     """Draft nodes per step at which both were judged."""
     by_group: dict[str, float] = {}
