@@ -21,7 +21,7 @@ from speculator.protocol import Budget, Checkpoint
 from speculator.verify import Verdicts
 
 NUM_CANDIDATES = 8
-"""Candidates for each depth: with budgets of 16 nodes or so, later ones are hardly ever among the best."""
+"""Candidates for each depth: as many siblings as a tree of some sixteen nodes has room for."""
 
 
 class MedusaSpeculator:

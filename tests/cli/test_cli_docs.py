@@ -20,6 +20,9 @@ PAGE = (ROOT / "docs" / "operating.md").read_text()
 COMMANDS = re.findall(r"^everdraft .*", "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)), re.MULTILINE)
 
 
+assert COMMANDS, "the page shows no command: nothing would be tested"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_page_parses(command: str) -> None:
     everdraft.command_line().parse_strictly(shlex.split(command, comments=True)[1:])
