@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.attention import Span, ragged_attention
-from kernels.linear import linear, linear_add, pack_weight
+from kernels.attention import Spans, ragged_attention, write_pages
+from kernels.linear import Weight, linear, linear_add, pack_weight, unpack_weight
+from kernels.norm import rms_norm
 from kernels.rope import apply_rope, rope_table
+from kernels.swiglu import swiglu
 from models.config import DecoderConfig
 from models.pages import KeyValuePages
 
@@ -29,7 +31,7 @@ class Rows:
     """[T] prefix length + depth."""
     slots: Tensor
     """[T] where each row's keys and values go."""
-    spans: Sequence[Span]
+    spans: Spans
     scored: Tensor | None
     """Rows whose logits are wanted; None: all."""
 
@@ -49,16 +51,16 @@ class Scores:
 @dataclass(frozen=True, slots=True)
 class _Layer:
     input_norm: Tensor
-    qkv: Tensor
+    qkv: Weight
     qkv_bias: Tensor | None
     query_norm: Tensor | None
     key_norm: Tensor | None
-    out: Tensor
+    out: Weight
     out_bias: Tensor | None
     mlp_norm: Tensor
-    gate_up: Tensor
+    gate_up: Weight
     gate_up_bias: Tensor | None
-    down: Tensor
+    down: Weight
     down_bias: Tensor | None
 
 
@@ -83,7 +85,7 @@ class Decoder:
         def optional(name: str) -> Tensor | None:
             return get(name) if name in weights else None
 
-        def joined(prefix: str, names: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        def joined(prefix: str, names: Sequence[str]) -> tuple[Weight, Tensor | None]:
             weight = torch.cat([get(f"{prefix}.{name}.weight") for name in names])
             biases = [optional(f"{prefix}.{name}.bias") for name in names]
             present = [bias for bias in biases if bias is not None]
@@ -114,8 +116,7 @@ class Decoder:
         self._layers = [layer(index) for index in range(config.num_layers)]
         self._norm = get("model.norm.weight")
         head = "model.embed_tokens.weight" if config.tie_embeddings else "lm_head.weight"
-        self.unembedding = pack_weight(get(head))
-        """[H, V], packed; frozen, and shared with heads that predict in the target's vocabulary."""
+        self._unembedding = pack_weight(get(head))
         frequencies = config.rope.frequencies(config.head_dim).to(device)
         self._cos, self._sin = rope_table(frequencies, config.max_positions, dtype)
 
@@ -128,8 +129,7 @@ class Decoder:
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             keys, values = pages.keys[layer], pages.values[layer]
-            keys.index_copy_(1, rows.slots, key.transpose(0, 1))
-            values.index_copy_(1, rows.slots, value.transpose(0, 1))
+            write_pages(keys, values, rows.slots, key, value)
             return ragged_attention(query, keys, values, rows.spans)
 
         captured: dict[int, Tensor] = {}
@@ -151,9 +151,13 @@ class Decoder:
         positions = torch.arange(len(tokens), device=self.device)
         return self._run(tokens.to(self.device), positions, attend, (), {})
 
+    def output_embeddings(self) -> Tensor:
+        """[V, H] a copy of the unembedding: a token's score is its row times the hidden state. Frozen."""
+        return unpack_weight(self._unembedding)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """[…, V] float32 from hidden states […, H] after the last norm."""
-        flat = linear(hidden.reshape(-1, hidden.shape[-1]), self.unembedding)
+        flat = linear(hidden.reshape(-1, hidden.shape[-1]), self._unembedding)
         return flat.float().view(*hidden.shape[:-1], flat.shape[-1])
 
     def _run(
@@ -183,8 +187,8 @@ class Decoder:
         return linear_add(x, out.reshape(len(x), -1), layer.out, layer.out_bias)
 
     def _mlp(self, layer: _Layer, x: Tensor) -> Tensor:
-        gate, up = linear(self._rms(x, layer.mlp_norm), layer.gate_up, layer.gate_up_bias).chunk(2, -1)
-        return linear_add(x, F.silu(gate) * up, layer.down, layer.down_bias)
+        gate_up = linear(self._rms(x, layer.mlp_norm), layer.gate_up, layer.gate_up_bias)
+        return linear_add(x, swiglu(gate_up), layer.down, layer.down_bias)
 
     def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, weight.shape, weight, self.config.norm_eps)
+        return rms_norm(x, weight, self.config.norm_eps)

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.attention import Span, causal_bias, tree_bias
+from kernels.attention import Span, Spans
 from models.decoder import Decoder, Rows, Scores
 from models.pages import KeyValuePages, PagePool, slots_of
-from speculator.batch import Batch, Chunk, Sequence
+from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts
 from speculator.verify import Verdicts
 
@@ -67,15 +67,15 @@ class Target:
         for index, sequence in enumerate(batch.decoding):
             start, stop = offsets[index], offsets[index + 1]
             positions[0][start:stop] += sequence.num_written
-            bias = tree_bias(drafts.ancestors[start:stop], sequence.num_written + stop - start, *self._like)
-            slots.append(self._add_span(spans, sequence, start, stop - start, bias))
+            ancestors = drafts.ancestors[start:stop] if stop - start > 1 else None
+            slots.append(self._add_span(spans, sequence, start, stop - start, ancestors))
         scored = list(range(num_tree_rows))
         start = num_tree_rows
         for chunk in batch.chunks:
             sequence, written = chunk.sequence, chunk.sequence.num_written
             tokens.append(np.array(sequence.tokens[written : written + chunk.num_tokens], np.int64))
             positions.append(np.arange(written, written + chunk.num_tokens))
-            slots.append(self._add_chunk(spans, chunk, start))
+            slots.append(self._add_span(spans, sequence, start, chunk.num_tokens))
             start += chunk.num_tokens
             if chunk.completes:
                 scored.append(start - 1)
@@ -84,29 +84,22 @@ class Target:
             torch.from_numpy(np.concatenate(tokens)).to(device),
             torch.from_numpy(np.concatenate(positions)).to(device),
             torch.from_numpy(np.concatenate(slots)).to(device),
-            spans,
+            Spans(spans),
             torch.tensor(scored, dtype=torch.int64, device=device) if batch.chunks else None,
         )
 
-    def _add_chunk(self, spans: list[Span], chunk: Chunk, start: int) -> np.ndarray:
-        num_keys = chunk.sequence.num_written + chunk.num_tokens
-        bias = causal_bias(chunk.num_tokens, num_keys, *self._like)
-        return self._add_span(spans, chunk.sequence, start, chunk.num_tokens, bias)
-
-    def _add_span(self, spans: list[Span], sequence: Sequence, start: int, num_rows: int, bias: Tensor | None) -> np.ndarray:
+    def _add_span(
+        self, spans: list[Span], sequence: Sequence, start: int, num_rows: int, ancestors: np.ndarray | None = None
+    ) -> np.ndarray:
         """Appends the span of `num_rows` new rows; returns their slots [n]."""
         size, written = self.pool.page_size, sequence.num_written
         keys = slots_of(sequence.pages, size, 0, written + num_rows)
         if isinstance(keys, slice):
-            spans.append(Span(start, num_rows, keys, bias))
+            spans.append(Span(start, num_rows, keys, ancestors))
             return np.arange(keys.stop - num_rows, keys.stop)
-        spans.append(Span(start, num_rows, torch.tensor(keys, device=self.decoder.device), bias))
+        spans.append(Span(start, num_rows, torch.tensor(keys, device=self.decoder.device), ancestors))
         return np.array(keys[-num_rows:], np.int64)
 
     def _slot(self, sequence: Sequence, position: int) -> int:
         size = self.pool.page_size
         return sequence.pages[position // size] * size + position % size
-
-    @property
-    def _like(self) -> tuple[torch.dtype, torch.device]:
-        return self.decoder.dtype, self.decoder.device

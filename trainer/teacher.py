@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from kernels.attention import Span, causal_bias
+from kernels.attention import Span, Spans
 from models.decoder import Decoder, Rows
 from models.pages import KeyValuePages
 from trainer.kept import Kept
@@ -57,20 +57,19 @@ class ReplayTeacher:
         while start < len(tokens):
             stop = min(len(tokens), start + self._sizing.rows)
             with self._sizing.slice(stop - start):
-                states.append(decoder.forward(_chunk(decoder, tokens, start, stop, first), pages).hidden)
+                states.append(decoder.forward(_chunk(tokens, start, stop, first), pages).hidden)
             start = stop
             if start < len(tokens):
                 yield
         return torch.cat(states)
 
 
-def _chunk(decoder: Decoder, tokens: Tensor, start: int, stop: int, first: int) -> Rows:
+def _chunk(tokens: Tensor, start: int, stop: int, first: int) -> Rows:
     """Rows `start` to `stop` of one sequence; those from `first` on are scored."""
     positions = torch.arange(start, stop, device=tokens.device)
-    bias = causal_bias(stop - start, stop, decoder.dtype, decoder.device)
-    span = Span(0, stop - start, slice(0, stop), bias)
+    spans = Spans([Span(0, stop - start, slice(0, stop))])
     scored = torch.arange(min(max(first - start, 0), stop - start), stop - start, device=tokens.device)
-    return Rows(tokens[start:stop], positions, positions, [span], scored)
+    return Rows(tokens[start:stop], positions, positions, spans, scored)
 
 
 class LessonCache:

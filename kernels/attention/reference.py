@@ -6,30 +6,20 @@ D head size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The rows of one sequence, and where its keys and values lie. Its own new keys are the last n of them."""
-
-    start: int
-    """First row."""
-    num_rows: int
-    keys: slice | Tensor
-    """L slots of the pool: a slice where they lie in one piece (read without a copy), else an index [L]."""
-    bias: Tensor | None
-    """[n, L] added to the scores; None where every row sees every key (n == 1)."""
+from kernels.attention.spans import Spans
 
 
-def ragged_attention(query: Tensor, keys: Tensor, values: Tensor, spans: Sequence[Span]) -> Tensor:
+def write_pages(keys: Tensor, values: Tensor, slots: Tensor, key: Tensor, value: Tensor) -> None:
+    """Copies new keys and values [T, K, D] to their slots [T] of a layer's pages [K, S, D]."""
+    keys.index_copy_(1, slots, key.transpose(0, 1))
+    values.index_copy_(1, slots, value.transpose(0, 1))
+
+
+def ragged_attention(query: Tensor, keys: Tensor, values: Tensor, spans: Spans) -> Tensor:
     """[T, A, D] attention of each row over its own sequence's keys.
 
     query: [T, A, D]; keys, values: [K, S, D] with the new rows already written; spans cover the rows in order.
@@ -40,38 +30,15 @@ def ragged_attention(query: Tensor, keys: Tensor, values: Tensor, spans: Sequenc
     heads_first = query.transpose(0, 1).unsqueeze(0)  # [1, A, T, D]
     grouped = keys.shape[0] != query.shape[1]
     out = torch.empty_like(query)
-    for span in spans:
+    for index, span in enumerate(spans.spans):
         stop = span.start + span.num_rows
         # the CPU kernel reads strided keys as they are
         key, value = keys[:, span.keys].unsqueeze(0), values[:, span.keys].unsqueeze(0)
+        bias = spans.bias(index, query.dtype, query.device)
         rows = F.scaled_dot_product_attention(
-            heads_first[:, :, span.start : stop], key, value, attn_mask=span.bias, enable_gqa=grouped
+            heads_first[:, :, span.start : stop], key, value, attn_mask=bias, enable_gqa=grouped
         )
-        if len(spans) == 1:
+        if len(spans.spans) == 1:
             return rows.squeeze(0).transpose(0, 1)
         out[span.start : stop] = rows.squeeze(0).transpose(0, 1)
     return out
-
-
-def causal_bias(num_rows: int, num_keys: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-    """[n, L] for the last n of L keys in order: row i sees all keys but the n - 1 - i last."""
-    if num_rows == 1:
-        return None
-    bias = torch.full((num_rows, num_keys), -torch.inf, dtype=dtype, device=device)
-    return bias.triu_(num_keys - num_rows + 1)
-
-
-def tree_bias(ancestors: NDArray[np.uint64], num_keys: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-    """[n, L] for a tree of n nodes behind a prefix: each node sees the prefix, its ancestors and itself.
-
-    ancestors: [n, W] bit-sets, 64 nodes a word, lowest bit first.
-    """
-    num_nodes = len(ancestors)
-    if num_nodes == 1:
-        return None
-    nodes = np.arange(num_nodes, dtype=np.uint64)
-    seen = ancestors[:, nodes // np.uint64(64)] >> (nodes % np.uint64(64)) & np.uint64(1)
-    hidden = np.where(seen == 0, -np.inf, 0.0).astype(np.float32)
-    bias = torch.zeros((num_nodes, num_keys), dtype=dtype, device=device)
-    bias[:, num_keys - num_nodes :] = torch.from_numpy(hidden).to(device=device, dtype=dtype)
-    return bias

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kernels.attention import Span, causal_bias, tree_bias
+from kernels.attention import Span, Spans
 from models.decoder import Decoder, Rows
 from models.loading import load_target
 from models.pages import KeyValuePages, slots_of
@@ -47,15 +47,10 @@ class Piece:
         slots = slots_of(self.reader.pages, PAGE_SIZE, start, start + count)
         return list(range(slots.start, slots.stop)) if isinstance(slots, slice) else slots
 
-    def span(self, start: int, dtype: torch.dtype) -> Span:
-        count, device = len(self.tokens), torch.device("cpu")
-        num_keys = self.reader.num_written + count
-        keys = slots_of(self.reader.pages, PAGE_SIZE, 0, num_keys)
-        if self.ancestors is None:
-            bias = causal_bias(count, num_keys, dtype, device)
-        else:
-            bias = tree_bias(self.ancestors, num_keys, dtype, device)
-        return Span(start, count, keys if isinstance(keys, slice) else torch.tensor(keys), bias)
+    def span(self, start: int) -> Span:
+        count = len(self.tokens)
+        keys = slots_of(self.reader.pages, PAGE_SIZE, 0, self.reader.num_written + count)
+        return Span(start, count, keys if isinstance(keys, slice) else torch.tensor(keys), self.ancestors)
 
 
 def one_pass(decoder: Decoder, pages: KeyValuePages, pieces: Sequence[Piece]) -> list[Tensor]:
@@ -67,7 +62,7 @@ def one_pass(decoder: Decoder, pages: KeyValuePages, pieces: Sequence[Piece]) ->
         tokens=torch.cat([piece.tokens for piece in pieces]),
         positions=torch.tensor(written),
         slots=torch.tensor([slot for piece in pieces for slot in piece.slots()]),
-        spans=[piece.span(start, decoder.dtype) for piece, start in zip(pieces, starts, strict=True)],
+        spans=Spans([piece.span(start) for piece, start in zip(pieces, starts, strict=True)]),
         scored=None,
     )
     logits = decoder.forward(rows, pages).logits

@@ -53,6 +53,9 @@ class ScriptedDecoder:
     def hidden_states(self, tokens: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(tokens, VOCAB).float()
 
+    def output_embeddings(self) -> Tensor:
+        return self.unembedding.t().contiguous()
+
     def logits(self, hidden: Tensor) -> Tensor:
         return hidden @ self.unembedding
 

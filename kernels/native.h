@@ -1,0 +1,68 @@
+/* What the C kernels share. Vectors are GCC's and Clang's own extension, so one source serves AVX-512, AVX2 and NEON.
+
+   Every kernel treats a row by itself and adds its terms in an order that depends on nothing but that row. What a row
+   comes to is therefore the same to the last bit whether it is computed alone, in a batch, in a prompt chunk or as a node of a
+   draft tree: speculation then cannot move a near-tie. */
+
+#ifndef EVERDRAFT_NATIVE_H
+#define EVERDRAFT_NATIVE_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+
+typedef float floats __attribute__((vector_size(4 * LANES)));
+typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+typedef int32_t integers __attribute__((vector_size(4 * LANES)));
+
+static inline floats load(const float *from) {
+    floats value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
+static inline void store(float *to, floats value) { memcpy(to, &value, sizeof value); }
+
+static inline floats all(float value) { return (floats){0} + value; }
+
+/* The sum of all lanes, halves onto halves. */
+static inline float sum(floats value) {
+    float lanes[LANES];
+    memcpy(lanes, &value, sizeof lanes);
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int lane = 0; lane < width; lane++) lanes[lane] += lanes[lane + width];
+    return lanes[0];
+}
+
+static inline floats either(integers which, floats yes, floats no) {
+    return (floats)((which & (integers)yes) | (~which & (integers)no));
+}
+
+/* exp to within two units in the last place: 2^n by the exponent bits, the rest by its Taylor series on [-ln 2 / 2, ln 2 / 2]. */
+static inline floats exponential(floats x) {
+    const floats low = all(-87.0f), high = all(88.0f), magic = all(12582912.0f); /* 1.5 * 2^23: rounds to an integer */
+    x = either(x < low, low, x);
+    x = either(x > high, high, x);
+    floats n = (x * 1.44269504f + magic) - magic;
+    floats r = x - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    floats series = all(1.0f / 5040);
+    series = series * r + 1.0f / 720;
+    series = series * r + 1.0f / 120;
+    series = series * r + 1.0f / 24;
+    series = series * r + 1.0f / 6;
+    series = series * r + 0.5f;
+    series = series * r + 1.0f;
+    series = series * r + 1.0f;
+    words bits = (words)(__builtin_convertvector(n, integers) + 127) << 23;
+    return series * (floats)bits;
+}
+
+#endif

@@ -1,0 +1,135 @@
+"""The C kernels: compiled by the machine's own compiler when they are first needed, kept, and loaded.
+
+Whoever has no C compiler loses speed, not function: `library()` is None then, and every kernel runs as plain torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from ctypes import c_float, c_int, c_long, c_void_p
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+ROOM = Path(__file__).parent
+_FLAGS = ("-O3", "-march=native", "-std=gnu11", "-ffp-contract=fast", "-shared", "-fPIC", f"-I{ROOM}")
+_TRIES: tuple[tuple[str, ...], ...] = (("-fopenmp",), ())
+"""Further flags: several cores where the compiler can, else one."""
+_TIMEOUT = 120.0
+"""Seconds for one run of the compiler."""
+
+_ARGUMENTS: dict[str, tuple[type, ...]] = {
+    "everdraft_panel_width": (),
+    "everdraft_pack_float": (c_void_p, c_long, c_long, c_void_p),
+    "everdraft_pack_bfloat16": (c_void_p, c_long, c_long, c_void_p),
+    "everdraft_linear_float": (c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_int),
+    "everdraft_linear_bfloat16": (c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_int),
+    "everdraft_attention": (
+        *(c_void_p, c_long, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_long),
+        *(c_void_p, c_long, c_long, c_float, c_void_p, c_int),
+    ),
+    "everdraft_write": (*(c_void_p, c_long, c_void_p, c_long, c_long, c_long, c_long), *(c_void_p, c_long, c_void_p, c_void_p)),
+    "everdraft_rms_norm": (c_void_p, c_long, c_long, c_long, c_void_p, c_float, c_void_p),
+    "everdraft_swiglu": (c_void_p, c_long, c_long, c_void_p),
+    "everdraft_rope": (c_void_p, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_void_p),
+}
+
+
+def runs_natively(tensor: Tensor) -> bool:
+    """Whether the C kernels take it: float32 in the CPU's memory, and there is a library."""
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and library() is not None
+
+
+def loaded() -> ctypes.CDLL:
+    """The library, which must be there."""
+    found = library()
+    assert found is not None, "ask runs_natively first"
+    return found
+
+
+@lru_cache(maxsize=1)
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels; None, said once in the log, where they cannot be had.
+
+    The compiler is `cc`, or what the environment's CC says (empty: none, plain torch it is). What it makes is kept
+    under `$XDG_CACHE_HOME/everdraft` (`~/.cache/everdraft`), by source, flags, compiler and processor.
+    """
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    if not compiler or shutil.which(compiler[0]) is None:
+        log.warning("no C compiler (%s): plain torch kernels, several times slower on a CPU", " ".join(compiler) or "CC is empty")
+        return None
+    try:
+        path = _compiled(compiler, _cache())
+        library = ctypes.CDLL(str(path))
+        for name, arguments in _ARGUMENTS.items():
+            getattr(library, name).argtypes = arguments
+    except (OSError, AttributeError, subprocess.SubprocessError) as error:
+        log.warning("the C kernels cannot be used: plain torch kernels, several times slower on a CPU: %s", _reason(error))
+        return None
+    return library
+
+
+def _cache() -> Path:
+    """A folder of this user's own: what lies there is loaded as code."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "everdraft"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
+            return folder
+    except (OSError, RuntimeError):
+        pass
+    return Path(tempfile.mkdtemp(prefix="everdraft-kernels-"))
+
+
+def _compiled(compiler: list[str], cache: Path) -> Path:
+    sources = sorted(ROOM.glob("*/cpu.c"))
+    path = cache / f"kernels-{_key(compiler, [*sources, ROOM / 'native.h'])}.so"
+    if path.exists():
+        return path
+    handle, made = tempfile.mkstemp(suffix=".so", dir=cache)
+    os.close(handle)
+    try:
+        for number, further in enumerate(_TRIES, start=1):
+            command = [*compiler, *_FLAGS, *further, "-o", made, *map(str, sources), "-lm"]
+            try:
+                subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT)
+                break
+            except subprocess.CalledProcessError:
+                if number == len(_TRIES):
+                    raise
+        os.replace(made, path)  # whole or not at all: others may be compiling the same
+    finally:
+        Path(made).unlink(missing_ok=True)
+    return path
+
+
+def _key(compiler: list[str], files: list[Path]) -> str:
+    version = subprocess.run([*compiler, "--version"], check=True, capture_output=True, timeout=_TIMEOUT).stdout
+    parts = [version, repr((compiler, _FLAGS, _TRIES)).encode(), _processor().encode(), *(file.read_bytes() for file in files)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """What `-march=native` depends on: a home folder may be shared between machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "model name", "Features"))}))
+
+
+def _reason(error: BaseException) -> str:
+    words = (error.stderr or "").strip() if isinstance(error, subprocess.CalledProcessError) else ""
+    return f"{error}: {words[:500]}" if words else str(error)
