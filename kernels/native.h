@@ -32,6 +32,16 @@ static inline void store(float *to, floats value) { memcpy(to, &value, sizeof va
 
 static inline floats all(float value) { return (floats){0} + value; }
 
+/* a * b + c, rounded the same way wherever it is written: a loop left to the compiler may round its products apart in one
+   place and not in another. */
+static inline float fused(float a, float b, float c) {
+#ifdef FP_FAST_FMAF
+    return __builtin_fmaf(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
 /* The sum of all lanes, halves onto halves. */
 static inline float sum(floats value) {
     float lanes[LANES];
@@ -39,6 +49,18 @@ static inline float sum(floats value) {
     for (int width = LANES / 2; width > 0; width /= 2)
         for (int lane = 0; lane < width; lane++) lanes[lane] += lanes[lane + width];
     return lanes[0];
+}
+
+/* Lane i of the result is the sum of vector i: LANES vectors, folded two by two. Each sum is folded in the same order. */
+static inline floats sums(floats *vectors) {
+    integers left, right; /* of two vectors side by side: the even lanes, the odd ones */
+    for (int lane = 0; lane < LANES; lane++) left[lane] = 2 * lane, right[lane] = 2 * lane + 1;
+    for (int count = LANES; count > 1; count /= 2)
+        for (int pair = 0; pair < count / 2; pair++) {
+            const floats a = vectors[2 * pair], b = vectors[2 * pair + 1];
+            vectors[pair] = __builtin_shuffle(a, b, left) + __builtin_shuffle(a, b, right);
+        }
+    return vectors[0];
 }
 
 static inline floats either(integers which, floats yes, floats no) {

@@ -37,7 +37,7 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "everdraft_linear_float": (c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_int),
     "everdraft_linear_bfloat16": (c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_int),
     "everdraft_attention": (
-        *(c_void_p, c_long, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_long),
+        *(c_void_p, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_long),
         *(c_void_p, c_long, c_long, c_float, c_void_p, c_int),
     ),
     "everdraft_write": (*(c_void_p, c_long, c_void_p, c_long, c_long, c_long, c_long), *(c_void_p, c_long, c_void_p, c_void_p)),

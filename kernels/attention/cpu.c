@@ -1,7 +1,8 @@
-/* Ragged attention over paged keys and values, one row and one key-value head at a time.
+/* Ragged attention over paged keys and values, a few rows of a sequence and one key-value head at a time.
 
    A row's visible keys are taken in the order of the text: all of its prefix, then its ancestors in the tree. Those are
-   the keys of the same row in plain decoding, in the same order, so its result is the same to the last bit. */
+   the keys of the same row in plain decoding, in the same order, and each sum runs over them one by one, so its result is the same
+   to the last bit. What the rows share, the prefix, is read once for all of them. */
 
 #include <math.h>
 #include <stdlib.h>
@@ -10,34 +11,60 @@
 
 enum { START, NUM_ROWS, NUM_KEYS, FIRST_SLOT, SLOTS, ANCESTORS, NUM_WORDS, FIELDS };
 
-typedef struct {
-    const float *query;  /* [group, dim] */
-    const float *keys;   /* [slots, dim] of the head */
-    const float *values; /* [slots, dim] */
-    const int64_t *slots;
-    long num_slots; /* visible to the row */
-    long group;
-    float scale;
-    float *scores; /* [group, room] */
-    long room;
-    float *out; /* [group, dim] */
-} row_of_head;
+#define MOST_ROWS 8
+#if defined(__AVX512F__)
+#define MOST_QUERIES 6 /* 24 sums and 4 values in 32 registers */
+#else
+#define MOST_QUERIES 2
+#endif
 
-static inline __attribute__((always_inline)) float dot(const float *a, const float *b, const long dim) {
-    floats total = all(0.0f);
-    long at = 0;
-    for (; at + LANES <= dim; at += LANES) total += load(a + at) * load(b + at);
-    float result = sum(total);
-    for (; at < dim; at++) result += a[at] * b[at];
+/* Rows of a span with what they see. A query is one head of one row. */
+typedef struct {
+    const float *keys, *values; /* [slots, dim] of the key-value head */
+    const int64_t *prefix;      /* slots that every row sees */
+    long num_prefix;
+    const int64_t *tail[MOST_ROWS]; /* and those behind it that each sees */
+    long num_tail[MOST_ROWS];
+    long num_rows, group, room;
+    float *scores; /* [num_rows * group, room] */
+} block;
+
+/* scores[i] = scale * query . key i for LANES keys. */
+static inline __attribute__((always_inline)) void score(const float *query, const float *const *keys, const long dim,
+                                                        const float scale, float *scores) {
+    floats totals[LANES];
+    for (int key = 0; key < LANES; key++) {
+        totals[key] = all(0.0f);
+        for (long at = 0; at + LANES <= dim; at += LANES) totals[key] += load(query + at) * load(keys[key] + at);
+    }
+    floats result = sums(totals);
+    for (long at = dim / LANES * LANES; at < dim; at++)
+        for (int key = 0; key < LANES; key++) result[key] = fused(query[at], keys[key][at], result[key]);
+    store(scores, result * scale);
+}
+
+/* LANES keys from slot `first` on; behind the last the last again: nobody reads those scores. */
+static inline void gather(const float *from, const int64_t *slots, long first, long count, const long dim, const float **keys) {
+    for (long key = 0; key < LANES; key++) keys[key] = from + slots[first + key < count ? first + key : count - 1] * dim;
+}
+
+/* The largest of `count` scores, up to a whole vector of them. */
+static inline float most(const float *scores, long count) {
+    floats largest = load(scores);
+    for (long at = LANES; at < count; at += LANES) {
+        const floats next = load(scores + at);
+        largest = either(next > largest, next, largest);
+    }
+    float result = largest[0];
+    for (int lane = 1; lane < LANES; lane++) result = largest[lane] > result ? largest[lane] : result;
     return result;
 }
 
-/* scores become exp(score - largest); returns their sum. The room behind them, up to a whole vector, must be there. */
+/* scores become exp(score - largest); returns their sum. */
 static float soften(float *scores, long count) {
-    float largest = scores[0];
-    for (long at = 1; at < count; at++) largest = scores[at] > largest ? scores[at] : largest;
+    for (long at = count; at % LANES; at++) scores[at] = scores[0];
+    const float largest = most(scores, count);
     floats total = all(0.0f);
-    for (long at = count; at % LANES; at++) scores[at] = -INFINITY;
     for (long at = 0; at < count; at += LANES) {
         floats chance = exponential(load(scores + at) - largest);
         if (at + LANES > count)
@@ -48,107 +75,173 @@ static float soften(float *scores, long count) {
     return sum(total);
 }
 
-/* Four vectors of the weighted sum of values at once, even and odd keys apart: enough sums in flight to keep the core busy. */
-static inline __attribute__((always_inline)) void mix(const row_of_head *row, const float *scores, float *out, const long dim,
-                                                      const float scale) {
+/* Sums of the prefix's values, `parts` vectors of each, weighted by the scores of `count` queries. */
+static inline __attribute__((always_inline)) void mix_prefix(const int count, const int parts, const block *here, long query,
+                                                             const long dim, const float *values, float *out) {
+    floats total[MOST_QUERIES][4];
+    const float *scores = here->scores + query * here->room;
+    for (int each = 0; each < count; each++)
+        for (int part = 0; part < parts; part++) total[each][part] = all(0.0f);
+    for (long key = 0; key < here->num_prefix; key++) {
+        const float *value = values + here->prefix[key] * dim;
+        for (int each = 0; each < count; each++)
+            for (int part = 0; part < parts; part++) total[each][part] += scores[each * here->room + key] * load(value + part * LANES);
+    }
+    for (int each = 0; each < count; each++)
+        for (int part = 0; part < parts; part++) store(out + each * dim + part * LANES, total[each][part]);
+}
+
+/* The same for what one query alone sees, on top of it. */
+static inline __attribute__((always_inline)) void mix_tail(const int parts, const block *here, long query, const long dim,
+                                                           const float *values, float *out) {
+    const long row = query / here->group;
+    const float *scores = here->scores + query * here->room + here->num_prefix;
+    floats total[4];
+    for (int part = 0; part < parts; part++) total[part] = load(out + part * LANES);
+    for (long key = 0; key < here->num_tail[row]; key++)
+        for (int part = 0; part < parts; part++)
+            total[part] += scores[key] * load(values + here->tail[row][key] * dim + part * LANES);
+    for (int part = 0; part < parts; part++) store(out + part * LANES, total[part]);
+}
+
+static inline __attribute__((always_inline)) void mix_parts(const int parts, const block *here, long query, long count,
+                                                            const long dim, const float *values, float *out) {
+    switch (count < MOST_QUERIES ? count : MOST_QUERIES) {
+    case 1: mix_prefix(1, parts, here, query, dim, values, out); break;
+    case 2: mix_prefix(2, parts, here, query, dim, values, out); break;
+    case 3: mix_prefix(3 < MOST_QUERIES ? 3 : MOST_QUERIES, parts, here, query, dim, values, out); break;
+    case 4: mix_prefix(4 < MOST_QUERIES ? 4 : MOST_QUERIES, parts, here, query, dim, values, out); break;
+    case 5: mix_prefix(5 < MOST_QUERIES ? 5 : MOST_QUERIES, parts, here, query, dim, values, out); break;
+    default: mix_prefix(MOST_QUERIES, parts, here, query, dim, values, out);
+    }
+    for (long each = 0; each < count; each++) mix_tail(parts, here, query + each, dim, values, out + each * dim);
+}
+
+/* out [count, dim] = the values, weighted, for queries `query` to `query + count`. */
+static inline __attribute__((always_inline)) void mix(const block *here, long query, long count, const long dim, float *out) {
     long at = 0;
-    for (; at + 4 * LANES <= dim; at += 4 * LANES) {
-        floats even[4] = {{0}}, odd[4] = {{0}};
-        long key = 0;
-        for (; key + 1 < row->num_slots; key += 2) {
-            const float *first = row->values + row->slots[key] * dim + at, *second = row->values + row->slots[key + 1] * dim + at;
-            for (int part = 0; part < 4; part++) {
-                even[part] += scores[key] * load(first + part * LANES);
-                odd[part] += scores[key + 1] * load(second + part * LANES);
-            }
+    for (; at + 4 * LANES <= dim; at += 4 * LANES) mix_parts(4, here, query, count, dim, here->values + at, out + at);
+    for (; at + LANES <= dim; at += LANES) mix_parts(1, here, query, count, dim, here->values + at, out + at);
+    for (; at < dim; at++)
+        for (long each = query; each < query + count; each++) {
+            const float *scores = here->scores + each * here->room;
+            const long row = each / here->group;
+            float total = 0.0f;
+            for (long key = 0; key < here->num_prefix; key++)
+                total = fused(scores[key], here->values[here->prefix[key] * dim + at], total);
+            scores += here->num_prefix;
+            for (long key = 0; key < here->num_tail[row]; key++)
+                total = fused(scores[key], here->values[here->tail[row][key] * dim + at], total);
+            out[(each - query) * dim + at] = total;
         }
-        if (key < row->num_slots)
-            for (int part = 0; part < 4; part++)
-                even[part] += scores[key] * load(row->values + row->slots[key] * dim + at + part * LANES);
-        for (int part = 0; part < 4; part++) store(out + at + part * LANES, (even[part] + odd[part]) * scale);
+}
+
+/* query: that of the first row, rows `stride` apart; result: of the first row, rows `wide` apart. */
+static inline __attribute__((always_inline)) void attend(const block *here, const float *query, long stride, const long dim,
+                                                         float scale, float *result, long wide) {
+    const float *keys[LANES];
+    const long num_queries = here->num_rows * here->group;
+    for (long first = 0; first < here->num_prefix; first += LANES) {
+        gather(here->keys, here->prefix, first, here->num_prefix, dim, keys);
+        for (long each = 0; each < num_queries; each++)
+            score(query + each / here->group * stride + each % here->group * dim, keys, dim, scale,
+                  here->scores + each * here->room + first);
     }
-    for (; at < dim; at++) {
-        float total = 0.0f;
-        for (long key = 0; key < row->num_slots; key++) total += scores[key] * row->values[row->slots[key] * dim + at];
-        out[at] = total * scale;
+    for (long row = 0; row < here->num_rows; row++) /* after the prefix, whose last scores may reach too far */
+        for (long first = 0; first < here->num_tail[row]; first += LANES) {
+            gather(here->keys, here->tail[row], first, here->num_tail[row], dim, keys);
+            for (long head = 0; head < here->group; head++)
+                score(query + row * stride + head * dim, keys, dim, scale,
+                      here->scores + (row * here->group + head) * here->room + here->num_prefix + first);
+        }
+    float out[MOST_QUERIES * 512];
+    for (long first = 0; first < num_queries; first += MOST_QUERIES) {
+        const long count = num_queries - first < MOST_QUERIES ? num_queries - first : MOST_QUERIES;
+        float total[MOST_QUERIES];
+        for (long each = 0; each < count; each++)
+            total[each] = soften(here->scores + (first + each) * here->room,
+                                 here->num_prefix + here->num_tail[(first + each) / here->group]);
+        mix(here, first, count, dim, out);
+        for (long each = 0; each < count; each++) {
+            const float share = 1.0f / total[each];
+            float *to = result + (first + each) / here->group * wide + (first + each) % here->group * dim;
+            for (long at = 0; at < dim; at++) to[at] = out[each * dim + at] * share;
+        }
     }
 }
 
-static inline __attribute__((always_inline)) void attend_row(const row_of_head *row, const long dim) {
-    for (long key = 0; key < row->num_slots; key++) {
-        const float *here = row->keys + row->slots[key] * dim;
-        for (long head = 0; head < row->group; head++)
-            row->scores[head * row->room + key] = dot(row->query + head * dim, here, dim) * row->scale;
-    }
-    for (long head = 0; head < row->group; head++) {
-        float *scores = row->scores + head * row->room;
-        const float total = soften(scores, row->num_slots);
-        mix(row, scores, row->out + head * dim, dim, 1.0f / total);
-    }
-}
-
-/* The slots that row `index` of a span sees, in the order of the text; returns how many. */
-static long visible(const int64_t *span, long index, int64_t *slots) {
+static int64_t slot_of(const int64_t *span, long position) {
     const int64_t *given = (const int64_t *)(intptr_t)span[SLOTS];
+    return given ? given[position] : span[FIRST_SLOT] + position;
+}
+
+/* What the rows from `first` on of a span see: the slots all of them see, and for each those behind. slots: room for all. */
+static void look(block *here, const int64_t *span, long first, int64_t *slots) {
     const uint64_t *ancestors = (const uint64_t *)(intptr_t)span[ANCESTORS];
-    const long prefix = span[NUM_KEYS] - span[NUM_ROWS];
-    long count = 0;
-#define SLOT(position) (given ? given[position] : span[FIRST_SLOT] + (position))
-    for (long position = 0; position < (ancestors ? prefix : prefix + index + 1); position++) slots[count++] = SLOT(position);
-    if (ancestors)
-        for (long node = 0; node <= index; node++)
-            if (ancestors[index * span[NUM_WORDS] + node / 64] >> (node % 64) & 1) slots[count++] = SLOT(prefix + node);
-    return count;
+    const long before = span[NUM_KEYS] - span[NUM_ROWS];
+    here->prefix = slots;
+    here->num_prefix = ancestors ? before : before + first;
+    for (long position = 0; position < here->num_prefix; position++) *slots++ = slot_of(span, position);
+    for (long row = 0; row < here->num_rows; row++) {
+        const uint64_t *seen = ancestors ? ancestors + (first + row) * span[NUM_WORDS] : 0;
+        here->tail[row] = slots;
+        for (long node = here->num_prefix - before; node <= first + row; node++)
+            if (!seen || seen[node / 64] >> (node % 64) & 1) *slots++ = slot_of(span, before + node);
+        here->num_tail[row] = slots - here->tail[row];
+    }
 }
 
 /* query [rows, heads * dim], rows `stride` floats apart; keys, values [kv_heads, slots, dim]; spans [num_spans, FIELDS] as
-   kernels/attention/cpu.py lays them out; result [rows, heads, dim]. Returns -1 for want of memory, else 0. */
-int everdraft_attention(const float *query, long stride, long num_rows, long heads, long kv_heads, long dim, const float *keys,
+   kernels/attention/spans.py lays them out; result [rows, heads, dim]. Returns -1 for want of memory, else 0. */
+int everdraft_attention(const float *query, long stride, long heads, long kv_heads, long dim, const float *keys,
                         const float *values, long num_slots, const int64_t *spans, long num_spans, long most_keys, float scale,
                         float *result, int threads) {
-    const long group = heads / kv_heads, room = (most_keys + LANES - 1) / LANES * LANES;
+    const long group = heads / kv_heads, room = (most_keys + 2 * LANES) / LANES * LANES;
+    long num_blocks = 0;
     int failed = 0;
-    const int64_t **span_of = malloc(num_rows * sizeof *span_of);
-    if (!span_of) return -1;
+    for (long each = 0; each < num_spans; each++) num_blocks += (spans[each * FIELDS + NUM_ROWS] + MOST_ROWS - 1) / MOST_ROWS;
+    long *of = malloc(2 * num_blocks * sizeof *of), at = 0; /* span and first row of each block */
+    if (!of || dim > 512) {
+        free(of);
+        return -1;
+    }
     for (long each = 0; each < num_spans; each++)
-        for (long row = 0; row < spans[each * FIELDS + NUM_ROWS]; row++)
-            span_of[spans[each * FIELDS + START] + row] = spans + each * FIELDS;
+        for (long row = 0; row < spans[each * FIELDS + NUM_ROWS]; row += MOST_ROWS) of[at++] = each, of[at++] = row;
     (void)threads;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        float *scores = malloc(group * room * sizeof *scores);
-        int64_t *slots = malloc(room * sizeof *slots);
+        float *scores = malloc(MOST_ROWS * group * room * sizeof *scores);
+        int64_t *slots = malloc((room + MOST_ROWS * room) * sizeof *slots);
         if (!scores || !slots) {
 #pragma omp atomic write
             failed = 1;
         } else {
 #pragma omp for schedule(static, 1)
-            for (long row = 0; row < num_rows; row++) {
-                const long count = visible(span_of[row], row - span_of[row][START], slots);
-                for (long head = 0; head < kv_heads; head++) {
-                    const row_of_head here = {query + row * stride + head * group * dim,
-                                              keys + head * num_slots * dim,
-                                              values + head * num_slots * dim,
-                                              slots,
-                                              count,
-                                              group,
-                                              scale,
-                                              scores,
-                                              room,
-                                              result + (row * heads + head * group) * dim};
-                    if (dim == 64)
-                        attend_row(&here, 64);
-                    else if (dim == 128)
-                        attend_row(&here, 128);
-                    else
-                        attend_row(&here, dim);
-                }
+            for (long task = 0; task < num_blocks * kv_heads; task++) {
+                const long head = task % kv_heads, first = of[task / kv_heads * 2 + 1];
+                const int64_t *span = spans + of[task / kv_heads * 2] * FIELDS;
+                const long left = span[NUM_ROWS] - first, row = span[START] + first;
+                block here = {.keys = keys + head * num_slots * dim,
+                              .values = values + head * num_slots * dim,
+                              .num_rows = left < MOST_ROWS ? left : MOST_ROWS,
+                              .group = group,
+                              .room = room,
+                              .scores = scores};
+                look(&here, span, first, slots);
+                const float *from = query + row * stride + head * group * dim;
+                float *to = result + (row * heads + head * group) * dim;
+                if (dim == 64)
+                    attend(&here, from, stride, 64, scale, to, heads * 64);
+                else if (dim == 128)
+                    attend(&here, from, stride, 128, scale, to, heads * 128);
+                else
+                    attend(&here, from, stride, dim, scale, to, heads * dim);
             }
         }
         free(scores);
         free(slots);
     }
-    free(span_of);
+    free(of);
     return failed ? -1 : 0;
 }
 

@@ -21,13 +21,13 @@ def write_pages_cpu(keys: Tensor, values: Tensor, slots: Tensor, key: Tensor, va
 
 
 def ragged_attention_cpu(query: Tensor, keys: Tensor, values: Tensor, spans: Spans) -> Tensor:
-    """See `reference.ragged_attention`. Raises MemoryError."""
+    """See `reference.ragged_attention`. Raises MemoryError, also for heads of more than 512 numbers."""
     num_rows, num_heads, dim = query.shape
     assert keys.is_contiguous() and values.is_contiguous() and num_rows == spans.num_rows
     query, table = _rows(query), spans.table
     result = query.new_empty((num_rows, num_heads, dim))
     failed = loaded().everdraft_attention(
-        *(query.data_ptr(), query.stride(0), num_rows, num_heads, keys.shape[0], dim),
+        *(query.data_ptr(), query.stride(0), num_heads, keys.shape[0], dim),
         *(keys.data_ptr(), values.data_ptr(), keys.shape[1]),
         *(table.ctypes.data, len(table), spans.most_keys, dim**-0.5, result.data_ptr(), torch.get_num_threads()),
     )

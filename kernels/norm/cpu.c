@@ -11,7 +11,7 @@ void everdraft_rms_norm(const float *x, long stride, long num_rows, long size, c
         long at = 0;
         for (; at + LANES <= size; at += LANES) total += load(x + at) * load(x + at);
         float squares = sum(total);
-        for (; at < size; at++) squares += x[at] * x[at];
+        for (; at < size; at++) squares = fused(x[at], x[at], squares);
         const float scale = 1.0f / sqrtf(squares / size + eps);
         for (at = 0; at < size; at++) result[at] = x[at] * scale * weight[at];
     }
