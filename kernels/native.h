@@ -9,6 +9,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -65,6 +68,34 @@ static inline floats sums(floats *vectors) {
 
 static inline floats either(integers which, floats yes, floats no) {
     return (floats)((which & (integers)yes) | (~which & (integers)no));
+}
+
+static inline words either_word(integers which, words yes, words no) {
+    return ((words)which & yes) | (~(words)which & no);
+}
+
+static inline int any(integers which) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)which, (__m512i)which) != 0;
+#elif defined(__AVX2__)
+    return !_mm256_testz_si256((__m256i)which, (__m256i)which);
+#else
+    int found = 0;
+    for (int lane = 0; lane < LANES; lane++) found |= which[lane];
+    return found;
+#endif
+}
+
+/* The largest of `count` numbers, up to a whole vector of them. */
+static inline float most(const float *numbers, long count) {
+    floats largest = load(numbers);
+    for (long at = LANES; at < count; at += LANES) {
+        const floats next = load(numbers + at);
+        largest = either(next > largest, next, largest);
+    }
+    float result = largest[0];
+    for (int lane = 1; lane < LANES; lane++) result = largest[lane] > result ? largest[lane] : result;
+    return result;
 }
 
 /* exp to within two units in the last place: 2^n by the exponent bits, the rest by its Taylor series on [-ln 2 / 2, ln 2 / 2]. */

@@ -43,6 +43,9 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "everdraft_write": (*(c_void_p, c_long, c_void_p, c_long, c_long, c_long, c_long), *(c_void_p, c_long, c_void_p, c_void_p)),
     "everdraft_rms_norm": (c_void_p, c_long, c_long, c_long, c_void_p, c_float, c_void_p),
     "everdraft_swiglu": (c_void_p, c_long, c_long, c_void_p),
+    "everdraft_replace_float": (c_void_p, c_long, c_long, c_void_p),
+    "everdraft_replace_bfloat16": (c_void_p, c_long, c_long, c_void_p),
+    "everdraft_candidates": (c_void_p, c_long, c_long, c_void_p, c_void_p, c_void_p, c_long, c_void_p, c_void_p),
     "everdraft_rope": (c_void_p, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_void_p),
 }
 

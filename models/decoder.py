@@ -152,8 +152,8 @@ class Decoder:
         return self._run(tokens.to(self.device), positions, attend, (), {})
 
     def output_embeddings(self) -> Tensor:
-        """[V, H] a copy of the unembedding: a token's score is its row times the hidden state. Frozen."""
-        return unpack_weight(self._unembedding)
+        """[V, H]: a token's score is its row times the hidden state. Not to be written to."""
+        return self._embedding if self.config.tie_embeddings else unpack_weight(self._unembedding)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[…, V] float32 from hidden states […, H] after the last norm."""

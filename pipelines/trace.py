@@ -30,6 +30,8 @@ class SamplingRecord(msgspec.Struct, frozen=True, kw_only=True):
     """0: off."""
     min_p: float
     seed: int
+    choice: int = 0
+    """Index among the choices of the request: part of the key of the noise, as the seed is."""
     max_tokens: int
 
 

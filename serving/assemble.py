@@ -32,6 +32,7 @@ from speculator.protocol import Speculator
 from speculator.shadow import Shadow
 from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
 from speculator.suffix import SuffixSpeculator
+from speculator.vocabulary import DraftVocabulary
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,11 @@ def _heads(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | N
         heads.copy_weights(floor.weights)
         version = floor.manifest.version
     heads = heads.to(device=loaded.decoder.device, dtype=loaded.decoder.dtype)
-    return MedusaSpeculator(heads, loaded.decoder.logits, name=name, version=version, max_tree=settings.max_tree)
+    decoder = loaded.decoder
+    vocabulary = DraftVocabulary(decoder.output_embeddings())
+    return MedusaSpeculator(
+        heads, decoder.logits, name=name, version=version, max_tree=settings.max_tree, vocabulary=vocabulary
+    )
 
 
 def _swap(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None, presence: Callable[[], Presence]) -> Swap:

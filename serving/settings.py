@@ -40,7 +40,7 @@ class EngineSettings:
     """Directory of the checkpoint store."""
     poll_seconds: float = 0.25
     """How often to look for a newer version in the registry."""
-    shadow_every: int = 8
+    shadow_every: int = 16
     """Every how many steps adaptive and static heads are both scored on the text to come; 0: never."""
     name: str = "engine"
 

@@ -165,6 +165,7 @@ def _trace(outcome: Outcome, consent: Consent, target: str, tokenizer: str) -> T
             top_k=request.top_k,
             min_p=request.min_p,
             seed=request.seed,
+            choice=request.choice,
             max_tokens=request.max_tokens,
         ),
         steps=_steps(outcome.moves),

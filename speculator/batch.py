@@ -28,6 +28,11 @@ class Sampling:
     def greedy(self) -> bool:
         return self.temperature == 0.0
 
+    @property
+    def filtered(self) -> bool:
+        """Whether tokens are excluded before the choice."""
+        return not self.greedy and (self.top_p < 1.0 or self.top_k > 0 or self.min_p > 0.0)
+
 
 @dataclass(slots=True, eq=False)
 class Sequence:

@@ -1,7 +1,7 @@
 """Calibration: what a source's confidence is worth, learnt from what was emitted.
 
-A source says how sure it is of a node; whether it is right depends on the source, the depth, the traffic and
-the version. For each (source, depth, level of confidence) the ratio of acceptances to expectations is kept,
+A source says how sure it is of a node; whether it is right depends on the source, the depth, the traffic, the
+version, and on whether the target's choice is greedy. For each (source, greedy or sampled, depth, level of confidence) the ratio of acceptances to expectations is kept,
 and confidence is multiplied by it: untouched at first, on average right soon after, and the order among
 siblings stays the source's own.
 """
@@ -26,15 +26,15 @@ class Calibration:
     """Cells for each source, by its index."""
 
     def __init__(self, num_sources: int) -> None:
-        num_cells = num_sources * _DEPTHS * _LEVELS
+        num_cells = num_sources * 2 * _DEPTHS * _LEVELS
         self._expected = [0.0] * num_cells
         self._accepted = [0.0] * num_cells
         self._factor = [1.0] * num_cells
 
-    def chances(self, source: int, tree: Tree) -> list[float]:
+    def chances(self, source: int, tree: Tree, sampled: bool = False) -> list[float]:
         """For each node of a source's tree the chance of acceptance given that its parent was accepted; 1 for
         the root."""
-        factor, base, limit = self._factor, source * _DEPTHS * _LEVELS, (_DEPTHS - 1) * _LEVELS
+        factor, base, limit = self._factor, (2 * source + sampled) * _DEPTHS * _LEVELS, (_DEPTHS - 1) * _LEVELS
         return [
             min(raw * factor[base + min((depth - 1) * _LEVELS, limit) + min(int(raw * _LEVELS), _LEVELS - 1)], MAX_CHANCE)
             if depth
@@ -42,13 +42,14 @@ class Calibration:
             for raw, depth in zip(tree.confidence, tree.depth, strict=True)
         ]
 
-    def observe(self, source: int, tree: Tree, emitted: Sequence[int]) -> None:
+    def observe(self, source: int, tree: Tree, emitted: Sequence[int], sampled: bool = False) -> None:
         """Learns from a source's own tree, verified or pruned, and the tokens emitted after its root.
 
         Only nodes whose parent was on the emitted path count: of the others nothing is known.
         """
         expected, accepted, factor = self._expected, self._accepted, self._factor
         tokens, parents, depths, confidence = tree.tokens, tree.parent, tree.depth, tree.confidence
+        first = (2 * source + sampled) * _DEPTHS
         path = [0]
         for node in range(1, len(tokens)):
             depth = depths[node]
@@ -58,7 +59,7 @@ class Calibration:
             hit = tokens[node] == emitted[depth - 1]
             if hit:
                 path[depth:] = [node]
-            cell = (source * _DEPTHS + min(depth, _DEPTHS) - 1) * _LEVELS + min(int(raw * _LEVELS), _LEVELS - 1)
+            cell = (first + min(depth, _DEPTHS) - 1) * _LEVELS + min(int(raw * _LEVELS), _LEVELS - 1)
             wins = accepted[cell] = _KEEP * accepted[cell] + hit
             hopes = expected[cell] = _KEEP * expected[cell] + raw
             factor[cell] = (wins + _PRIOR) / (hopes + _PRIOR)
@@ -66,7 +67,7 @@ class Calibration:
     def loosen(self, source: int) -> None:
         """The source has other weights now: what was learnt stays the best guess, but new evidence weighs
         more."""
-        start = source * _DEPTHS * _LEVELS
-        for cell in range(start, start + _DEPTHS * _LEVELS):
+        start = 2 * source * _DEPTHS * _LEVELS
+        for cell in range(start, start + 2 * _DEPTHS * _LEVELS):
             self._expected[cell] *= 0.1
             self._accepted[cell] *= 0.1

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kernels.candidates import Noise
 from kernels.gumbel import gumbel
 from speculator.batch import Sampling
 
@@ -50,6 +51,13 @@ def _edge(scores: Tensor, top_p: float) -> Tensor:
         if num_kept < size or size == vocab_size:
             return ordered[num_kept - 1]
         size = vocab_size
+
+
+def noise_of(sampling: Sampling, position: int) -> Noise | None:
+    """What a drafter may know of the choice at output position `position` beforehand; None: it is greedy."""
+    if sampling.greedy:
+        return None
+    return Noise(sampling.temperature, sampling.seed, sampling.choice, position)
 
 
 def noisy_scores(logits: Tensor, sampling: Sampling, position: int) -> Tensor:

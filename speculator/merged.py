@@ -88,7 +88,7 @@ class MergedSpeculator:
                     self.shadow.add(source.name, batch.decoding, drafts)
                 if budget.allows(source.name):
                     self._proposed.append((index, drafts))
-        trees = [self._merged(row, sequence.tokens[-1]) for row, sequence in enumerate(batch.decoding)]
+        trees = [self._merged(row, sequence) for row, sequence in enumerate(batch.decoding)]
         kept = prune(trees, budget.nodes, max_tree=self._max_tree, step_seconds=budget.step_seconds)
         return Drafts.pack(kept, self.source_names, self.versions)
 
@@ -100,8 +100,8 @@ class MergedSpeculator:
         """Calibrates every source on its own trees as it proposed them: what was emitted judges also what was
         pruned."""
         for index, proposed in self._proposed:
-            for tree, emitted in zip(proposed.trees, verdicts.emitted, strict=False):
-                self._calibration.observe(index, tree, emitted)
+            for sequence, tree, emitted in zip(batch.decoding, proposed.trees, verdicts.emitted, strict=False):
+                self._calibration.observe(index, tree, emitted, not sequence.sampling.greedy)
         for source in self._sources:
             source.observe(batch, drafts, verdicts)
         for sequence in batch.decoding:
@@ -132,14 +132,14 @@ class MergedSpeculator:
         assert len(drafts) == len(batch.decoding), f"{source.name} left sequences out"
         return drafts
 
-    def _merged(self, row: int, root: int) -> Tree:
+    def _merged(self, row: int, sequence: steps.Sequence) -> Tree:
         """The calibrated union of what was proposed for one sequence."""
         trees = []
         for index, drafts in self._proposed:
             tree = drafts.trees[row]
             if len(tree) > 1:
-                chances = self._calibration.chances(index, tree)
+                chances = self._calibration.chances(index, tree, not sequence.sampling.greedy)
                 bits = [1 << index] * len(tree)
                 bits[0] = 0
                 trees.append(Tree(tree.tokens, tree.parent, tree.depth, chances, bits))
-        return merge(trees) if trees else Tree.rooted(root)
+        return merge(trees) if trees else Tree.rooted(sequence.tokens[-1])

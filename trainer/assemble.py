@@ -119,7 +119,7 @@ def assemble(
 
 def distiller_of(settings: TrainerSettings, decoder: Decoder, heads: MedusaHeads, generator: torch.Generator) -> Distiller:
     """A distiller that starts from `heads`, on the decoder's device."""
-    columns = decoder.output_embeddings().to(fast_dtype(decoder.device))
+    columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
     shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, generator)
     recipe = Recipe(learning_rate=settings.learning_rate, rows_per_step=settings.rows_per_step)
     return Distiller(heads.to(decoder.device), shortlist, recipe)

@@ -147,7 +147,7 @@ def _train(
 ) -> MedusaHeads:
     decoder = taught.decoder
     generator = torch.Generator().manual_seed(settings.seed)
-    columns = decoder.output_embeddings().to(fast_dtype(decoder.device))
+    columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
     shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, generator)
     for trace in studied:
         shortlist.see(sample_rows(finish(lessons.read(trace))))

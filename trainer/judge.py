@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from models.heads import MedusaHeads
+from pipelines.trace import SamplingRecord
+from speculator.batch import Sampling
 from speculator.medusa import MedusaSpeculator
 from speculator.simulate import Simulated, simulate_heads
 from trainer.champion import Champion
@@ -80,17 +82,30 @@ class Judge:
         if not self._lessons.knows(trace):
             yield from self._lessons.read(trace)
             yield
+        sampling = _sampling(trace.trace.sampling)
         states = (yield from self._lessons.read(trace)).padded()
         tokens: list[list[list[int]]] = []
         chances: list[list[list[float]]] = []
         while len(tokens) < len(states):
             rows = states[len(tokens) : len(tokens) + self._sizing.rows]
             with self._sizing.slice(len(rows)):
-                more_tokens, more_chances = drafter.candidates(rows.float())
+                choices = [(sampling, len(tokens) + at) for at in range(1, len(rows) + 1)]  # row j chose token j
+                more_tokens, more_chances = drafter.candidates(rows.float(), choices)
             tokens += more_tokens
             chances += more_chances
             yield
         return simulate_heads(trace.tokens, len(trace.trace.prompt_ids), tokens, chances, self._budget)
+
+
+def _sampling(record: SamplingRecord) -> Sampling:
+    return Sampling(
+        temperature=record.temperature,
+        top_p=record.top_p,
+        top_k=record.top_k,
+        min_p=record.min_p,
+        seed=record.seed,
+        choice=record.choice,
+    )
 
 
 def _joined(so_far: Score | None, trace: Kept, champion: Simulated, candidate: Simulated) -> Score:

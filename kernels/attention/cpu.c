@@ -48,18 +48,6 @@ static inline void gather(const float *from, const int64_t *slots, long first, l
     for (long key = 0; key < LANES; key++) keys[key] = from + slots[first + key < count ? first + key : count - 1] * dim;
 }
 
-/* The largest of `count` scores, up to a whole vector of them. */
-static inline float most(const float *scores, long count) {
-    floats largest = load(scores);
-    for (long at = LANES; at < count; at += LANES) {
-        const floats next = load(scores + at);
-        largest = either(next > largest, next, largest);
-    }
-    float result = largest[0];
-    for (int lane = 1; lane < LANES; lane++) result = largest[lane] > result ? largest[lane] : result;
-    return result;
-}
-
 /* scores become exp(score - largest); returns their sum. */
 static float soften(float *scores, long count) {
     for (long at = count; at % LANES; at++) scores[at] = scores[0];

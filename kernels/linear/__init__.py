@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kernels.linear import reference
-from kernels.linear.cpu import Panels, linear_panels, pack_panels, unpack_panels
+from kernels.linear.cpu import Panels, linear_panels, pack_panels, replace_in_panels, unpack_panels
 from kernels.native import runs_natively
 
 Weight = Tensor | Panels
@@ -25,6 +25,14 @@ def unpack_weight(weight: Weight) -> Tensor:
     return unpack_panels(weight) if isinstance(weight, Panels) else weight.t().contiguous()
 
 
+def replace_row(weight: Weight, index: int, row: Tensor) -> None:
+    """Row `index` of what was packed, [out, in], becomes `row` [in]: of the same numbers, bfloat16 where the others are."""
+    if isinstance(weight, Panels):
+        replace_in_panels(weight, index, row)
+    else:
+        weight[:, index] = row
+
+
 def linear(rows: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
     """[T, out] from rows [T, in] and a packed weight."""
     if isinstance(weight, Panels):
@@ -39,4 +47,4 @@ def linear_add(residual: Tensor, rows: Tensor, weight: Weight, bias: Tensor | No
     return reference.linear_add(residual, rows, weight, bias)
 
 
-__all__ = ["Weight", "linear", "linear_add", "pack_weight", "unpack_weight"]
+__all__ = ["Weight", "linear", "linear_add", "pack_weight", "replace_row", "unpack_weight"]

@@ -42,6 +42,18 @@ void everdraft_pack_bfloat16(const float *weight, long out, long in, uint32_t *p
             }
 }
 
+/* Column `column` of the panels becomes `row` [in]. */
+void everdraft_replace_float(float *panels, long in, long column, const float *row) {
+    for (long k = 0; k < in; k++) panels[(column / WIDTH * in + k) * WIDTH + column % WIDTH] = row[k];
+}
+
+void everdraft_replace_bfloat16(uint32_t *panels, long in, long column, const float *row) {
+    const long at = column % WIDTH, word = at / (2 * LANES) * LANES + at % LANES;
+    uint16_t *half = (uint16_t *)(panels + column / WIDTH * in * (WIDTH / 2) + word);
+    if (at / LANES % 2 == (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)) half++;
+    for (long k = 0; k < in; k++) half[k * WIDTH] = (uint16_t)upper(row, 1, in, 0, k);
+}
+
 #define WEIGHTS_float(at)                                                                               \
     const floats w0 = load((at)), w1 = load((at) + LANES), w2 = load((at) + 2 * LANES), w3 = load((at) + 3 * LANES);
 

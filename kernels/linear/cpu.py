@@ -49,6 +49,16 @@ def unpack_panels(panels: Panels) -> Tensor:
     return linear_panels(torch.eye(panels.num_in), panels).t().contiguous()
 
 
+def replace_in_panels(panels: Panels, column: int, row: Tensor) -> None:
+    """See `kernels.linear.replace_row`."""
+    assert row.dtype == torch.float32 and row.is_contiguous() and row.shape == (panels.num_in,)
+    assert 0 <= column < panels.num_out
+    library = loaded()
+    bfloat16 = panels.data.dtype == torch.bfloat16
+    replace = library.everdraft_replace_bfloat16 if bfloat16 else library.everdraft_replace_float
+    replace(panels.data.data_ptr(), panels.num_in, column, row.data_ptr())
+
+
 def linear_panels(rows: Tensor, panels: Panels, bias: Tensor | None = None, added: Tensor | None = None) -> Tensor:
     """[T, out] = added + (rows W + bias), from float32 rows [T, in], bias [out] and added [T, out]."""
     rows = rows.contiguous()

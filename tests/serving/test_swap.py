@@ -112,7 +112,7 @@ def test_a_swap_takes_the_weights_of_the_version_it_names(tmp_path: Path) -> Non
         source = here.engine.speculator
         hidden = torch.randn(2, DECODER.config.hidden_size)
         inner = MedusaSpeculator(heads(5), DECODER.logits, name="medusa", version="x")
-        assert source._sources[0].candidates(hidden) == inner.candidates(hidden)  # type: ignore[attr-defined]
+        assert source._sources[0].candidates(hidden, choices) == inner.candidates(hidden, choices)  # type: ignore[attr-defined]
 
 
 def refused(folder: Path, spoil: Callable[[House], None], why: str) -> None:

@@ -54,7 +54,7 @@ class ScriptedDecoder:
         return torch.nn.functional.one_hot(tokens, VOCAB).float()
 
     def output_embeddings(self) -> Tensor:
-        return self.unembedding.t().contiguous()
+        return self.unembedding.t()
 
     def logits(self, hidden: Tensor) -> Tensor:
         return hidden @ self.unembedding

@@ -32,7 +32,7 @@ def worth(house: House, version: str) -> float:
         fresh = trace(number)
         tokens, num_prompt = fresh.prompt_ids + fresh.output_ids, len(fresh.prompt_ids)
         states = decoder.hidden_states(torch.tensor(tokens))[num_prompt - 1 : -1]
-        total += simulate_heads(tokens, num_prompt, *drafter.candidates(states), budget=3)
+        total += simulate_heads(tokens, num_prompt, *drafter.candidates(states, [(Sampling(temperature=0.0), 0)] * len(states)), budget=3)
     return total.tokens_per_step
 
 
