@@ -27,6 +27,15 @@ ROOM = Path(__file__).parent
 _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-ffp-contract=fast", "-shared", "-fPIC", f"-I{ROOM}")
 _TRIES: tuple[tuple[str, ...], ...] = (("-fopenmp",), ())
 """Further flags: several cores where the compiler can, else one."""
+_TILES: dict[str, tuple[type, ...]] = {
+    "everdraft_pack_tiles": (c_void_p, c_long, c_long, c_void_p),
+    "everdraft_replace_tiles": (c_void_p, c_long, c_long, c_void_p),
+    "everdraft_linear_tiles": (
+        *(c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p),
+        *(c_void_p, c_int),
+    ),
+}
+"""Only where the processor has matrix tiles."""
 _TIMEOUT = 120.0
 """Seconds for one run of the compiler."""
 
@@ -36,6 +45,7 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "everdraft_pack_bfloat16": (c_void_p, c_long, c_long, c_void_p),
     "everdraft_linear_float": (c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_int),
     "everdraft_linear_bfloat16": (c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_int),
+    "everdraft_tiles": (),
     "everdraft_attention": (
         *(c_void_p, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_long),
         *(c_void_p, c_long, c_long, c_float, c_void_p, c_int),
@@ -63,6 +73,13 @@ def loaded() -> ctypes.CDLL:
 
 
 @lru_cache(maxsize=1)
+def has_tiles() -> bool:
+    """Whether there are matrix tiles (AMX) that this process may use."""
+    found = library()
+    return found is not None and bool(found.everdraft_tiles())
+
+
+@lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None, said once in the log, where they cannot be had.
 
@@ -76,7 +93,7 @@ def library() -> ctypes.CDLL | None:
     try:
         path = _compiled(compiler, _cache())
         library = ctypes.CDLL(str(path))
-        for name, arguments in _ARGUMENTS.items():
+        for name, arguments in (_ARGUMENTS | (_TILES if hasattr(library, "everdraft_linear_tiles") else {})).items():
             getattr(library, name).argtypes = arguments
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         log.warning("the C kernels cannot be used: plain torch kernels, several times slower on a CPU: %s", _reason(error))

@@ -116,3 +116,186 @@ void everdraft_replace_bfloat16(uint32_t *panels, long in, long column, const fl
 
 PANEL(float, float, WIDTH)
 PANEL(bfloat16, uint32_t, (WIDTH / 2))
+
+/* The same product on matrix tiles (AMX), where the processor has them and the weight's numbers are bfloat16's.
+
+   A tile multiplies bfloat16 by bfloat16 and adds up in float32. A float32 row is the sum of three bfloat16 rows, exact but for
+   what lies below its 24 bits, so three products give float32's. They are added up apart and joined at the end, whether
+   they lie in one tile (few rows) or in three. Sixteen rows take little longer than the weight takes to arrive from memory. */
+
+#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__linux__)
+
+#include <immintrin.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { TILE_ROWS = 16, TILE_K = 32, TILE_COLUMNS = 16, TILES = 2, PARTS = 3, TILE = TILE_ROWS * TILE_K };
+enum { FEW_ROWS = TILE_ROWS / PARTS };
+#define AHEAD_TILES 4096 /* bytes */
+
+int everdraft_tiles(void) {
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
+/* Panels of 32 columns; of each, for 32 k after another, two tiles: [16 pairs of k, 16 columns, 2]. What is too much is zero. */
+void everdraft_pack_tiles(const float *weight, long out, long in, uint16_t *panels) {
+    const long num_steps = (in + TILE_K - 1) / TILE_K, num_panels = (out + TILES * TILE_COLUMNS - 1) / (TILES * TILE_COLUMNS);
+    for (long panel = 0; panel < num_panels; panel++)
+        for (long step = 0; step < num_steps; step++)
+            for (long at = 0; at < TILES * TILE; at++) {
+                const long column = (panel * TILES + at / TILE) * TILE_COLUMNS + at / 2 % TILE_COLUMNS;
+                const long k = step * TILE_K + at % TILE / (2 * TILE_COLUMNS) * 2 + at % 2;
+                *panels++ = k < in ? (uint16_t)upper(weight, out, in, column, k) : 0;
+            }
+}
+
+void everdraft_replace_tiles(uint16_t *panels, long in, long column, const float *row) {
+    const long num_steps = (in + TILE_K - 1) / TILE_K, tile = column / TILE_COLUMNS;
+    uint16_t *to = panels + (tile / TILES * num_steps * TILES + tile % TILES) * TILE + column % TILE_COLUMNS * 2;
+    for (long k = 0; k < in; k++)
+        to[k / TILE_K * TILES * TILE + k % TILE_K / 2 * 2 * TILE_COLUMNS + k % 2] = (uint16_t)upper(row, 1, in, 0, k);
+}
+
+typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
+
+/* The nearest bfloat16 of each lane, to `to`; returns what is left of the lanes. */
+static inline floats take(floats x, uint16_t *to) {
+    const words bits = (words)x, nearest = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+    const halves part = __builtin_convertvector(nearest, halves);
+    memcpy(to, &part, sizeof part);
+    return x - (floats)(nearest << 16);
+}
+
+/* `count` rows x [count, in] as tiles [steps, PARTS, TILE_ROWS, TILE_K]; few of them as [steps, PARTS * count, TILE_K]. */
+static void split(const float *x, long count, long in, uint16_t *tiles) {
+    const long step = count <= FEW_ROWS ? TILE : PARTS * TILE, next = count <= FEW_ROWS ? count * TILE_K : TILE;
+    for (long row = 0; row < count; row++)
+        for (long k = 0; k < (in + TILE_K - 1) / TILE_K * TILE_K; k += LANES) {
+            floats left = all(0.0f);
+            if (k + LANES <= in)
+                left = load(x + row * in + k);
+            else if (k < in)
+                memcpy(&left, x + row * in + k, (in - k) * sizeof *x);
+            uint16_t *to = tiles + k / TILE_K * step + row * TILE_K + k % TILE_K;
+            for (int part = 0; part < PARTS; part++) left = take(left, to + part * next);
+        }
+}
+
+/* Few rows: sums in tiles 0 and 1, rows in 2, weights in 3 and 4. Many: sums of each part in two of tiles 0 to 5, rows in 6,
+   weights in 7. */
+static void configure(long count) {
+    struct {
+        uint8_t palette, start, reserved[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } shape = {.palette = 1};
+    const int few = count <= FEW_ROWS;
+    for (int tile = 0; tile < 8; tile++) {
+        shape.bytes[tile] = 64;
+        shape.rows[tile] = (uint8_t)((few ? tile >= 3 : tile == 7) ? TILE_K / 2 : few ? PARTS * count : count);
+    }
+    _tile_loadconfig(&shape);
+}
+
+static inline void prefetch_tiles(const uint16_t *w) {
+    for (long byte = 0; byte < TILES * TILE * 2; byte += 64) __builtin_prefetch((const char *)w + AHEAD_TILES + byte);
+}
+
+/* Rows times a panel into sums [TILES, PARTS * count, TILE_COLUMNS]. */
+static void panel_few(const uint16_t *x, long count, long num_steps, const uint16_t *w, float *sums) {
+    _tile_zero(0);
+    _tile_zero(1);
+    for (long step = 0; step < num_steps; step++, x += TILE, w += TILES * TILE) {
+        prefetch_tiles(w);
+        _tile_loadd(2, x, 64);
+        _tile_loadd(3, w, 64);
+        _tile_dpbf16ps(0, 2, 3);
+        _tile_loadd(4, w + TILE, 64);
+        _tile_dpbf16ps(1, 2, 4);
+    }
+    _tile_stored(0, sums, 64);
+    _tile_stored(1, sums + PARTS * count * TILE_COLUMNS, 64);
+}
+
+#define PART(number, left, right)              \
+    _tile_loadd(6, x + number * TILE, 64);     \
+    _tile_loadd(7, w, 64);                     \
+    _tile_dpbf16ps(left, 6, 7);                \
+    _tile_loadd(7, w + TILE, 64);              \
+    _tile_dpbf16ps(right, 6, 7);
+
+static void panel_many(const uint16_t *x, long count, long num_steps, const uint16_t *w, float *sums) {
+    const long size = count * TILE_COLUMNS;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_zero(4);
+    _tile_zero(5);
+    for (long step = 0; step < num_steps; step++, x += PARTS * TILE, w += TILES * TILE) {
+        prefetch_tiles(w);
+        PART(0, 0, 3)
+        PART(1, 1, 4)
+        PART(2, 2, 5)
+    }
+    _tile_stored(0, sums, 64);
+    _tile_stored(1, sums + size, 64);
+    _tile_stored(2, sums + 2 * size, 64);
+    _tile_stored(3, sums + 3 * size, 64);
+    _tile_stored(4, sums + 4 * size, 64);
+    _tile_stored(5, sums + 5 * size, 64);
+}
+
+/* One row of a tile, whose parts are `next` floats apart, goes to `result`, the row of the product, from `column` on. */
+static inline void finish(const float *sums, long next, long column, long out, const float *bias, const float *added,
+                          float *result) {
+    floats sum = (load(sums + 2 * next) + load(sums + next)) + load(sums);
+    if (column + TILE_COLUMNS <= out) {
+        if (bias) sum = sum + load(bias + column);
+        store(result + column, added ? load(added + column) + sum : sum);
+    } else
+        for (long at = column; at < out; at++)
+            result[at] = (added ? added[at] : 0.0f) + (sum[at - column] + (bias ? bias[at] : 0.0f));
+}
+
+/* As everdraft_linear_bfloat16; scratch: room for ceil(rows / 16) ceil(in / 32) 1536 uint16, at a multiple of 64. */
+void everdraft_linear_tiles(const float *x, long num_rows, long in, const uint16_t *panels, long out, const float *bias,
+                            const float *added, float *result, uint16_t *scratch, int threads) {
+    const long columns = TILES * TILE_COLUMNS, num_panels = (out + columns - 1) / columns;
+    const long num_steps = (in + TILE_K - 1) / TILE_K, num_groups = (num_rows + TILE_ROWS - 1) / TILE_ROWS;
+    for (long group = 0; group < num_groups; group++) {
+        const long first = num_rows * group / num_groups, count = num_rows * (group + 1) / num_groups - first;
+        split(x + first * in, count, in, scratch + group * num_steps * PARTS * TILE);
+    }
+    (void)threads;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        float sums[TILES * PARTS * TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
+        long configured = 0;
+#pragma omp for schedule(static)
+        for (long panel = 0; panel < num_panels; panel++)
+            for (long group = 0; group < num_groups; group++) {
+                const long first = num_rows * group / num_groups, count = num_rows * (group + 1) / num_groups - first;
+                const long next = count * TILE_COLUMNS;
+                const uint16_t *rows = scratch + group * num_steps * PARTS * TILE, *w = panels + panel * num_steps * TILES * TILE;
+                if (count != configured) configure(configured = count);
+                (count <= FEW_ROWS ? panel_few : panel_many)(rows, count, num_steps, w, sums);
+                for (long row = 0; row < count; row++)
+                    for (long tile = 0; tile < TILES; tile++) {
+                        const long column = panel * columns + tile * TILE_COLUMNS;
+                        if (column < out)
+                            finish(sums + tile * PARTS * next + row * TILE_COLUMNS, next, column, out, bias,
+                                   added ? added + (first + row) * out : 0, result + (first + row) * out);
+                    }
+            }
+        if (configured) _tile_release();
+    }
+}
+
+#else
+
+int everdraft_tiles(void) { return 0; }
+
+#endif
