@@ -9,19 +9,24 @@ Arm = frozenset[str]
 NONE: Arm = frozenset()
 """Plain decoding: always among the arms."""
 
-_KEEP = 0.95
-"""Weight that the past of an arm keeps with each step it runs: its last twenty or so."""
-_FADE = 0.98
+_KEEP = 0.98
+"""Weight that the past of an arm keeps with each step it runs: its last fifty or so. What a step brings varies as much as what
+it brings on average: over twenty steps the better of two arms too often looks like the worse one."""
+_FADE = 0.995
 """The same with each step it does not run: what was measured a few hundred steps ago hardly counts against a
 new trial."""
+_LATELY = 0.1
+_CLEARLY_WORSE = 0.8
+"""Gain over the last ten steps or so under which an arm is clearly worse than plain decoding: what it brought before no longer
+counts."""
 _PRIOR = 2.0
 _OPTIMISM = 1.05
 """An arm never tried counts for two steps at this gain: enough to try it."""
 _MARGIN = 1.05
 """Gain over the arm in use that another must show to take over."""
-_TRIAL = 4
+_TRIAL = 8
 """Steps of a trial; one is enough for plain decoding, whose gain hardly varies."""
-_FIRST_WAIT, _LONGEST_WAIT = 16, 512
+_FIRST_WAIT, _LONGEST_WAIT = 32, 1024
 """Steps between the trials of an arm: doubled whenever it loses again."""
 
 
@@ -32,6 +37,8 @@ class _Record:
 
     gained: float
     steps: float
+    lately: float = _OPTIMISM
+    """The gain of its last ten steps or so."""
     seen: int = 0
     """Step at which it was brought up to date."""
     wait: int = _FIRST_WAIT
@@ -75,6 +82,10 @@ class Arms:
         self._fade(record)
         record.gained = _KEEP * record.gained + gain
         record.steps = _KEEP * record.steps + 1.0
+        record.lately += _LATELY * (gain - record.lately)
+        if record.lately < _CLEARLY_WORSE and record.lately < record.gain:
+            record.steps = min(record.steps, 1 / _LATELY)
+            record.gained = record.steps * record.lately
 
     def prefer(self, arm: Arm) -> None:
         """The arm is better than its twin: takes its place if the twin is the best."""

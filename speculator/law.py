@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kernels.candidates import Noise
 from kernels.gumbel import gumbel
+from kernels.gumbel.key import keys, uniform
 from speculator.batch import Sampling
 
 NEAR_TIE = 1e-4
@@ -58,6 +59,27 @@ def noise_of(sampling: Sampling, position: int) -> Noise | None:
     if sampling.greedy:
         return None
     return Noise(sampling.temperature, sampling.seed, sampling.choice, position)
+
+
+class Foresight:
+    """What a drafter may know beforehand of the choices at the output positions from `position` on, token by token.
+
+    If the target gives a token the probability p, it is chosen when no other token's noise beats its own. The best of the others
+    is Gumbel too, so knowing the token's u alone (its noise is -ln(-ln u)) the chance is u^((1 - p) / p): p on average, near 1 or near
+    0 once u is known.
+    """
+
+    def __init__(self, sampling: Sampling, position: int) -> None:
+        self._sampling = sampling
+        self._position = position
+        self._keys: list[tuple[int, int]] = []
+
+    def chance(self, ahead: int, token: int, prob: float) -> float:
+        """That `token`, of probability `prob`, is chosen `ahead` positions further on."""
+        keys_of, sampling = self._keys, self._sampling
+        while len(keys_of) <= ahead:
+            keys_of.append(keys(sampling.seed, sampling.choice, self._position + len(keys_of)))
+        return uniform(*keys_of[ahead], token) ** ((1.0 - prob) / prob)
 
 
 def noisy_scores(logits: Tensor, sampling: Sampling, position: int) -> Tensor:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts, Tree
+from speculator.law import Foresight
 from speculator.protocol import Budget, Checkpoint
 from speculator.suffix_growth import Place, grow, unseen_weights
 from speculator.suffix_match import SuffixMatch
@@ -168,7 +169,9 @@ class SuffixSpeculator:
                 *_places(request.tree, request.tree.pending, sequence.tokens, _SHORT_IN_REQUEST, UNSEEN_IN_REQUEST),
                 *_places(past.tree, (past.node, past.length), sequence.tokens, _SHORT_IN_TENANT, UNSEEN_IN_TENANT),
             ]
-            grow(tree, places, num_nodes, depth)
+            sampling = sequence.sampling
+            foresight = None if sampling.greedy else Foresight(sampling, sequence.num_output)
+            grow(tree, places, num_nodes, depth, foresight)
         return tree
 
 

@@ -9,6 +9,7 @@ from itertools import count
 from operator import itemgetter
 
 from speculator.drafts import Tree
+from speculator.law import Foresight
 from speculator.suffix_tree import SuffixTree
 
 MIN_SURVIVAL = 0.02
@@ -23,7 +24,7 @@ _Offer = tuple[float, int, float, int, int, SuffixTree, int, int, tuple[float, .
 """(-survival, tie-break, confidence, parent, token, and the place after the token)."""
 
 _order = count()
-_by_count = itemgetter(0)
+_by_chance = itemgetter(0)
 
 
 Place = tuple[SuffixTree, int, int, tuple[float, ...]]
@@ -37,12 +38,15 @@ def unseen_weights(after_one: float) -> tuple[float, ...]:
     return (after_one, *(after_one * length**-1.2 for length in range(1, _MAX_MATCH)))
 
 
-def grow(draft: Tree, places: Iterable[Place], num_nodes: int, max_depth: int) -> None:
+def grow(
+    draft: Tree, places: Iterable[Place], num_nodes: int, max_depth: int, foresight: Foresight | None = None
+) -> None:
     """Adds up to `num_nodes` nodes under the root of `draft`, at every moment the one likeliest to be reached
     and accepted.
 
     The chance of a token is Witten and Bell's (1991): count / (total + kinds * weight), where `kinds`
-    different tokens followed `total` times. What several places offer becomes one node.
+    different tokens followed `total` times; with `foresight`, what the noise to come makes of that. What several
+    places offer becomes one node.
     """
     tokens, parents, depths = draft.tokens, draft.parent, draft.depth
     confidences, sources = draft.confidence, draft.sources
@@ -64,7 +68,7 @@ def grow(draft: Tree, places: Iterable[Place], num_nodes: int, max_depth: int) -
         return node
 
     for place in places:
-        _offer(heap, place, 0, 1.0)
+        _offer(heap, place, 0, 1.0, 0, foresight)
     while heap and len(tokens) <= num_nodes:
         lost, _, confidence, parent, token, tree, node, length, weights = heappop(heap)
         at = put(parent, token, confidence, -lost)
@@ -74,6 +78,8 @@ def grow(draft: Tree, places: Iterable[Place], num_nodes: int, max_depth: int) -
         total = tree.count(node)
         for token in tree.run(node, length, max_depth - depths[at]):
             confidence = total / (total + weights[length])
+            if foresight is not None:
+                confidence = foresight.chance(depths[at], token, confidence)
             survival = reach[at] * confidence
             length += 1
             if survival < MIN_SURVIVAL:
@@ -84,31 +90,39 @@ def grow(draft: Tree, places: Iterable[Place], num_nodes: int, max_depth: int) -
             at = put(at, token, confidence, survival)
         else:
             if depths[at] < max_depth:
-                _branch(heap, (tree, node, length, weights), at, reach[at])
+                _branch(heap, (tree, node, length, weights), at, reach[at], depths[at], foresight)
 
 
-def _offer(heap: list[_Offer], place: Place, parent: int, survival: float) -> None:
-    """Puts what followed `place` on the heap, as children of `parent`."""
+def _offer(
+    heap: list[_Offer], place: Place, parent: int, survival: float, depth: int, foresight: Foresight | None
+) -> None:
+    """Puts what followed `place` on the heap, as children of `parent`, which is at `depth`."""
     tree, node, length, weights = place
     run = tree.run(node, length, 1)
     if run:
         total = tree.count(node)
         confidence = total / (total + weights[length])
+        if foresight is not None:
+            confidence = foresight.chance(depth, run[0], confidence)
         heappush(heap, (-survival * confidence, next(_order), confidence, parent, run[0], tree, node, length + 1, weights))
     else:
-        _branch(heap, place, parent, survival)
+        _branch(heap, place, parent, survival, depth, foresight)
 
 
-def _branch(heap: list[_Offer], place: Place, parent: int, survival: float) -> None:
+def _branch(
+    heap: list[_Offer], place: Place, parent: int, survival: float, depth: int, foresight: Foresight | None
+) -> None:
     """The same where several tokens followed."""
     tree, node, length, weights = place
     kinds = tree.children(node, _MAX_KINDS)
-    if len(kinds) > 1:
-        kinds.sort(key=_by_count, reverse=True)
     total = tree.count(node) + weights[length] * len(kinds)
+    offers = [(times / total, token, below) for times, token, below in kinds]
+    if foresight is not None:
+        offers = [(foresight.chance(depth, token, confidence), token, below) for confidence, token, below in offers]
+    if len(offers) > 1:
+        offers.sort(key=_by_chance, reverse=True)
     length += 1
-    for times, token, below in kinds[:_MAX_OFFERS]:
-        confidence = times / total
+    for confidence, token, below in offers[:_MAX_OFFERS]:
         lost = -survival * confidence
         if lost > -MIN_SURVIVAL:
             break

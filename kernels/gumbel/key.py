@@ -13,6 +13,17 @@ def keys(seed: int, choice: int, position: int) -> tuple[int, int]:
     return stream & MASK, _splitmix(stream ^ (position & _WORD)) >> 32
 
 
+def uniform(stream: int, here: int, token: int) -> float:
+    """The u in (0, 1) of one token, of which its noise is -ln(-ln u), from the two words of `keys`."""
+    x = token ^ stream
+    for _ in range(2):
+        x = (x ^ x >> 16) * MIX_FIRST & MASK
+        x = (x ^ x >> 13) * MIX_SECOND & MASK
+        x ^= x >> 16
+        x ^= here
+    return ((x ^ here) + 0.5) * 2.0**-32
+
+
 _WORD = 0xFFFFFFFFFFFFFFFF
 
 
