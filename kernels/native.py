@@ -30,10 +30,7 @@ _TRIES: tuple[tuple[str, ...], ...] = (("-fopenmp",), ())
 _TILES: dict[str, tuple[type, ...]] = {
     "everdraft_pack_tiles": (c_void_p, c_long, c_long, c_void_p),
     "everdraft_replace_tiles": (c_void_p, c_long, c_long, c_void_p),
-    "everdraft_linear_tiles": (
-        *(c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p),
-        *(c_void_p, c_int),
-    ),
+    "everdraft_linear_tiles": (c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_int),
 }
 """Only where the processor has matrix tiles."""
 _TIMEOUT = 120.0

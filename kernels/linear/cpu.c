@@ -183,9 +183,9 @@ static void split(const float *x, long count, long in, uint16_t *tiles) {
         }
 }
 
-/* Few rows: sums in tiles 0 and 1, rows in 2, weights in 3 and 4. Many: sums of each part in two of tiles 0 to 5, rows in 6,
-   weights in 7. */
-static void configure(long count) {
+/* Few rows: sums in tiles 0 and 1, and of `second` more in 2 and 3; rows in 4 and 5; weights in 6 and 7. Many: sums of each part in
+   two of tiles 0 to 5, rows in 6, weights in 7. */
+static void configure(long count, long second) {
     struct {
         uint8_t palette, start, reserved[14];
         uint16_t bytes[16];
@@ -194,7 +194,9 @@ static void configure(long count) {
     const int few = count <= FEW_ROWS;
     for (int tile = 0; tile < 8; tile++) {
         shape.bytes[tile] = 64;
-        shape.rows[tile] = (uint8_t)((few ? tile >= 3 : tile == 7) ? TILE_K / 2 : few ? PARTS * count : count);
+        const int others = tile == 2 || tile == 3 || tile == 5;
+        const long of_few = tile >= 6 ? TILE_K / 2 : PARTS * (others && second ? second : count);
+        shape.rows[tile] = (uint8_t)(few ? of_few : tile == 7 ? TILE_K / 2 : count);
     }
     _tile_loadconfig(&shape);
 }
@@ -209,14 +211,38 @@ static void panel_few(const uint16_t *x, long count, long num_steps, const uint1
     _tile_zero(1);
     for (long step = 0; step < num_steps; step++, x += TILE, w += TILES * TILE) {
         prefetch_tiles(w);
-        _tile_loadd(2, x, 64);
-        _tile_loadd(3, w, 64);
-        _tile_dpbf16ps(0, 2, 3);
-        _tile_loadd(4, w + TILE, 64);
-        _tile_dpbf16ps(1, 2, 4);
+        _tile_loadd(4, x, 64);
+        _tile_loadd(6, w, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, w + TILE, 64);
+        _tile_dpbf16ps(1, 4, 7);
     }
     _tile_stored(0, sums, 64);
     _tile_stored(1, sums + PARTS * count * TILE_COLUMNS, 64);
+}
+
+/* The same for `count` rows at x and `second` at y, whose sums go behind the first. */
+static void panel_pair(const uint16_t *x, const uint16_t *y, long count, long second, long num_steps, const uint16_t *w, float *sums) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (long step = 0; step < num_steps; step++, x += TILE, y += TILE, w += TILES * TILE) {
+        prefetch_tiles(w);
+        _tile_loadd(4, x, 64);
+        _tile_loadd(6, w, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, w + TILE, 64);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, y, 64);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    float *behind = sums + TILES * PARTS * count * TILE_COLUMNS;
+    _tile_stored(0, sums, 64);
+    _tile_stored(1, sums + PARTS * count * TILE_COLUMNS, 64);
+    _tile_stored(2, behind, 64);
+    _tile_stored(3, behind + PARTS * second * TILE_COLUMNS, 64);
 }
 
 #define PART(number, left, right)              \
@@ -260,38 +286,75 @@ static inline void finish(const float *sums, long next, long column, long out, c
             result[at] = (added ? added[at] : 0.0f) + (sum[at - column] + (bias ? bias[at] : 0.0f));
 }
 
-/* As everdraft_linear_bfloat16; scratch: room for ceil(rows / 16) ceil(in / 32) 1536 uint16, at a multiple of 64. */
-void everdraft_linear_tiles(const float *x, long num_rows, long in, const uint16_t *panels, long out, const float *bias,
-                            const float *added, float *result, uint16_t *scratch, int threads) {
-    const long columns = TILES * TILE_COLUMNS, num_panels = (out + columns - 1) / columns;
-    const long num_steps = (in + TILE_K - 1) / TILE_K, num_groups = (num_rows + TILE_ROWS - 1) / TILE_ROWS;
-    for (long group = 0; group < num_groups; group++) {
-        const long first = num_rows * group / num_groups, count = num_rows * (group + 1) / num_groups - first;
-        split(x + first * in, count, in, scratch + group * num_steps * PARTS * TILE);
+typedef struct {
+    long out;
+    const float *bias, *added;
+    float *result;
+} product;
+
+/* The sums of `count` rows from `first` on, of a panel that begins at `column`. */
+static void finish_rows(const product *to, const float *sums, long first, long count, long column) {
+    const long next = count * TILE_COLUMNS;
+    for (long row = 0; row < count; row++)
+        for (long tile = 0; tile < TILES && column + tile * TILE_COLUMNS < to->out; tile++)
+            finish(sums + tile * PARTS * next + row * TILE_COLUMNS, next, column + tile * TILE_COLUMNS, to->out, to->bias,
+                   to->added ? to->added + (first + row) * to->out : 0, to->result + (first + row) * to->out);
+}
+
+/* At least `bytes` at a multiple of 64, the same for every call of a thread; none if there is no memory. */
+static uint16_t *scratch_of(size_t bytes) {
+    static _Thread_local uint16_t *kept;
+    static _Thread_local size_t size;
+    if (bytes > size) {
+        free(kept);
+        size = (2 * bytes + 63) / 64 * 64;
+        kept = aligned_alloc(64, size);
+        if (!kept) size = 0;
     }
+    return kept;
+}
+
+/* As everdraft_linear_bfloat16. Returns -1 for want of memory, else 0. */
+int everdraft_linear_tiles(const float *x, long num_rows, long in, const uint16_t *panels, long out, const float *bias,
+                           const float *added, float *result, int threads) {
+    const long columns = TILES * TILE_COLUMNS, num_panels = (out + columns - 1) / columns;
+    const long num_steps = (in + TILE_K - 1) / TILE_K, pair = num_rows > FEW_ROWS && num_rows <= 2 * FEW_ROWS;
+    const long num_groups = pair ? 2 : (num_rows + TILE_ROWS - 1) / TILE_ROWS;
+    const long size = num_steps * (pair ? TILE : PARTS * TILE); /* of a group in scratch */
+    const product to = {out, bias, added, result};
+    uint16_t *scratch = scratch_of(num_groups * size * sizeof *scratch);
+    if (!scratch) return -1;
+#define FIRST(group) (num_rows * (group) / num_groups)
+#define COUNT(group) (FIRST((group) + 1) - FIRST(group))
+    for (long group = 0; group < num_groups; group++) split(x + FIRST(group) * in, COUNT(group), in, scratch + group * size);
     (void)threads;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         float sums[TILES * PARTS * TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
         long configured = 0;
 #pragma omp for schedule(static)
-        for (long panel = 0; panel < num_panels; panel++)
-            for (long group = 0; group < num_groups; group++) {
-                const long first = num_rows * group / num_groups, count = num_rows * (group + 1) / num_groups - first;
-                const long next = count * TILE_COLUMNS;
-                const uint16_t *rows = scratch + group * num_steps * PARTS * TILE, *w = panels + panel * num_steps * TILES * TILE;
-                if (count != configured) configure(configured = count);
-                (count <= FEW_ROWS ? panel_few : panel_many)(rows, count, num_steps, w, sums);
-                for (long row = 0; row < count; row++)
-                    for (long tile = 0; tile < TILES; tile++) {
-                        const long column = panel * columns + tile * TILE_COLUMNS;
-                        if (column < out)
-                            finish(sums + tile * PARTS * next + row * TILE_COLUMNS, next, column, out, bias,
-                                   added ? added + (first + row) * out : 0, result + (first + row) * out);
-                    }
+        for (long panel = 0; panel < num_panels; panel++) {
+            const uint16_t *w = panels + panel * num_steps * TILES * TILE;
+            if (pair) {
+                const long count = COUNT(0), second = COUNT(1);
+                if (!configured) configure(configured = count, second);
+                panel_pair(scratch, scratch + size, count, second, num_steps, w, sums);
+                finish_rows(&to, sums, 0, count, panel * columns);
+                finish_rows(&to, sums + TILES * PARTS * count * TILE_COLUMNS, count, second, panel * columns);
+                continue;
             }
+            for (long group = 0; group < num_groups; group++) {
+                const long count = COUNT(group);
+                if (count != configured) configure(configured = count, 0);
+                (count <= FEW_ROWS ? panel_few : panel_many)(scratch + group * size, count, num_steps, w, sums);
+                finish_rows(&to, sums, FIRST(group), count, panel * columns);
+            }
+        }
         if (configured) _tile_release();
     }
+    return 0;
+#undef FIRST
+#undef COUNT
 }
 
 #else

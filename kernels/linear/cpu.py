@@ -17,8 +17,7 @@ from kernels.native import has_tiles, loaded
 
 Layout = Literal["float", "bfloat16", "tiles"]
 """How the numbers lie; the last two where all of them are bfloat16 numbers."""
-_TILE_COLUMNS, _TILE_DEPTH, _TILE_ROWS = 32, 32, 16
-_PARTS = 3
+_TILE_COLUMNS, _TILE_DEPTH = 32, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def replace_in_panels(panels: Panels, column: int, row: Tensor) -> None:
 
 
 def linear_panels(rows: Tensor, panels: Panels, bias: Tensor | None = None, added: Tensor | None = None) -> Tensor:
-    """[T, out] = added + (rows W + bias), from float32 rows [T, in], bias [out] and added [T, out]."""
+    """[T, out] = added + (rows W + bias), from float32 rows [T, in], bias [out] and added [T, out]. Raises MemoryError."""
     rows = rows.contiguous()
     num_rows = rows.shape[0]
     assert rows.dtype == torch.float32 and rows.shape[1] == panels.num_in
@@ -81,14 +80,12 @@ def linear_panels(rows: Tensor, panels: Panels, bias: Tensor | None = None, adde
         result.data_ptr(),
     )
     library, threads = loaded(), torch.get_num_threads()
-    if panels.layout == "tiles":
-        size = _up(num_rows, _TILE_ROWS) * _up(panels.num_in, _TILE_DEPTH) * _PARTS
-        scratch = torch.empty(size, dtype=torch.bfloat16)  # torch's memory lies at multiples of 64 bytes
-        library.everdraft_linear_tiles(*arguments, scratch.data_ptr(), threads)
+    if panels.layout == "float":
+        library.everdraft_linear_float(*arguments, threads)
     elif panels.layout == "bfloat16":
         library.everdraft_linear_bfloat16(*arguments, threads)
-    else:
-        library.everdraft_linear_float(*arguments, threads)
+    elif library.everdraft_linear_tiles(*arguments, threads):
+        raise MemoryError("linear: no memory for the rows as tiles")
     return result
 
 
