@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="where the report goes (default: bench-out)")
     add("--target", default="", help="folder or hub id of the target (default: the bundled one)")
     add("--heads", default="", metavar="DIR", help="its static heads (default: the bundled ones)")
-    add("--threads", type=int, default=0, metavar="N", help="threads of each engine (default: one for each core)")
+    add("--threads", type=int, default=0, metavar="N", help="threads of each engine (default: all cores but one)")
     return parser
 
 

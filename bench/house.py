@@ -6,11 +6,10 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from bench.machine import num_cores
 from bench.rig import Client
 from models.loading import Target, load_target
 from models.source import locate
-from serving.assemble import build_engine
+from serving.assemble import build_engine, num_threads
 from serving.settings import EngineSettings
 from speculator.static_heads import KIND
 
@@ -29,7 +28,7 @@ class House:
 
     @property
     def num_threads(self) -> int:
-        return self.settings.threads or num_cores()
+        return num_threads(self.settings)
 
     @cached_property
     def plain(self) -> Client:

@@ -23,7 +23,7 @@ class Options:
     """Empty: the bundled one."""
     heads: str = ""
     threads: int = 0
-    """0: one for each core."""
+    """0: all cores but one."""
 
     @property
     def full(self) -> bool:

@@ -10,6 +10,9 @@ from cli.demo.prompts import Prompt
 from models.loading import Target
 from serving.engine import Engine
 from serving.messages import Request
+from speculator.batch import Sampling
+
+_GREEDY = Sampling(temperature=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,8 @@ class Text:
     tenant: str
     tokens: tuple[int, ...]
     num_prompt: int
+    sampling: Sampling = _GREEDY
+    """How the answer was chosen."""
 
     @property
     def output_ids(self) -> tuple[int, ...]:
@@ -46,7 +51,8 @@ def answered(
             running[moved.id][2].extend(moved.token_ids)
             if moved.finish_reason is not None:
                 request, prompt, said = running.pop(moved.id)
-                yield Text(prompt.domain, "default", (*request.prompt_ids, *said), len(request.prompt_ids))
+                sampling = Sampling(temperature=request.temperature, seed=request.seed, max_tokens=request.max_tokens)
+                yield Text(prompt.domain, "default", (*request.prompt_ids, *said), len(request.prompt_ids), sampling)
 
 
 def _requests(target: Target, prompts: Sequence[Prompt], temperature: float, seed: int) -> Iterator[tuple[Request, Prompt]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from cli.answers import Text
 from models.decoder import Decoder
-from speculator.batch import Batch, Chunk, Sampling, Sequence
+from speculator.batch import Batch, Chunk, Sequence
 from speculator.drafts import Drafts, Tree
 from speculator.protocol import Budget, Speculator
 from speculator.simulate import Simulated, simulate
@@ -43,7 +44,7 @@ class _Again:
         self._hidden = hidden
         self._budget = Budget(num_nodes)
         prompt = list(text.tokens[: text.num_prompt])
-        sampling = Sampling(max_tokens=len(text.output_ids))
+        sampling = replace(text.sampling, max_tokens=len(text.output_ids))
         self._sequence = Sequence(number, text.tenant, prompt, len(prompt), sampling)
         speculator.begin(self._sequence)
         self._batch = Batch((), (Chunk(self._sequence, len(prompt)),))

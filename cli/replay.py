@@ -25,6 +25,7 @@ from models.loading import Target
 from pipelines.trace import Trace
 from pipelines.traffic_log import open_reader
 from serving.assemble import build_engine
+from speculator.records import sampling_of
 from speculator.simulate import Simulated
 
 EVERYTHING = "everything"
@@ -101,7 +102,8 @@ def _recorded(config: Configuration, target: Target, texts: Texts) -> list[Text]
     for trace in _traces(config.traffic_url):
         if trace.target == target.fingerprint and texts.tenant in (None, trace.tenant):
             tokens = (*trace.prompt_ids, *trace.output_ids)
-            newest.append(Text(trace.domain or "unnamed", trace.tenant, tokens, len(trace.prompt_ids)))
+            sampling = sampling_of(trace.sampling)
+            newest.append(Text(trace.domain or "unnamed", trace.tenant, tokens, len(trace.prompt_ids), sampling))
     return list(newest)
 
 

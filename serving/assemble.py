@@ -42,7 +42,7 @@ PROFILE_CONTEXT = 96
 
 def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -> Engine:
     """An engine ready to step. `loaded`: a target loaded already, to be shared by several engines of one process."""
-    torch.set_num_threads(settings.threads or max(1, (os.cpu_count() or 1) - 1))
+    torch.set_num_threads(num_threads(settings))
     loaded = loaded or load_target(
         settings.target, revision=settings.revision, dtype=settings.dtype, device=settings.device  # type: ignore[arg-type]
     )
@@ -66,6 +66,11 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
     engine.swap = _swap(settings, loaded, floor, lambda: _presence(settings, engine))
     engine.swap.start()
     return engine
+
+
+def num_threads(settings: EngineSettings) -> int:
+    """Threads of the engine: as many as set, or all cores but one."""
+    return settings.threads or max(1, (os.cpu_count() or 1) - 1)
 
 
 def pass_seconds(target: Target, num_rows: int) -> float:

@@ -1,9 +1,9 @@
 """Calibration: what a source's confidence is worth, learnt from what was emitted.
 
 A source says how sure it is of a node; whether it is right depends on the source, the depth, the traffic, the
-version, and on whether the target's choice is greedy. For each (source, greedy or sampled, depth, level of confidence) the ratio of acceptances to expectations is kept,
-and confidence is multiplied by it: untouched at first, on average right soon after, and the order among
-siblings stays the source's own.
+version, and on whether the target's choice is greedy. For each (source, greedy or sampled, depth, level of
+confidence) the ratio of acceptances to expectations is kept, and confidence is multiplied by it: untouched at
+first, on average right soon after, and the order among siblings stays the source's own.
 """
 
 from __future__ import annotations

@@ -64,9 +64,9 @@ def noise_of(sampling: Sampling, position: int) -> Noise | None:
 class Foresight:
     """What a drafter may know beforehand of the choices at the output positions from `position` on, token by token.
 
-    If the target gives a token the probability p, it is chosen when no other token's noise beats its own. The best of the others
-    is Gumbel too, so knowing the token's u alone (its noise is -ln(-ln u)) the chance is u^((1 - p) / p): p on average, near 1 or near
-    0 once u is known.
+    A token to which the target gives the probability p is chosen when no other's noise beats its own. The best of the others is
+    Gumbel too, so knowing the token's u alone (its noise is -ln(-ln u)) the chance is u^((1 - p) / p): p on average, near 1 or
+    near 0 once u is known.
     """
 
     def __init__(self, sampling: Sampling, position: int) -> None:
@@ -79,7 +79,8 @@ class Foresight:
         keys_of, sampling = self._keys, self._sampling
         while len(keys_of) <= ahead:
             keys_of.append(keys(sampling.seed, sampling.choice, self._position + len(keys_of)))
-        return uniform(*keys_of[ahead], token) ** ((1.0 - prob) / prob)
+        u: float = uniform(*keys_of[ahead], token)
+        return math.pow(u, (1.0 - prob) / prob)
 
 
 def noisy_scores(logits: Tensor, sampling: Sampling, position: int) -> Tensor:

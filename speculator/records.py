@@ -1,14 +1,29 @@
-"""What each source did in a step, by depth: for traces and metrics."""
+"""What traces hold of a step and of a choice, and back."""
 
 from __future__ import annotations
 
-from pipelines.trace import SourceRecord
+from pipelines.trace import SamplingRecord, SourceRecord
+from speculator.batch import Sampling
 from speculator.drafts import Drafts
 from speculator.verify import Verdicts
 
 
+def sampling_of(record: SamplingRecord) -> Sampling:
+    """How the choices of a trace were made, its noise included."""
+    return Sampling(
+        temperature=record.temperature,
+        top_p=record.top_p,
+        top_k=record.top_k,
+        min_p=record.min_p,
+        seed=record.seed,
+        choice=record.choice,
+        max_tokens=record.max_tokens,
+    )
+
+
 def step_records(drafts: Drafts, verdicts: Verdicts, row: int) -> tuple[SourceRecord, ...]:
-    """One record for each source with nodes in tree `row`, in the order of `drafts.source_names`.
+    """What each source did in the step, by depth: one record for each with nodes in tree `row`, in the order of
+    `drafts.source_names`.
 
     A node that several sources proposed counts for each of them.
     """

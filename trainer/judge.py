@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from models.heads import MedusaHeads
-from pipelines.trace import SamplingRecord
-from speculator.batch import Sampling
 from speculator.medusa import MedusaSpeculator
+from speculator.records import sampling_of
 from speculator.simulate import Simulated, simulate_heads
 from trainer.champion import Champion
 from trainer.gate import Score
@@ -82,7 +81,7 @@ class Judge:
         if not self._lessons.knows(trace):
             yield from self._lessons.read(trace)
             yield
-        sampling = _sampling(trace.trace.sampling)
+        sampling = sampling_of(trace.trace.sampling)
         states = (yield from self._lessons.read(trace)).padded()
         tokens: list[list[list[int]]] = []
         chances: list[list[list[float]]] = []
@@ -95,17 +94,6 @@ class Judge:
             chances += more_chances
             yield
         return simulate_heads(trace.tokens, len(trace.trace.prompt_ids), tokens, chances, self._budget)
-
-
-def _sampling(record: SamplingRecord) -> Sampling:
-    return Sampling(
-        temperature=record.temperature,
-        top_p=record.top_p,
-        top_k=record.top_k,
-        min_p=record.min_p,
-        seed=record.seed,
-        choice=record.choice,
-    )
 
 
 def _joined(so_far: Score | None, trace: Kept, champion: Simulated, candidate: Simulated) -> Score:

@@ -24,6 +24,7 @@ from cli.target import loaded_target
 from models.source import target_name
 from pipelines.checkpoint import Checkpoint
 from pipelines.registry import Slot, open_registry
+from speculator.batch import Sampling
 from speculator.static_heads import KIND
 
 
@@ -124,4 +125,5 @@ class LiveStack:
 
 def _text(exchange: Exchange) -> Text:
     tokens = (*exchange.prompt_ids, *exchange.output_ids)
-    return Text(exchange.domain, "default", tokens, len(exchange.prompt_ids))
+    sampling = Sampling(temperature=exchange.temperature, seed=exchange.seed)
+    return Text(exchange.domain, "default", tokens, len(exchange.prompt_ids), sampling)

@@ -12,7 +12,9 @@ from kernels.native import loaded
 def write_pages_cpu(keys: Tensor, values: Tensor, slots: Tensor, key: Tensor, value: Tensor) -> None:
     """See `reference.write_pages`."""
     num_rows, num_heads, dim = key.shape
-    assert keys.is_contiguous() and values.is_contiguous() and slots.dtype == torch.int64
+    assert keys.is_contiguous()
+    assert values.is_contiguous()
+    assert slots.dtype == torch.int64
     key, value = _rows(key), _rows(value)
     loaded().everdraft_write(
         *(key.data_ptr(), key.stride(0), value.data_ptr(), value.stride(0), num_rows, num_heads, dim),
@@ -23,7 +25,9 @@ def write_pages_cpu(keys: Tensor, values: Tensor, slots: Tensor, key: Tensor, va
 def ragged_attention_cpu(query: Tensor, keys: Tensor, values: Tensor, spans: Spans) -> Tensor:
     """See `reference.ragged_attention`. Raises MemoryError, also for heads of more than 512 numbers."""
     num_rows, num_heads, dim = query.shape
-    assert keys.is_contiguous() and values.is_contiguous() and num_rows == spans.num_rows
+    assert keys.is_contiguous()
+    assert values.is_contiguous()
+    assert num_rows == spans.num_rows
     query, table = _rows(query), spans.table
     result = query.new_empty((num_rows, num_heads, dim))
     failed = loaded().everdraft_attention(

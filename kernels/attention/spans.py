@@ -55,10 +55,12 @@ class Spans:
             if isinstance(span.keys, slice):
                 first = span.keys.start
             else:
-                assert span.keys.dtype == torch.int64 and span.keys.is_contiguous()
+                assert span.keys.dtype == torch.int64
+                assert span.keys.is_contiguous()
                 slots = span.keys.data_ptr()
             if span.ancestors is not None:
-                assert span.ancestors.dtype == np.uint64 and span.ancestors.flags.c_contiguous
+                assert span.ancestors.dtype == np.uint64
+                assert span.ancestors.flags.c_contiguous
                 ancestors, num_words = span.ancestors.ctypes.data, span.ancestors.shape[1]
             fields.append((span.start, span.num_rows, span.num_keys, first, slots, ancestors, num_words))
         return np.array(fields, np.int64)

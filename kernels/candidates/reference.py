@@ -29,7 +29,8 @@ Best = tuple[list[list[int]], list[list[float]]]
 def candidates(logits: Tensor, count: int, noise: Sequence[Noise | None], ids: Tensor | None = None) -> Best:
     """The `count` tokens of each row that a model with these scores [N, V] thinks the target will choose.
 
-    ids: [V] int32, the tokens that the columns stand for, where that is not all of them in order. noise: [N]; None: the choice is greedy, and a token's chance is its probability. Else the target will choose
+    ids: [V] int32, the tokens that the columns stand for, where that is not all of them in order.
+    noise: [N]; None: the choice is greedy, and a token's chance is its probability. Else the target will choose
     argmax(log p + noise), and the noise is known before p is: the best guess is argmax(log q + noise), right more often
     than the likeliest token of q. (Coupling without communication, arXiv 2408.07978: two who share the noise draw the same
     token with probability at least (1 - d) / (1 + d), d the total variation between p and q.) A chance is then the softmax

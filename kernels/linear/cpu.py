@@ -60,7 +60,9 @@ def unpack_panels(panels: Panels) -> Tensor:
 
 def replace_in_panels(panels: Panels, column: int, row: Tensor) -> None:
     """See `kernels.linear.replace_row`."""
-    assert row.dtype == torch.float32 and row.is_contiguous() and row.shape == (panels.num_in,)
+    assert row.dtype == torch.float32
+    assert row.is_contiguous()
+    assert row.shape == (panels.num_in,)
     assert 0 <= column < panels.num_out
     replace = getattr(loaded(), f"everdraft_replace_{panels.layout}")
     replace(panels.data.data_ptr(), panels.num_in, column, row.data_ptr())
@@ -70,7 +72,8 @@ def linear_panels(rows: Tensor, panels: Panels, bias: Tensor | None = None, adde
     """[T, out] = added + (rows W + bias), from float32 rows [T, in], bias [out] and added [T, out]. Raises MemoryError."""
     rows = rows.contiguous()
     num_rows = rows.shape[0]
-    assert rows.dtype == torch.float32 and rows.shape[1] == panels.num_in
+    assert rows.dtype == torch.float32
+    assert rows.shape[1] == panels.num_in
     added = added.contiguous() if added is not None else None
     result = rows.new_empty((num_rows, panels.num_out))
     arguments = (

@@ -8,6 +8,7 @@ import torch
 from bench.equality import Judge
 from bench.errors import Different
 from bench.rig import Answer, Ask, Client
+from kernels.linear import replace_row
 from models.decoder import Decoder
 from speculator.law import NEAR_TIE
 from tests.serving.rig import VOCAB, plain_engine, tiny_decoder, tiny_target
@@ -32,7 +33,7 @@ def with_twin(token: int) -> tuple[Decoder, int]:
     """A decoder in which another token has the very same row of the unembedding as `token`: their scores always tie."""
     decoder = tiny_decoder()
     twin = (token + 1) % VOCAB
-    decoder.unembedding[..., twin] = decoder.unembedding[..., token]
+    replace_row(decoder._unembedding, twin, decoder.output_embeddings()[token])
     return decoder, twin
 
 

@@ -17,7 +17,7 @@ from models.heads import MedusaHeads
 from models.loading import bundled_target, load_tokenizer
 from serving.engine import Engine, FixedBudget
 from serving.messages import Request
-from speculator.batch import Batch, Sequence
+from speculator.batch import Batch, Sampling, Sequence
 from speculator.drafts import Drafts, Tree
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
@@ -54,7 +54,8 @@ def served(speculator: Speculator, decoder: Decoder) -> Iterator[tuple[Text, int
             for moved in engine.step():
                 said += moved.token_ids
                 num_steps += moved.nodes >= 0
-        yield Text("d", "default", (*prompt, *said), len(prompt)), num_steps
+        sampling = Sampling(temperature=0.5, seed=number % 4)
+        yield Text("d", "default", (*prompt, *said), len(prompt), sampling), num_steps
 
 
 @pytest.mark.parametrize("source", [suffix, heads])

@@ -17,6 +17,7 @@ from pipelines.store import CheckpointStore
 from serving.engine import Engine, FixedBudget
 from serving.messages import Request
 from serving.swap import Swap
+from speculator.batch import Sampling
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from tests.serving.rig import VOCAB, plain_engine, tiny_decoder, tiny_scheduler, tiny_target
@@ -112,6 +113,7 @@ def test_a_swap_takes_the_weights_of_the_version_it_names(tmp_path: Path) -> Non
         source = here.engine.speculator
         hidden = torch.randn(2, DECODER.config.hidden_size)
         inner = MedusaSpeculator(heads(5), DECODER.logits, name="medusa", version="x")
+        choices = [(Sampling(temperature=0.0), 0), (Sampling(seed=3), 5)]
         assert source._sources[0].candidates(hidden, choices) == inner.candidates(hidden, choices)  # type: ignore[attr-defined]
 
 

@@ -13,6 +13,7 @@ from pipelines.checkpoint import Manifest, TrafficSpan
 from pipelines.errors import LogUnavailable, RegistryUnavailable
 from pipelines.registry import Registry, SlotState
 from pipelines.traffic_log import TrafficReader
+from speculator.batch import Sampling
 from speculator.medusa import MedusaSpeculator
 from speculator.simulate import Simulated, simulate_heads
 from tests.trainer.scripted import SLOT, TARGET, TOKENIZER, VOCAB, House, ScriptedDecoder, trace, train_until
@@ -32,7 +33,8 @@ def worth(house: House, version: str) -> float:
         fresh = trace(number)
         tokens, num_prompt = fresh.prompt_ids + fresh.output_ids, len(fresh.prompt_ids)
         states = decoder.hidden_states(torch.tensor(tokens))[num_prompt - 1 : -1]
-        total += simulate_heads(tokens, num_prompt, *drafter.candidates(states, [(Sampling(temperature=0.0), 0)] * len(states)), budget=3)
+        greedy = [(Sampling(temperature=0.0), 0)] * len(states)
+        total += simulate_heads(tokens, num_prompt, *drafter.candidates(states, greedy), budget=3)
     return total.tokens_per_step
 
 
