@@ -40,13 +40,13 @@ def tiny_config(**changes: object) -> DecoderConfig:
     return DecoderConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def tiny_decoder(seed: int = 0, scale: float = 0.3) -> Decoder:
-    """Random weights, large enough that the logits spread and near-ties are rare."""
+def tiny_decoder(seed: int = 0, scale: float = 0.3, dtype: torch.dtype = torch.float32) -> Decoder:
+    """Random weights, large enough that the logits spread and near-ties are rare. dtype: what their numbers are rounded to."""
     config = tiny_config()
     generator = torch.Generator().manual_seed(seed)
 
     def random_weight(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator) * scale
+        return (torch.randn(*shape, generator=generator) * scale).to(dtype).float()
 
     hidden, kv, inner = config.hidden_size, config.num_kv_heads * config.head_dim, config.intermediate_size
     weights = {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from speculator.batch import Sampling
-from speculator.law import _FEW, Chooser, noisy_scores, process
+from speculator.law import _FEW, Chooser, Foresight, noisy_scores, process
 
 
 def oracle(logits: list[float], sampling: Sampling) -> list[bool]:
@@ -116,3 +116,21 @@ def test_bfloat16_logits_are_judged_in_float32() -> None:
     sampling = Sampling(temperature=0.9, seed=2)
     assert Chooser(logits, [sampling])(0, 1, 5) == int(noisy_scores(logits[1].float(), sampling, 5).argmax())
     assert Chooser(logits, [Sampling(temperature=0.0)])(0, 1, 5) == int(logits[1].float().argmax())
+
+
+@pytest.mark.parametrize("token", [0, 1, 3])
+def test_what_is_foreseen_of_a_token_is_how_often_it_is_chosen(token: int) -> None:
+    probs = torch.tensor([0.6, 0.25, 0.1, 0.05])
+    foreseen, chosen = [], []
+    for seed in range(6000):
+        sampling = Sampling(temperature=1.0, seed=seed)
+        foreseen.append(Foresight(sampling, 4).chance(3, token, float(probs[token])))
+        chosen.append(Chooser(probs.log().unsqueeze(0), [sampling])(0, 0, 7) == token)
+    chance, hit = np.array(foreseen), np.array(chosen)
+    assert abs(chance.mean() - probs[token]) < 0.02
+    for low, high in ((0.0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 1.0)):
+        here = (chance >= low) & (chance < high)
+        if here.sum() > 200:
+            assert abs(hit[here].mean() - chance[here].mean()) < 0.08
+    # and it tells the seeds apart: who is foreseen to be chosen mostly is
+    assert hit[chance > np.quantile(chance, 0.9)].mean() > hit[chance < np.quantile(chance, 0.5)].mean() + 0.2 * float(probs[token])
