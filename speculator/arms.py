@@ -24,8 +24,10 @@ _OPTIMISM = 1.05
 """An arm never tried counts for two steps at this gain: enough to try it."""
 _MARGIN = 1.05
 """Gain over the arm in use that another must show to take over."""
-_TRIAL = 8
-"""Steps of a trial; one is enough for plain decoding, whose gain hardly varies."""
+_TRIAL, _SHORTEST_TRIAL = 16, 2
+"""Drafts that a trial is made of, one for each sequence in each step, and its fewest steps; one step is enough for plain
+decoding, whose gain hardly varies."""
+_LONGEST_TRIAL = 8
 _FIRST_WAIT, _LONGEST_WAIT = 32, 1024
 """Steps between the trials of an arm: doubled whenever it loses again."""
 
@@ -53,14 +55,15 @@ class Arms:
     """Chooses an arm for each step: the best so far, or another that is due for a trial. No chance is
     involved."""
 
-    def __init__(self, arms: Sequence[Arm], twins: tuple[Arm, Arm] | None = None) -> None:
+    def __init__(self, arms: Sequence[Arm], twins: tuple[Arm, Arm] | None = None, num_sequences: int = 1) -> None:
         """arms: the preferred first; plain decoding is added to them. twins: two of them that are compared
         better than by their gains, elsewhere (see `prefer`): while one is the best, the other is neither
-        tried nor chosen here."""
+        tried nor chosen here. num_sequences: of the batches it chooses for, about: of many a step says much."""
+        self._trial = min(max(_TRIAL // num_sequences, _SHORTEST_TRIAL), _LONGEST_TRIAL)
         self._records = {arm: _Record(_PRIOR * _OPTIMISM, _PRIOR) for arm in arms}
         self._records[NONE] = _Record(_PRIOR, _PRIOR)
         for number, record in enumerate(self._records.values()):
-            record.next_trial = _FIRST_WAIT + number * _TRIAL
+            record.next_trial = _FIRST_WAIT + number * self._trial
         self._twin = {twins[0]: twins[1], twins[1]: twins[0]} if twins else {}
         self._step = 0
         self.best: Arm = next(iter(self._records))
@@ -113,7 +116,7 @@ class Arms:
         """The arm whose trial starts now."""
         for arm in self._rivals():
             if self._step >= self._records[arm].next_trial:
-                self._trial_ends = self._step + (1 if arm == NONE else _TRIAL)
+                self._trial_ends = self._step + (1 if arm == NONE else self._trial)
                 return arm
         return None
 

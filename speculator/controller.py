@@ -131,7 +131,7 @@ class Controller:
     def _arms_for(self, num_sequences: int) -> Arms:
         size = num_sequences.bit_length()
         if size not in self._by_size:
-            self._by_size[size] = Arms(self._arms, self._twins)
+            self._by_size[size] = Arms(self._arms, self._twins, _smallest(size))
         return self._by_size[size]
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import replace
@@ -27,6 +28,8 @@ from speculator.vocabulary import DraftVocabulary
 
 _PROMPT_TAIL = 256
 """Prompt tokens that are shown to the draft vocabulary, at the end."""
+_MOST_SAID = 1024
+"""Tokens that wait to be shown to it while nobody asks for drafts; older ones are forgotten."""
 NUM_CANDIDATES = 8
 """Candidates for each depth: as many siblings as a tree of some sixteen nodes has room for."""
 
@@ -58,13 +61,14 @@ class MedusaSpeculator:
         self._heads = heads.eval().requires_grad_(False)
         self._unembed = unembed if vocabulary is None else vocabulary.scores
         self._vocabulary = vocabulary
+        self._said: deque[int] = deque(maxlen=_MOST_SAID)
+        """Tokens that the draft vocabulary has not seen yet."""
         self._max_tree = max_tree
         self._seconds_per_call = 0.0
 
     def begin(self, sequence: Sequence) -> None:
         """What the prompt says may well be said again."""
-        if self._vocabulary is not None:
-            self._vocabulary.see(set(sequence.tokens[-_PROMPT_TAIL:]))
+        self._said.extend(sequence.tokens[-_PROMPT_TAIL:])
 
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
         """A tree for each decoding sequence, grown best first; empty without a hidden state or with nothing left to draft."""
@@ -76,6 +80,9 @@ class MedusaSpeculator:
             if sequence.speculative and sequence.hidden is not None and sequence.num_left > 1
         ]
         if asked and budget.allows(self.name):
+            if self._vocabulary is not None:
+                self._vocabulary.see(self._said)
+                self._said.clear()
             each = min(budget.share(len(asked)), self._max_tree)
             hidden = [batch.decoding[index].hidden for index in asked]
             choices = [(batch.decoding[index].sampling, batch.decoding[index].num_output) for index in asked]
@@ -114,10 +121,9 @@ class MedusaSpeculator:
         """Heads cannot draft ahead of the hidden state they need."""
 
     def observe(self, batch: Batch, drafts: Drafts, verdicts: Verdicts) -> None:
-        """Heads learn in the trainer, the draft vocabulary here."""
-        if self._vocabulary is not None:
-            for emitted in verdicts.emitted:
-                self._vocabulary.see(emitted)
+        """Heads learn in the trainer; the draft vocabulary when it is next needed."""
+        for emitted in verdicts.emitted:
+            self._said.extend(emitted)
 
     def end(self, sequence: Sequence) -> None:
         """Nothing was kept of it."""

@@ -19,6 +19,8 @@ from speculator.verify import Verdicts
 
 SHADOW_NODES = 12
 """Drafted nodes, at least, of a tree that is scored on the text to come."""
+SHADOW_SEQUENCES = 2
+"""Sequences of a batch that are drafted for by everyone in a shadowed step, for the score alone."""
 
 
 class MergedSpeculator:
@@ -26,8 +28,8 @@ class MergedSpeculator:
     across the batch.
 
     costs: is told how long each source took. shadow: scores the sources' own trees on the text to come; in
-    the steps that it samples, sources that the budget leaves out propose too, for the score alone. max_tree:
-    most nodes of one sequence.
+    the steps that it samples, sources that the budget leaves out propose too, for some sequences and for the score
+    alone. max_tree: most nodes of one sequence.
 
     Measured on one core, for a suffix tree's and heads' trees of 16 nodes each and a budget of 16: 40 us for
     calibrating, merging and pruning and 10 us for calibrating again in `observe` at batch 1 (the suffix tree
@@ -54,6 +56,7 @@ class MergedSpeculator:
         self._clock = clock
         self._calibration = Calibration(len(sources))
         self._proposed: list[tuple[int, Drafts]] = []
+        self._turn = 0
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -78,16 +81,11 @@ class MergedSpeculator:
         shadowed = bool(batch.decoding) and self.shadow.due(drafting)
         if not batch.decoding or not (drafting or shadowed):
             return Drafts.empty([sequence.tokens[-1] for sequence in batch.decoding])
-        # what is scored is drafted at one size, whatever the budget: else the score would follow the budget, not the source
-        fixed = SHADOW_NODES * len(batch.decoding)
-        everyone = replace(budget, nodes=max(budget.nodes, fixed), sources=None) if shadowed else budget
+        few = self._few(batch) if shadowed else batch
         for index, source in enumerate(self._sources):
-            if everyone.allows(source.name):
-                drafts = self._ask(source, batch, everyone)
-                if shadowed:
-                    self.shadow.add(source.name, batch.decoding, drafts)
-                if budget.allows(source.name):
-                    self._proposed.append((index, drafts))
+            drafts = self._shadowed(source, few, budget) if shadowed else None
+            if budget.allows(source.name):
+                self._proposed.append((index, drafts if drafts and few is batch else self._ask(source, batch, budget)))
         trees = [self._merged(row, sequence) for row, sequence in enumerate(batch.decoding)]
         kept = prune(trees, budget.nodes, max_tree=self._max_tree, step_seconds=budget.step_seconds)
         return Drafts.pack(kept, self.source_names, self.versions)
@@ -124,6 +122,22 @@ class MergedSpeculator:
 
     def cost(self, rows: int) -> float:
         return sum(source.cost(rows) for source in self._sources)
+
+    def _few(self, batch: Batch) -> Batch:
+        """The batch, or some of it where it is large: other sequences each time."""
+        decoding, num = batch.decoding, SHADOW_SEQUENCES
+        if len(decoding) <= num:
+            return batch
+        self._turn += num
+        return Batch(tuple(decoding[(self._turn + each) % len(decoding)] for each in range(num)))
+
+    def _shadowed(self, source: Speculator, batch: Batch, budget: Budget) -> Drafts:
+        """What a source proposes for the score."""
+        # drafted at one size, whatever the budget: else the score would follow the budget, not the source
+        nodes = max(budget.nodes, SHADOW_NODES * len(batch.decoding))
+        drafts = self._ask(source, batch, replace(budget, nodes=nodes, sources=None))
+        self.shadow.add(source.name, batch.decoding, drafts)
+        return drafts
 
     def _ask(self, source: Speculator, batch: Batch, budget: Budget) -> Drafts:
         started = self._clock()

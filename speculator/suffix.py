@@ -28,6 +28,12 @@ mostly within 0.1 of the share accepted, at worst 0.25 above it."""
 # Beside the longest match, which may be a chance one, a short one with more evidence: 4 % more tokens a step.
 _SHORT_IN_REQUEST = 2
 _SHORT_IN_TENANT = 1
+_IDLE = 4
+"""Steps without being asked after which it learns no more than it must: learning would be the whole cost of what nobody uses."""
+_IDLE_TOKENS = 2
+"""Waiting tokens that it learns in such a step."""
+_CATCH_UP = 64
+"""Tokens of a request beyond the newest that are learnt in a step once it is asked again."""
 
 
 class _Tenant:
@@ -36,10 +42,17 @@ class _Tenant:
     def __init__(self, max_depth: int, max_tokens: int) -> None:
         self.tree = SuffixTree(max_depth, max_tokens)
         self._waiting: deque[list[int]] = deque()
+        self._num_waiting = 0
+        self._most_waiting = max_tokens
         self._at = 0
 
     def remember(self, text: list[int]) -> None:
+        """Puts a text in the queue; the oldest leave it when they are more than the tree would hold."""
         self._waiting.append(text)
+        self._num_waiting += len(text)
+        while self._num_waiting > self._most_waiting and len(self._waiting) > 1:
+            self._num_waiting -= len(self._waiting[1])
+            del self._waiting[1]  # of the first, a part may be in the tree
 
     def learn(self, num_tokens: int) -> None:
         """Takes up to `num_tokens` of what waits into the tree."""
@@ -51,6 +64,7 @@ class _Tenant:
             self._at += len(part)
             if self._at == len(text):
                 self.tree.close()
+                self._num_waiting -= len(text)
                 self._waiting.popleft()
                 self._at = 0
 
@@ -94,6 +108,10 @@ class SuffixSpeculator:
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._requests: dict[int, _Request] = {}
         self._seconds_per_sequence = 0.0
+        self._num_asked = 0
+        """Sequences that it was asked to draft for in this step; some alone may be for a score."""
+        self._num_unasked = 0
+        """Steps since it was asked to draft for all."""
 
     def begin(self, sequence: Sequence) -> None:
         """The prompt is learnt along with its prefill."""
@@ -102,6 +120,7 @@ class SuffixSpeculator:
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
         if not batch.decoding or not budget.allows(self.name):
             return Drafts.empty([sequence.tokens[-1] for sequence in batch.decoding])
+        self._num_asked = max(self._num_asked, len(batch.decoding))
         started = time.perf_counter()
         num_nodes = min(budget.share(len(batch.decoding)), self._max_tree)
         trees = [self._draft(sequence, num_nodes, budget.max_depth) for sequence in batch.decoding]
@@ -113,11 +132,19 @@ class SuffixSpeculator:
         """Nothing to draft ahead: a draft takes microseconds."""
 
     def observe(self, batch: Batch, drafts: Drafts, verdicts: Verdicts) -> None:
-        """Takes in the step's prompt chunks and emitted tokens, and some of what finished requests left."""
+        """Takes in the step's prompt chunks and emitted tokens, and some of what finished requests left; while nobody
+        asks, only a little of the latter: requests catch up later."""
+        if batch.decoding:
+            self._num_unasked = 0 if self._num_asked >= len(batch.decoding) else self._num_unasked + 1
+            self._num_asked = 0
+        if self._num_unasked >= _IDLE:
+            for name in {sequence.tenant for sequence in batch.choosing}:
+                self._tenant(name).learn(_IDLE_TOKENS)
+            return
         for chunk in batch.chunks:
-            self._learn(chunk.sequence)
-        for sequence in batch.decoding:
-            self._learn(sequence)
+            self._learn(chunk.sequence, chunk.num_tokens)
+        for sequence, said in zip(batch.decoding, verdicts.emitted, strict=False):
+            self._learn(sequence, len(said))
         for tenant in {sequence.tenant for sequence in batch.choosing}:
             # a little faster than texts can finish, so that the queue is short and no step pays for a whole
             # text
@@ -151,9 +178,11 @@ class SuffixSpeculator:
         self._tenants.move_to_end(name)
         return tenant
 
-    def _learn(self, sequence: Sequence) -> _Request:
+    def _learn(self, sequence: Sequence, num_new: int) -> _Request:
+        """Takes in the newest tokens of a request, and some of those that were left out."""
         request = self._requests[sequence.id]
         end = len(sequence.tokens) if sequence.decoding else sequence.num_written
+        end = min(end, request.num_learnt + num_new + _CATCH_UP)
         request.tree.extend(sequence.tokens[request.num_learnt : end])
         request.num_learnt = end
         return request
@@ -162,13 +191,13 @@ class SuffixSpeculator:
         tree = Tree.rooted(sequence.tokens[-1])
         depth = min(max_depth, sequence.num_left - 1)
         if depth > 0 and sequence.speculative:
-            request = self._learn(sequence)
+            request = self._learn(sequence, 0)
             past = request.past
             past.follow(sequence.tokens)
-            places = [
-                *_places(request.tree, request.tree.pending, sequence.tokens, _SHORT_IN_REQUEST, UNSEEN_IN_REQUEST),
-                *_places(past.tree, (past.node, past.length), sequence.tokens, _SHORT_IN_TENANT, UNSEEN_IN_TENANT),
-            ]
+            places: list[Place] = []
+            if request.num_learnt == len(sequence.tokens):  # else the end of its tree is not the end of the text
+                places += _places(request.tree, request.tree.pending, sequence.tokens, _SHORT_IN_REQUEST, UNSEEN_IN_REQUEST)
+            places += _places(past.tree, (past.node, past.length), sequence.tokens, _SHORT_IN_TENANT, UNSEEN_IN_TENANT)
             sampling = sequence.sampling
             foresight = None if sampling.greedy else Foresight(sampling, sequence.num_output)
             grow(tree, places, num_nodes, depth, foresight)

@@ -18,15 +18,14 @@ from kernels.linear import linear, pack_weight, replace_row
 
 _SHARE = 4
 _FEWEST = 2048
-_KEEP = 0.5
-"""Weight that past uses keep whenever counts are halved."""
-_HALVE_EVERY = 1 << 16
-"""Tokens."""
+_MOST_USES = 8
+"""More are not counted: so often a token is passed over before it must go."""
 
 
 class DraftVocabulary:
     """N of V tokens: those used lately, and for the rest the lowest ids, which tokenizers of merged pairs give to the most
-    frequent. A token that is used enters at once, for the one used least.
+    frequent. A token that is used enters at once, for one that was not used lately: a hand goes round the columns, takes one use
+    off each and stops where there is none left (the clock algorithm of page replacement), so that a step never searches.
 
     embeddings: [V, H] the target's output embeddings.
     """
@@ -39,10 +38,10 @@ class DraftVocabulary:
         self.ids = torch.arange(self.size, dtype=torch.int32, device=embeddings.device)
         """[N] int32: the token of each column of the scores."""
         self._column = {token: token for token in range(self.size)}
-        self._uses: dict[int, float] = {}
-        self._free = list(range(self.size))
-        """Columns of tokens never used, the least frequent last."""
-        self._num_seen = 0
+        self._tokens = list(range(self.size))
+        self._uses = [0] * self.size
+        self._hand = self.size
+        """Goes down: the least frequent of the tokens never used leave first."""
 
     def scores(self, states: Tensor) -> Tensor:
         """[…, N] float32 from states […, H]."""
@@ -53,29 +52,25 @@ class DraftVocabulary:
         """Counts tokens that were used."""
         if self.size == len(self._embeddings):
             return
+        column_of, uses = self._column, self._uses
         for token in tokens:
-            if token not in self._uses:
-                self._enter(token)
-            self._uses[token] = self._uses.get(token, 0.0) + 1.0
-            self._num_seen += 1
-        if self._num_seen >= _HALVE_EVERY:
-            self._num_seen = 0
-            for token in self._uses:
-                self._uses[token] *= _KEEP
+            column = column_of.get(token)
+            if column is None:
+                column = self._enter(token)
+            uses[column] = min(uses[column] + 1, _MOST_USES)
 
-    def _enter(self, token: int) -> None:
-        if token in self._column:
-            self._free.remove(self._column[token])
-            return
-        column = self._free.pop() if self._free else self._leave()
-        before = int(self.ids[column])
-        self._column.pop(before, None)
+    def _enter(self, token: int) -> int:
+        """The column of a token that was not there, now its own."""
+        uses = self._uses
+        while True:
+            self._hand = (self._hand or self.size) - 1
+            if not uses[self._hand]:
+                break
+            uses[self._hand] -= 1
+        column = self._hand
+        del self._column[self._tokens[column]]
+        self._tokens[column] = token
         self._column[token] = column
         self.ids[column] = token
         replace_row(self._weight, column, self._embeddings[token])
-
-    def _leave(self) -> int:
-        """Puts the token used least out; its column."""
-        token = min(self._uses, key=self._uses.__getitem__)
-        del self._uses[token]
-        return self._column.pop(token)
+        return column

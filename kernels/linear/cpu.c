@@ -274,6 +274,40 @@ static void panel_many(const uint16_t *x, long count, long num_steps, const uint
     _tile_stored(5, sums + 5 * size, 64);
 }
 
+#define PART_OF_TWO(number, first, second)        \
+    _tile_loadd(6, x + number * TILE, 64);         \
+    _tile_dpbf16ps(first, 6, 7);                   \
+    _tile_loadd(6, y + number * TILE, 64);         \
+    _tile_dpbf16ps(second, 6, 7);
+
+/* The same for `count` rows at x and as many at y, one column tile after the other, each of whose weights is loaded once. */
+static void panel_two(const uint16_t *x, const uint16_t *y, long count, long num_steps, const uint16_t *w, float *sums) {
+    const long size = count * TILE_COLUMNS;
+    for (long tile = 0; tile < TILES; tile++, x -= num_steps * PARTS * TILE, y -= num_steps * PARTS * TILE) {
+        const uint16_t *weights = w + tile * TILE;
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        _tile_zero(4);
+        _tile_zero(5);
+        for (long step = 0; step < num_steps; step++, x += PARTS * TILE, y += PARTS * TILE, weights += TILES * TILE) {
+            if (tile == 0) prefetch_tiles(weights);
+            _tile_loadd(7, weights, 64);
+            PART_OF_TWO(0, 0, 3)
+            PART_OF_TWO(1, 1, 4)
+            PART_OF_TWO(2, 2, 5)
+        }
+        float *first = sums + tile * PARTS * size, *second = first + TILES * PARTS * size;
+        _tile_stored(0, first, 64);
+        _tile_stored(1, first + size, 64);
+        _tile_stored(2, first + 2 * size, 64);
+        _tile_stored(3, second, 64);
+        _tile_stored(4, second + size, 64);
+        _tile_stored(5, second + 2 * size, 64);
+    }
+}
+
 /* One row of a tile, whose parts are `next` floats apart, goes to `result`, the row of the product, from `column` on. */
 static inline void finish(const float *sums, long next, long column, long out, const float *bias, const float *added,
                           float *result) {
@@ -330,7 +364,7 @@ int everdraft_linear_tiles(const float *x, long num_rows, long in, const uint16_
     (void)threads;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        float sums[TILES * PARTS * TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
+        float sums[2 * TILES * PARTS * TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
         long configured = 0;
 #pragma omp for schedule(static)
         for (long panel = 0; panel < num_panels; panel++) {
@@ -346,6 +380,13 @@ int everdraft_linear_tiles(const float *x, long num_rows, long in, const uint16_
             for (long group = 0; group < num_groups; group++) {
                 const long count = COUNT(group);
                 if (count != configured) configure(configured = count, 0);
+                if (group + 1 < num_groups && COUNT(group + 1) == count) {
+                    panel_two(scratch + group * size, scratch + (group + 1) * size, count, num_steps, w, sums);
+                    finish_rows(&to, sums, FIRST(group), count, panel * columns);
+                    group++;
+                    finish_rows(&to, sums + TILES * PARTS * count * TILE_COLUMNS, FIRST(group), count, panel * columns);
+                    continue;
+                }
                 (count <= FEW_ROWS ? panel_few : panel_many)(scratch + group * size, count, num_steps, w, sums);
                 finish_rows(&to, sums, FIRST(group), count, panel * columns);
             }

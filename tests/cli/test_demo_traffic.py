@@ -140,13 +140,15 @@ def test_no_more_requests_are_under_way_than_asked_for() -> None:
     under_way = most = 0
 
     async def run() -> None:
-        nonlocal under_way, most
+        full = asyncio.Event()
 
         async def handler(request: httpx.Request) -> httpx.Response:
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
-            await asyncio.sleep(0)
+            if under_way == 4:
+                full.set()
+            await asyncio.wait_for(full.wait(), 10)  # nobody is answered before four have asked
             await asyncio.sleep(0)
             under_way -= 1
             return answer(json.loads(request.content))

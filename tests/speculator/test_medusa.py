@@ -8,9 +8,11 @@ from torch import Tensor
 
 from models.heads import MedusaHeads
 from speculator.batch import Batch, Sampling, Sequence
+from speculator.drafts import Drafts
 from speculator.law import Chooser
 from speculator.medusa import MedusaSpeculator
 from speculator.protocol import Budget
+from speculator.verify import Verdicts
 from speculator.vocabulary import DraftVocabulary
 
 HIDDEN, VOCAB, DEPTH, NUM = 16, 60, 2, 400
@@ -73,9 +75,11 @@ def test_only_the_draft_vocabulary_is_drafted_and_what_is_said_enters_it() -> No
     source = heads(vocabulary)
     sequence = Sequence(1, "default", [50, 51], 2, Sampling(temperature=0.0, max_tokens=20))
     source.begin(sequence)
-    assert {50, 51} <= set(vocabulary.ids.tolist())
     sequence.tokens.append(52)
     sequence.hidden = states()[0]
-    drafts = source.propose(Batch((sequence,)), Budget(6))
+    batch = Batch((sequence,))
+    source.observe(batch, Drafts.empty([52]), Verdicts(((),), ((52,),)))
+    drafts = source.propose(batch, Budget(6))
+    assert {50, 51, 52} <= set(vocabulary.ids.tolist())
     assert set(drafts.trees[0].tokens[1:]) <= set(vocabulary.ids.tolist())
     assert drafts.num_drafted == 6

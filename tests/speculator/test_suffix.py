@@ -264,3 +264,26 @@ def test_a_draft_from_several_places_is_a_proper_tree(text: list[int], num_nodes
     assert len(set(paths(draft))) == len(draft)
     assert all(0 < confidence <= 1 for confidence in draft.confidence)
     assert all(chance >= MIN_SURVIVAL * 0.99 for chance in draft.survival())
+
+
+def test_while_nobody_asks_it_hardly_learns_and_catches_up_when_asked() -> None:
+    server = Server()
+    quiet = Budget(8, sources=frozenset({"medusa"}))
+    server.serve([1], range(1000, 1400))
+    tree = server.speculator._tenant("t").tree
+    asked, other = server.begin([1, 2, 3]), server.begin([7, 8])
+    text = ALPHABET[:8] * 20
+    before = len(tree)
+    for token in text:
+        batch = Batch((asked, other)) if asked.decoding else Batch((), (Chunk(asked, 3), Chunk(other, 2)))
+        server.speculator.propose(batch, quiet)
+        server.speculator.propose(Batch(batch.decoding[:1]), Budget(8))  # for a score: that does not count
+        for sequence in (asked, other):
+            sequence.tokens.append(token)
+            sequence.num_written = len(sequence.tokens) - 1
+        server.speculator.observe(batch, Drafts.empty([0, 0]), Verdicts(((), ()), ((token,), (token,))))
+    assert len(tree) - before <= 3 * len(text)
+    assert server.speculator._requests[other.id].num_learnt < len(text) // 2
+    for _ in range(4):
+        last = server.draft(other)
+    assert likeliest(last)[:4] == (text * 2)[len(text) : len(text) + 4]
