@@ -14,7 +14,7 @@
 #else
 #define MOST_ROWS 6
 #endif
-#define AHEAD 2048 /* bytes; further than the next page, which the hardware does not look into by itself */
+#define AHEAD 2048 /* bytes; beyond a page's end too, where the hardware does not look by itself */
 
 int everdraft_panel_width(void) { return WIDTH; }
 
@@ -123,7 +123,7 @@ PANEL(bfloat16, uint32_t, (WIDTH / 2))
    what lies below its 24 bits, so three products give float32's. They are added up apart and joined at the end, whether
    they lie in one tile (few rows) or in three. Sixteen rows take little longer than the weight takes to arrive from memory. */
 
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__linux__)
+#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AVX512F__) && defined(__linux__)
 
 #include <immintrin.h>
 #include <stdlib.h>
