@@ -1,7 +1,7 @@
 """Few rows times a large weight, in C (`cpu.c`): for float32 on a CPU.
 
-Measured for 12.6 M weights of the bundled target's shapes, all of them bfloat16 numbers, milliseconds on one core with matrix tiles
-(median of 40, one run):
+Measured for 12.6 M weights of the bundled target's shapes, all of them bfloat16 numbers, milliseconds on one core with matrix
+tiles (median of 40, one run):
 
     rows                          1     2     6     8    12    16    24    32    64   256
     torch, rows @ weight        1.9   2.0   2.1   2.3   8.3   8.6   9.7   9.8  13.6  40.5
@@ -9,10 +9,10 @@ Measured for 12.6 M weights of the bundled target's shapes, all of them bfloat16
     panels of bfloat16          1.1   1.0   1.1   1.7   2.0   2.7   3.7   5.3  14.1  40.8
     tiles                       1.2   1.2   1.3   1.4   1.6   1.8   2.4   3.1   5.6  23.3
 
-(torch at 2 to 8 rows: between 2 and 9 from run to run, with what the shared cache holds.) Ten rows cost little more than one: verification
-is nearly free, and reading half the bytes makes plain decoding itself faster. One layout serves all counts of rows, since a
-row's result must be the same to the last bit whatever other rows are beside it; hence tiles for one row too, where panels are
-a little faster. The products of tiles are nearer to exact ones than torch's.
+(torch at 2 to 8 rows: between 2 and 9 from run to run, with what the shared cache holds.) Ten rows cost little more than one:
+verification is nearly free, and reading half the bytes makes plain decoding itself faster. One layout serves all counts of
+rows, since a row's result must be the same to the last bit whatever other rows are beside it; hence tiles for one row too, where
+panels are a little faster. The products of tiles are nearer to exact ones than torch's.
 """
 
 from __future__ import annotations
