@@ -14,6 +14,8 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import c_float, c_int, c_long, c_void_p
 from functools import lru_cache
 from pathlib import Path
@@ -80,16 +82,17 @@ def has_tiles() -> bool:
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None, said once in the log, where they cannot be had.
 
-    The compiler is `cc`, or what the environment's CC says (empty: none, plain torch it is). What it makes is kept
-    under `$XDG_CACHE_HOME/everdraft` (`~/.cache/everdraft`), by source, flags, compiler and processor.
+    What the compiler makes is kept under `$XDG_CACHE_HOME/everdraft` (`~/.cache/everdraft`), by source, flags, compiler
+    and processor.
     """
-    compiler = shlex.split(os.environ.get("CC", "cc"))
-    if not compiler or shutil.which(compiler[0]) is None:
-        log.warning("no C compiler (%s): plain torch kernels, several times slower on a CPU", " ".join(compiler) or "CC is empty")
+    command = compiler()
+    if command is None:
+        named = os.environ.get("CC", "cc") or "CC is empty"
+        log.warning("no C compiler (%s): plain torch kernels, several times slower on a CPU", named)
         return None
     try:
-        path = _compiled(compiler, _cache())
-        library = ctypes.CDLL(str(path))
+        with _cache() as cache:
+            library = ctypes.CDLL(str(_compiled(command, cache)))
         for name, arguments in (_ARGUMENTS | (_TILES if hasattr(library, "everdraft_linear_tiles") else {})).items():
             getattr(library, name).argtypes = arguments
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
@@ -98,16 +101,27 @@ def library() -> ctypes.CDLL | None:
     return library
 
 
-def _cache() -> Path:
-    """A folder of this user's own: what lies there is loaded as code."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "everdraft"
+def compiler() -> list[str] | None:
+    """The C compiler's command: `cc`, or what the environment's CC says; None where it is not found, or CC is empty."""
+    command = shlex.split(os.environ.get("CC", "cc"))
+    return command if command and shutil.which(command[0]) else None
+
+
+@contextmanager
+def _cache() -> Iterator[Path]:
+    """A folder into which this user alone can write, for what lies there is loaded as code; else one for this once."""
     try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "everdraft"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
-            return folder
-    except (OSError, RuntimeError):
-        pass
-    return Path(tempfile.mkdtemp(prefix="everdraft-kernels-"))
+        owner = folder.stat()
+        kept = os.access(folder, os.W_OK) and owner.st_uid == os.getuid() and not owner.st_mode & 0o022
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        kept = False
+    if kept:
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="everdraft-kernels-") as folder_of_now:
+            yield Path(folder_of_now)
 
 
 def _compiled(compiler: list[str], cache: Path) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from models.heads import MedusaHeads
 from models.loading import Target as LoadedTarget
@@ -99,15 +100,18 @@ def _static_heads(settings: EngineSettings, loaded: LoadedTarget) -> Checkpoint 
 def _sources(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None) -> list[Speculator]:
     sources: list[Speculator] = []
     if "medusa" in settings.sources:
-        sources.append(_heads(settings, loaded, floor, "medusa"))
+        embeddings = loaded.decoder.output_embeddings()
+        sources.append(_heads(settings, loaded, floor, embeddings, "medusa"))
         if floor is not None:
-            sources.append(_heads(settings, loaded, floor, "medusa-static"))
+            sources.append(_heads(settings, loaded, floor, embeddings, "medusa-static"))
     if "suffix" in settings.sources:
         sources.append(SuffixSpeculator(max_tokens=settings.suffix_tokens))
     return sources
 
 
-def _heads(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None, name: str) -> MedusaSpeculator:
+def _heads(
+    settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None, embeddings: Tensor, name: str
+) -> MedusaSpeculator:
     if floor is None:
         config = loaded.config
         heads = MedusaHeads(config.hidden_size, UNTRAINED_HEADS, 1, config.vocab_size)
@@ -118,7 +122,7 @@ def _heads(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | N
         version = floor.manifest.version
     heads = heads.to(device=loaded.decoder.device, dtype=loaded.decoder.dtype)
     decoder = loaded.decoder
-    vocabulary = DraftVocabulary(decoder.output_embeddings())
+    vocabulary = DraftVocabulary(embeddings)
     return MedusaSpeculator(
         heads, decoder.logits, name=name, version=version, max_tree=settings.max_tree, vocabulary=vocabulary
     )

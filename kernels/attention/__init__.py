@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kernels.attention import reference
-from kernels.attention.cpu import ragged_attention_cpu, write_pages_cpu
+from kernels.attention.cpu import MOST_DIM, ragged_attention_cpu, write_pages_cpu
 from kernels.attention.spans import Span, Spans
 from kernels.native import runs_natively
 
@@ -20,7 +20,7 @@ def write_pages(keys: Tensor, values: Tensor, slots: Tensor, key: Tensor, value:
 
 def ragged_attention(query: Tensor, keys: Tensor, values: Tensor, spans: Spans) -> Tensor:
     """[T, A, D]; see `reference.ragged_attention`."""
-    if runs_natively(query):
+    if runs_natively(query) and query.shape[2] <= MOST_DIM:
         return ragged_attention_cpu(query, keys, values, spans)
     return reference.ragged_attention(query, keys, values, spans)
 

@@ -12,6 +12,7 @@
 enum { START, NUM_ROWS, NUM_KEYS, FIRST_SLOT, SLOTS, ANCESTORS, NUM_WORDS, FIELDS };
 
 #define MOST_ROWS 8
+#define MOST_DIM 512
 #if defined(__AVX512F__)
 #define MOST_QUERIES 6 /* 24 sums and 4 values in 32 registers */
 #else
@@ -142,7 +143,7 @@ static inline __attribute__((always_inline)) void attend(const block *here, cons
                 score(query + row * stride + head * dim, keys, dim, scale,
                       here->scores + (row * here->group + head) * here->room + here->num_prefix + first);
         }
-    float out[MOST_QUERIES * 512];
+    float out[MOST_QUERIES * MOST_DIM];
     for (long first = 0; first < num_queries; first += MOST_QUERIES) {
         const long count = num_queries - first < MOST_QUERIES ? num_queries - first : MOST_QUERIES;
         float total[MOST_QUERIES];
@@ -180,7 +181,7 @@ static void look(block *here, const int64_t *span, long first, int64_t *slots) {
 }
 
 /* query [rows, heads * dim], rows `stride` floats apart; keys, values [kv_heads, slots, dim]; spans [num_spans, FIELDS] as
-   kernels/attention/spans.py lays them out; result [rows, heads, dim]. Returns -1 for want of memory, else 0. */
+   kernels/attention/spans.py lays them out; result [rows, heads, dim]. At most MOST_DIM numbers a head. Returns -1 for want of memory, else 0. */
 int everdraft_attention(const float *query, long stride, long heads, long kv_heads, long dim, const float *keys,
                         const float *values, long num_slots, const int64_t *spans, long num_spans, long most_keys, float scale,
                         float *result, int threads) {
@@ -189,10 +190,7 @@ int everdraft_attention(const float *query, long stride, long heads, long kv_hea
     int failed = 0;
     for (long each = 0; each < num_spans; each++) num_blocks += (spans[each * FIELDS + NUM_ROWS] + MOST_ROWS - 1) / MOST_ROWS;
     long *of = malloc(2 * num_blocks * sizeof *of), at = 0; /* span and first row of each block */
-    if (!of || dim > 512) {
-        free(of);
-        return -1;
-    }
+    if (!of) return -1;
     for (long each = 0; each < num_spans; each++)
         for (long row = 0; row < spans[each * FIELDS + NUM_ROWS]; row += MOST_ROWS) of[at++] = each, of[at++] = row;
     (void)threads;

@@ -8,6 +8,9 @@ from torch import Tensor
 from kernels.attention.spans import Spans
 from kernels.native import loaded
 
+MOST_DIM = 512
+"""Numbers of a head that `cpu.c` has room for."""
+
 
 def write_pages_cpu(keys: Tensor, values: Tensor, slots: Tensor, key: Tensor, value: Tensor) -> None:
     """See `reference.write_pages`."""
@@ -23,7 +26,7 @@ def write_pages_cpu(keys: Tensor, values: Tensor, slots: Tensor, key: Tensor, va
 
 
 def ragged_attention_cpu(query: Tensor, keys: Tensor, values: Tensor, spans: Spans) -> Tensor:
-    """See `reference.ragged_attention`. Raises MemoryError, also for heads of more than 512 numbers."""
+    """See `reference.ragged_attention`; heads of at most MOST_DIM numbers. Raises MemoryError."""
     num_rows, num_heads, dim = query.shape
     assert keys.is_contiguous()
     assert values.is_contiguous()

@@ -245,6 +245,21 @@ static void panel_pair(const uint16_t *x, const uint16_t *y, long count, long se
     _tile_stored(3, behind + PARTS * second * TILE_COLUMNS, 64);
 }
 
+/* Tile numbers must be written out. */
+#define ZERO_SUMS   \
+    _tile_zero(0);  \
+    _tile_zero(1);  \
+    _tile_zero(2);  \
+    _tile_zero(3);  \
+    _tile_zero(4);  \
+    _tile_zero(5);
+
+/* The sums of the three parts, `size` floats each. */
+#define STORE_SUMS(first, second, third, to, size)   \
+    _tile_stored(first, to, 64);                     \
+    _tile_stored(second, (to) + (size), 64);         \
+    _tile_stored(third, (to) + 2 * (size), 64);
+
 #define PART(number, left, right)              \
     _tile_loadd(6, x + number * TILE, 64);     \
     _tile_loadd(7, w, 64);                     \
@@ -254,24 +269,15 @@ static void panel_pair(const uint16_t *x, const uint16_t *y, long count, long se
 
 static void panel_many(const uint16_t *x, long count, long num_steps, const uint16_t *w, float *sums) {
     const long size = count * TILE_COLUMNS;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    _tile_zero(4);
-    _tile_zero(5);
+    ZERO_SUMS
     for (long step = 0; step < num_steps; step++, x += PARTS * TILE, w += TILES * TILE) {
         prefetch_tiles(w);
         PART(0, 0, 3)
         PART(1, 1, 4)
         PART(2, 2, 5)
     }
-    _tile_stored(0, sums, 64);
-    _tile_stored(1, sums + size, 64);
-    _tile_stored(2, sums + 2 * size, 64);
-    _tile_stored(3, sums + 3 * size, 64);
-    _tile_stored(4, sums + 4 * size, 64);
-    _tile_stored(5, sums + 5 * size, 64);
+    STORE_SUMS(0, 1, 2, sums, size)
+    STORE_SUMS(3, 4, 5, sums + PARTS * size, size)
 }
 
 #define PART_OF_TWO(number, first, second)        \
@@ -285,12 +291,7 @@ static void panel_two(const uint16_t *x, const uint16_t *y, long count, long num
     const long size = count * TILE_COLUMNS;
     for (long tile = 0; tile < TILES; tile++, x -= num_steps * PARTS * TILE, y -= num_steps * PARTS * TILE) {
         const uint16_t *weights = w + tile * TILE;
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-        _tile_zero(4);
-        _tile_zero(5);
+        ZERO_SUMS
         for (long step = 0; step < num_steps; step++, x += PARTS * TILE, y += PARTS * TILE, weights += TILES * TILE) {
             if (tile == 0) prefetch_tiles(weights);
             _tile_loadd(7, weights, 64);
@@ -299,12 +300,8 @@ static void panel_two(const uint16_t *x, const uint16_t *y, long count, long num
             PART_OF_TWO(2, 2, 5)
         }
         float *first = sums + tile * PARTS * size, *second = first + TILES * PARTS * size;
-        _tile_stored(0, first, 64);
-        _tile_stored(1, first + size, 64);
-        _tile_stored(2, first + 2 * size, 64);
-        _tile_stored(3, second, 64);
-        _tile_stored(4, second + size, 64);
-        _tile_stored(5, second + 2 * size, 64);
+        STORE_SUMS(0, 1, 2, first, size)
+        STORE_SUMS(3, 4, 5, second, size)
     }
 }
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +27,7 @@ from kernels.norm import reference as plain_norm
 from kernels.rope import reference as plain_rope
 from kernels.swiglu import reference as plain_swiglu
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no C compiler here")
+pytestmark = pytest.mark.skipif(native.compiler() is None, reason="no C compiler here")
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -48,6 +52,10 @@ def pack(request: pytest.FixtureRequest) -> Pack:
 def weight_of(*shape: int) -> Tensor:
     """Numbers that every layout holds without loss."""
     return numbers(*shape).bfloat16().float()
+
+
+def test_where_there_is_a_compiler_there_are_kernels() -> None:
+    assert native.library() is not None
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 5, 6, 7, 12, 13, 40])
@@ -178,6 +186,13 @@ def test_attention_of_a_node_is_to_the_last_bit_that_of_its_path_alone(data: st.
         )
 
 
+def test_heads_too_long_for_the_kernel_are_attended_in_plain_torch() -> None:
+    pages = Pages(1, 520)
+    query, spans = numbers(3, 2, 520), Spans([Span(0, 3, slice(3, 40))])
+    ours = attention.ragged_attention(query, pages.keys, pages.values, spans)
+    close(ours, plain_attention.ragged_attention(query, pages.keys, pages.values, spans))
+
+
 def test_new_keys_and_values_go_to_their_slots() -> None:
     pages, plain = Pages(2, 8), Pages(2, 8)
     heads = numbers(4, 9, 8)
@@ -215,7 +230,31 @@ def test_what_was_compiled_is_kept_and_found_again(unloaded: Path) -> None:
     assert [(path, path.stat().st_ino) for path in unloaded.glob("*")] == [(kept, made.st_ino)]
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="everything is writable to root")
-def test_a_cache_that_cannot_be_written_is_done_without(unloaded: Path) -> None:
-    unloaded.mkdir(mode=0o500)
+@pytest.mark.parametrize("hindrance", ["a file lies there", "others can write to it"])
+def test_a_cache_that_is_not_this_users_alone_is_done_without(
+    hindrance: str, unloaded: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if hindrance == "a file lies there":
+        unloaded.write_text("")
+    else:
+        unloaded.mkdir()
+        unloaded.chmod(0o777)
+    for_once = tmp_path / "temporary"
+    for_once.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(for_once))
     assert native.library() is not None
+    assert not list(unloaded.glob("*")), "nothing is left where others could change it"
+    assert not list(for_once.glob("*")), "what was made for once is removed again"
+
+
+@pytest.mark.parametrize("limits", ["-mno-avx512f", "-mno-avx512f -mno-avx2 -mno-avx -mno-fma"])
+def test_processors_with_shorter_vectors_compute_the_same(limits: str, tmp_path: Path) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("these are flags of x86")
+    environment = os.environ | {"CC": f"cc {limits}", "XDG_CACHE_HOME": str(tmp_path)}
+    tests = ["-k", "(plain_torchs or company or path_alone) and not shorter_vectors", __file__]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout[-2000:]
+    assert " passed" in ran.stdout
+    assert list(tmp_path.glob("everdraft/*.so")), "the kernels were compiled for it"

@@ -17,7 +17,7 @@ from speculator.merged import MergedSpeculator
 from speculator.verify import Verdicts
 from tests.serving.rig import VOCAB, GuessingSpeculator, NoSpeculator, tiny_decoder, tiny_scheduler, tiny_target
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="no C compiler here")
+pytestmark = pytest.mark.skipif(native.compiler() is None, reason="no C compiler here")
 
 Chosen = dict[tuple[int, int], Tensor]
 """(request, output position) -> the scores from which its token was chosen."""

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from kernels.gumbel import gumbel
 from models.heads import MedusaHeads
 from pipelines.checkpoint import TrafficSpan
+from pipelines.trace import SamplingRecord
 from tests.trainer.scripted import VOCAB, ScriptedDecoder, following, taught, trace
 from trainer.champion import Champion
 from trainer.judge import Judge
@@ -66,6 +68,21 @@ def test_steps_follow_from_what_the_heads_know() -> None:
     assert score.num_tokens == 12
     assert score.champion_steps == 12
     assert score.candidate_steps == 3, "three drafted and one of the target's own in each step"
+
+
+def test_what_the_noise_decides_is_foreseen_where_it_was_drawn() -> None:
+    """A target that holds all tokens equally likely: its answer is the noise alone, each token that of its own position."""
+
+    def indifferent(states: Tensor) -> Tensor:
+        return torch.zeros(*states.shape[:-1], VOCAB)
+
+    sampling = SamplingRecord(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, seed=77, choice=1, max_tokens=13)
+    drawn = tuple(int(gumbel(77, 1, position, VOCAB, CPU).argmax()) for position in range(13))
+    lessons = LessonCache(ReplayTeacher(taught().decoder, Sizing(1.0, first=64)), 1 << 20)
+    judge = Judge(lessons, indifferent, budget=9, device=CPU, sizing=Sizing(1.0, first=5))
+    answer = Kept.of(1, trace(1, prompt_ids=(1, 2), output_ids=drawn, sampling=sampling))
+    [score] = finish(judge.scores([answer], champion(0), knowing(0)))
+    assert (score.num_tokens, score.candidate_steps) == (12, 3), "three drafted and one of the target's own in each step"
 
 
 def test_all_turns_of_a_conversation_make_one_score() -> None:
