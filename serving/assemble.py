@@ -19,14 +19,13 @@ from pipelines.checkpoint import Checkpoint
 from pipelines.registry import Presence, Slot, open_registry
 from pipelines.store import CheckpointStore
 from serving.engine import Engine
+from serving.profile import pass_seconds
 from serving.scheduler import Scheduler
 from serving.settings import EngineSettings
 from serving.swap import Swap
 from serving.target import Target
-from speculator.batch import Batch, Sampling, Sequence
 from speculator.controller import Controller
 from speculator.cost import StepCosts
-from speculator.drafts import Drafts, Tree
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
@@ -36,9 +35,6 @@ from speculator.suffix import SuffixSpeculator
 from speculator.vocabulary import DraftVocabulary
 
 log = logging.getLogger(__name__)
-
-PROFILE_CONTEXT = 96
-"""Tokens before the rows of a profiled pass."""
 
 
 def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -> Engine:
@@ -62,7 +58,7 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
     controller = Controller(speculator.source_names, costs=costs, shadow=shadow, max_tree=settings.max_tree)
     target = Target(loaded.decoder, pool)
     if sources:
-        costs.target.profile(lambda rows: pass_seconds(target, rows))
+        costs.profile(lambda num_sequences, num_rows: pass_seconds(target, num_sequences, num_rows))
     engine = Engine(target, scheduler, speculator, controller)
     engine.swap = _swap(settings, loaded, floor, lambda: _presence(settings, engine))
     engine.swap.start()
@@ -72,21 +68,6 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
 def num_threads(settings: EngineSettings) -> int:
     """Threads of the engine: as many as set, or all cores but one."""
     return settings.threads or max(1, (os.cpu_count() or 1) - 1)
-
-
-def pass_seconds(target: Target, num_rows: int) -> float:
-    """Seconds of one pass over `num_rows` rows of a sequence of PROFILE_CONTEXT tokens. To be called while no page is held."""
-    num_rows = min(num_rows, target.pool.num_slots - PROFILE_CONTEXT)
-    tree = Tree.rooted(0)
-    for _ in range(num_rows - 1):
-        tree.add(0, 0, 1.0, 1)
-    sequence = Sequence(id=0, tenant="", tokens=[0] * (PROFILE_CONTEXT + 1), num_prompt=PROFILE_CONTEXT, sampling=Sampling())
-    sequence.num_written = PROFILE_CONTEXT
-    sequence.pages = list(range(target.pool.pages_for(PROFILE_CONTEXT + num_rows)))
-    started = time.perf_counter()
-    target.launch(Batch((sequence,)), Drafts.pack([tree]))
-    target.wait()
-    return time.perf_counter() - started
 
 
 def _static_heads(settings: EngineSettings, loaded: LoadedTarget) -> Checkpoint | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,17 +20,25 @@ _LATELY = 0.1
 _CLEARLY_WORSE = 0.8
 """Gain over the last ten steps or so under which an arm is clearly worse than plain decoding: what it brought before no longer
 counts."""
-_PRIOR = 2.0
+_PRIOR, _PRIOR_SPREAD = 2.0, 0.2
 _OPTIMISM = 1.05
 """An arm never tried counts for two steps at this gain: enough to try it."""
 _MARGIN = 1.05
 """Gain over the arm in use that another must show to take over."""
-_TRIAL, _SHORTEST_TRIAL = 16, 2
-"""Drafts that a trial is made of, one for each sequence in each step, and its fewest steps; one step is enough for plain
-decoding, whose gain hardly varies."""
-_LONGEST_TRIAL = 8
+_TRIAL = 8
+"""Steps of a trial."""
+CROWD = 4
+"""Sequences from which on drafting may pay for some and not for others (see `speculator.rests`)."""
+_CROWD_TRIAL, _SETTLING = 6, 3
+"""Steps of a trial with as many: each says much; the first do not count, in which it shows for whom drafting pays."""
+_LONGER = 24
+"""Steps by which a trial is drawn out, at most, while it is not clear whether the arm is better."""
+_PLAIN_TRIAL = 2
+"""Steps of a trial of plain decoding, whose gain hardly varies."""
 _FIRST_WAIT, _LONGEST_WAIT = 32, 1024
-"""Steps between the trials of an arm: doubled whenever it loses again."""
+"""Steps between the trials of an arm: twice as many whenever it loses again, four times as many in a crowd."""
+_LONGEST_PLAIN_WAIT = 128
+"""The same for plain decoding: its price is what everything is compared with."""
 
 
 @dataclass(slots=True)
@@ -38,6 +47,8 @@ class _Record:
     and slow moments."""
 
     gained: float
+    squared: float
+    """Sum of the squares of what `gained` is the sum of."""
     steps: float
     lately: float = _OPTIMISM
     """The gain of its last ten steps or so."""
@@ -46,9 +57,18 @@ class _Record:
     wait: int = _FIRST_WAIT
     next_trial: int = 0
 
+    @classmethod
+    def unknown(cls, gain: float) -> _Record:
+        return cls(_PRIOR * gain, _PRIOR * (gain**2 + _PRIOR_SPREAD**2), _PRIOR)
+
     @property
     def gain(self) -> float:
         return self.gained / self.steps
+
+    @property
+    def error(self) -> float:
+        """Standard error of `gain`."""
+        return math.sqrt(max(self.squared / self.steps - self.gain**2, 0.0) / self.steps)
 
 
 class Arms:
@@ -59,21 +79,23 @@ class Arms:
         """arms: the preferred first; plain decoding is added to them. twins: two of them that are compared
         better than by their gains, elsewhere (see `prefer`): while one is the best, the other is neither
         tried nor chosen here. num_sequences: of the batches it chooses for, about: of many a step says much."""
-        self._trial = min(max(_TRIAL // num_sequences, _SHORTEST_TRIAL), _LONGEST_TRIAL)
-        self._records = {arm: _Record(_PRIOR * _OPTIMISM, _PRIOR) for arm in arms}
-        self._records[NONE] = _Record(_PRIOR, _PRIOR)
+        crowd = num_sequences >= CROWD
+        self._trial, self._settling, self._patience = (_CROWD_TRIAL, _SETTLING, 4) if crowd else (_TRIAL, 0, 2)
+        self._records = {arm: _Record.unknown(_OPTIMISM) for arm in arms}
+        self._records[NONE] = _Record.unknown(1.0)
         for number, record in enumerate(self._records.values()):
             record.next_trial = _FIRST_WAIT + number * self._trial
         self._twin = {twins[0]: twins[1], twins[1]: twins[0]} if twins else {}
         self._step = 0
-        self.best: Arm = next(iter(self._records))
+        # many answers at once leave little room for drafts: there they have to show first that they pay
+        self.best: Arm = NONE if crowd else next(iter(self._records))
         self._on_trial: Arm | None = None
-        self._trial_ends = 0
+        self._trial_ends = self._trial_counts = 0
 
     def choose(self) -> Arm:
         """The arm of the next step."""
         self._step += 1
-        if self._on_trial is not None and self._step < self._trial_ends:
+        if self._on_trial is not None and (self._step < self._trial_ends or self._undecided(self._on_trial)):
             return self._on_trial
         self._reconsider()
         self._on_trial = self._due()
@@ -81,14 +103,18 @@ class Arms:
 
     def observe(self, arm: Arm, gain: float) -> None:
         """What a step with `arm` brought: tokens per second over plain decoding's."""
+        if arm == self._on_trial and self._step < self._trial_counts:
+            return
         record = self._records[arm]
         self._fade(record)
         record.gained = _KEEP * record.gained + gain
+        record.squared = _KEEP * record.squared + gain**2
         record.steps = _KEEP * record.steps + 1.0
         record.lately += _LATELY * (gain - record.lately)
         if record.lately < _CLEARLY_WORSE and record.lately < record.gain:
-            record.steps = min(record.steps, 1 / _LATELY)
-            record.gained = record.steps * record.lately
+            steps = min(record.steps, 1 / _LATELY)
+            record.squared *= steps / record.steps
+            record.gained, record.steps = steps * record.lately, steps
 
     def prefer(self, arm: Arm) -> None:
         """The arm is better than its twin: takes its place if the twin is the best."""
@@ -103,20 +129,29 @@ class Arms:
         """Changes to an arm that is clearly better; to plain decoding as soon as it is not worse."""
         if self._on_trial is not None:
             record = self._records[self._on_trial]
-            record.wait = min(2 * record.wait, _LONGEST_WAIT)
+            record.wait = min(self._patience * record.wait, _LONGEST_PLAIN_WAIT if self._on_trial == NONE else _LONGEST_WAIT)
             record.next_trial = self._step + record.wait
         leader = max(self._rivals(), key=lambda arm: self._records[arm].gain)
-        bar = self._records[self.best].gain * (1.0 if leader == NONE else _MARGIN)
-        if self._records[leader].gain > bar:
+        if self._records[leader].gain > self._bar(leader):
             self._records[self.best].next_trial = self._step + _FIRST_WAIT
             self._records[leader].wait = _FIRST_WAIT
             self.best = leader
+
+    def _undecided(self, arm: Arm) -> bool:
+        """Whether an arm on trial, for all that is known, may be better or not."""
+        record, bar = self._records[arm], self._bar(arm)
+        return record.gain - record.error < bar < record.gain and self._step < self._trial_ends + _LONGER
+
+    def _bar(self, arm: Arm) -> float:
+        """The gain that an arm must show to take over."""
+        return self._records[self.best].gain * (1.0 if arm == NONE else _MARGIN)
 
     def _due(self) -> Arm | None:
         """The arm whose trial starts now."""
         for arm in self._rivals():
             if self._step >= self._records[arm].next_trial:
-                self._trial_ends = self._step + (1 if arm == NONE else self._trial)
+                settling, length = (0, _PLAIN_TRIAL) if arm == NONE else (self._settling, self._trial)
+                self._trial_counts, self._trial_ends = self._step + settling, self._step + length
                 return arm
         return None
 
@@ -127,5 +162,6 @@ class Arms:
         """Ages a record by the steps it did not run."""
         weight = _FADE ** max(self._step - record.seen - 1, 0)
         record.gained *= weight
+        record.squared *= weight
         record.steps *= weight
         record.seen = self._step

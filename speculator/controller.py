@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from speculator.arms import NONE, Arm, Arms
@@ -70,8 +71,8 @@ class Controller:
         self, num_sequences: int, num_drafted: int, num_emitted: int, step_seconds: float, draft_seconds: float
     ) -> None:
         """After a step without prompt tokens. step_seconds: all of it but the drafting."""
-        plain_seconds = self._costs.target.seconds(num_sequences)
-        self._costs.target.measured(num_sequences + num_drafted, step_seconds)
+        plain_seconds = self._costs.seconds(num_sequences)
+        self._costs.measured(num_sequences, num_drafted, step_seconds)
         if self.enabled and plain_seconds and self._since_explored:
             gain = num_emitted / num_sequences * plain_seconds / (step_seconds + draft_seconds)
             self._arms_for(num_sequences).observe(self._arm, gain)
@@ -87,9 +88,9 @@ class Controller:
         }
         for size, arms in self._by_size.items():
             gains = arms.gains()
-            gauges[f"gain:{_smallest(size)}"] = gains[arms.best]
+            gauges[f"gain:{1 << size}"] = gains[arms.best]
             for arm in gains:
-                gauges[f"arm:{_smallest(size)}:{'+'.join(sorted(arm)) or 'none'}"] = float(arm == arms.best)
+                gauges[f"arm:{1 << size}:{'+'.join(sorted(arm)) or 'none'}"] = float(arm == arms.best)
         return gauges
 
     def _decide(self, batch: Batch) -> Budget:
@@ -98,17 +99,18 @@ class Controller:
             self._arm = NONE
             return PLAIN
         num_sequences = len(batch.decoding)
-        self._arm = self._choose(self._arms_for(num_sequences))
+        arms = self._arms_for(num_sequences)
+        # a step that also reads prompts measures nothing (`observe`), so nothing is tried in one
+        self._arm = arms.best if batch.chunks else self._choose(arms)
         if self._arm == NONE:
             return PLAIN
         # twice what pruning left lately: room to grow, and no time lost on nodes that will not be verified
         nodes = min(max(int(2 * self._drafted), _FEWEST_NODES), num_drafting * self._max_tree, self._max_nodes)
-        if self._since_explored >= _EXPLORE_EVERY:
+        if self._since_explored >= _EXPLORE_EVERY and not batch.chunks:
             self._since_explored = 0
             return Budget(nodes, self._max_depth, self._arm)
-        drafting = self._costs.drafting(self._arm, num_sequences)
-        rows = num_sequences + batch.num_prompt_tokens
-        return Budget(nodes, self._max_depth, self._arm, self._costs.target.slice(rows, nodes + 1, drafting))
+        steps = self._costs.steps(num_sequences, batch.num_prompt_tokens, nodes)
+        return Budget(nodes, self._max_depth, self._arm, steps)
 
     def _choose(self, arms: Arms) -> Arm:
         """The arm of the next step; between the copies of the heads, the one that lately would have had more
@@ -129,9 +131,9 @@ class Controller:
         return arm
 
     def _arms_for(self, num_sequences: int) -> Arms:
-        size = num_sequences.bit_length()
+        size = round(math.log2(num_sequences))
         if size not in self._by_size:
-            self._by_size[size] = Arms(self._arms, self._twins, _smallest(size))
+            self._by_size[size] = Arms(self._arms, self._twins, 1 << size)
         return self._by_size[size]
 
 
@@ -141,8 +143,3 @@ def _arms(sources: Sequence[str]) -> list[Arm]:
     everything = frozenset(sources)
     candidates = (everything - {STATIC}, everything - {ADAPTIVE}, everything - {ADAPTIVE, STATIC})
     return [arm for arm in dict.fromkeys(candidates) if arm]
-
-
-def _smallest(size: int) -> int:
-    """The smallest batch of a size class."""
-    return 1 << (size - 1)

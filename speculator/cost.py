@@ -1,19 +1,24 @@
-"""What steps cost, in measured seconds: the target's pass by number of rows, drafting by source and number of
-sequences."""
+"""What steps cost, in measured seconds: the pass by number of sequences and of rows, drafting by arm."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+
+from speculator.arms import Arm
 
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _LEVEL_RATE = 0.1
 _SHAPE_RATE = 0.02
+_TRUSTED = 50
+"""Measurements of a size after which half of what is off is put down to the level."""
 _PROFILE_WEIGHT = 2
 """A profile counts as this many measurements: taken while the machine was busy with something else, it is soon corrected."""
 _MAX_RATIO = 2.0
 """A measurement further off than this is taken for a hiccup of the machine, and cut."""
 _REFRESH = 16
+_CROWD, _REPEATS = 16, 5
+"""Sequences of the pass that tells what a sequence costs, and how often it is measured."""
 
 
 class CostTable:
@@ -33,6 +38,11 @@ class CostTable:
         self._curve: list[float] = []
         self._num_measured = 0
 
+    @property
+    def known(self) -> bool:
+        """Whether anything was measured."""
+        return self._level > 0.0
+
     def profile(self, measure: Callable[[int], float], repeats: int = 5) -> None:
         """Sets the table from `measure(size)`, seconds; the best of `repeats` rounds over all sizes."""
         rounds = [[measure(size) for size in self._sizes] for _ in range(repeats)]
@@ -45,8 +55,11 @@ class CostTable:
         if self._level == 0.0:
             self._level = seconds / self._interpolate(size)
         ratio = min(max(seconds / (self._level * self._interpolate(size)), 1 / _MAX_RATIO), _MAX_RATIO)
-        self._level *= 1 + _LEVEL_RATE * (ratio - 1)
         at = min(bisect_left(self._sizes, size), len(self._sizes) - 1)
+        # where little is known, what is off is the shape; else the price of plain decoding would rise whenever drafts cost more
+        # than the profile says, and they would look cheap
+        trust = self._weight[at] / (self._weight[at] + _TRUSTED)
+        self._level *= 1 + _LEVEL_RATE * trust * (ratio - 1)
         rate = max(_SHAPE_RATE, 1 / (self._weight[at] + 1))
         for other, weight in enumerate(self._weight):
             if other == at or weight < self._weight[at]:
@@ -64,12 +77,12 @@ class CostTable:
             return self._level * curve[size]
         return self._level * (curve[-1] + (size - len(curve) + 1) * (curve[-1] - curve[-2]))
 
-    def slice(self, start: int, num: int, offset: float = 0.0) -> tuple[float, ...]:
-        """offset + seconds(size) for `num` sizes from `start` on."""
+    def slice(self, start: int, num: int) -> tuple[float, ...]:
+        """seconds(size) for `num` sizes from `start` on."""
         curve, level = self._curve or self._draw(), self._level
         if start + num <= len(curve):
-            return tuple([offset + level * value for value in curve[start : start + num]])
-        return tuple([offset + self.seconds(size) for size in range(start, start + num)])
+            return tuple([level * value for value in curve[start : start + num]])
+        return tuple([self.seconds(size) for size in range(start, start + num)])
 
     def _draw(self) -> list[float]:
         shape = rising(self._shape, self._weight)
@@ -97,19 +110,82 @@ def rising(values: Sequence[float], weights: Sequence[float]) -> list[float]:
 
 
 class StepCosts:
-    """The tables of a server. `target`: by rows of the pass, everything but drafting included."""
+    """The prices of a server.
+
+    A pass costs by its rows, and more for rows of many sequences than for as many of one: each reads keys and values of its own.
+    So there is a table for each number of sequences (of those in ROWS; others go to the next below), which starts from a
+    profile and is kept current by what steps took.
+    """
 
     def __init__(self) -> None:
-        self.target = CostTable()
-        self._drafting: dict[str, CostTable] = {}
+        self._profile = CostTable()
+        self._per_sequence = 0.0
+        self._passes: dict[int, CostTable] = {}
+        self._drafting: dict[Arm, CostTable] = {}
 
-    def drafted(self, source: str, num_sequences: int, seconds: float) -> None:
-        """Takes in what a source's proposal took."""
-        table = self._drafting.get(source)
+    def profile(self, measure: Callable[[int, int], float]) -> None:
+        """Asks `measure(num_sequences, num_rows)` for the seconds of passes: of one sequence, and of sixteen with a row each."""
+        self._profile.profile(lambda rows: measure(1, rows))
+        apart = min(measure(_CROWD, _CROWD) for _ in range(_REPEATS))
+        self._per_sequence = max(0.0, apart - self._profile.seconds(_CROWD)) / (_CROWD - 1)
+        self._passes = {}
+
+    def measured(self, num_sequences: int, num_drafted: int, seconds: float) -> None:
+        """Takes in what a step without prompt tokens took, drafting left out."""
+        size = _size(num_sequences)
+        self._table(size).measured(size + num_drafted, seconds / self._scale(num_sequences, num_drafted))
+
+    def seconds(self, num_sequences: int, num_drafted: int = 0) -> float:
+        """Expected seconds of a step without prompt tokens; 0 while nothing was measured."""
+        size = _size(num_sequences)
+        return self._table(size).seconds(size + num_drafted) * self._scale(num_sequences, num_drafted)
+
+    def steps(self, num_sequences: int, num_prompt: int, most_drafted: int) -> tuple[float, ...]:
+        """Expected seconds of a step with 0, 1, … `most_drafted` nodes.
+
+        What the prompt tokens cost is left out, for they are to be read in any case; but nodes beside them cost what rows cost
+        there, where the pass is large.
+        """
+        if num_prompt == 0:
+            size, scale = _size(num_sequences), self._scale(num_sequences, 0)
+            return tuple([scale * seconds for seconds in self._table(size).slice(size, most_drafted + 1)])
+        plain, start = self.seconds(num_sequences), num_sequences + num_prompt
+        pace = plain / (self._model(num_sequences, num_sequences) or 1.0)
+        beside = self._profile.slice(start, most_drafted + 1)
+        return tuple([plain + pace * (seconds - beside[0]) for seconds in beside])
+
+    def drafted(self, arm: Arm, num_sequences: int, seconds: float) -> None:
+        """Takes in what it took to draft with an arm."""
+        table = self._drafting.get(arm)
         if table is None:
-            table = self._drafting[source] = CostTable((1, 2, 4, 8, 16, 32, 64))
+            table = self._drafting[arm] = CostTable((1, 2, 4, 8, 16, 32, 64))
         table.measured(num_sequences, seconds)
 
-    def drafting(self, sources: Iterable[str], num_sequences: int) -> float:
-        """Expected seconds for these sources to propose."""
-        return sum(table.seconds(num_sequences) for name in sources if (table := self._drafting.get(name)))
+    def drafting(self, arm: Arm, num_sequences: int) -> float:
+        """Expected seconds for an arm to propose; 0 while it never did."""
+        table = self._drafting.get(arm)
+        return table.seconds(num_sequences) if table else 0.0
+
+    def _table(self, size: int) -> CostTable:
+        table = self._passes.get(size)
+        if table is None:
+            table = self._passes[size] = CostTable()
+            if self._profile.known:
+                table.profile(lambda rows: self._model(size, max(rows, size)), repeats=1)
+        return table
+
+    def _scale(self, num_sequences: int, num_drafted: int) -> float:
+        """What more sequences than the table is for cost, relatively."""
+        size = _size(num_sequences)
+        if size == num_sequences or not self._profile.known:
+            return 1.0
+        return self._model(num_sequences, num_sequences + num_drafted) / self._model(size, size + num_drafted)
+
+    def _model(self, num_sequences: int, num_rows: int) -> float:
+        """By the profile."""
+        return self._profile.seconds(num_rows) + (num_sequences - 1) * self._per_sequence
+
+
+def _size(num_sequences: int) -> int:
+    """The number of sequences whose table is used."""
+    return ROWS[bisect_right(ROWS, num_sequences) - 1]

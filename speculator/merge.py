@@ -37,13 +37,18 @@ def merge(trees: Sequence[Tree]) -> Tree:
 
 
 def prune(
-    trees: Sequence[Tree], num_nodes: int, *, max_tree: int | None = None, step_seconds: Sequence[float] = ()
+    trees: Sequence[Tree],
+    num_nodes: int,
+    *,
+    max_tree: int | None = None,
+    step_seconds: Sequence[float] = (),
+    draft_seconds: float = 0.0,
 ) -> list[Tree]:
     """The `num_nodes` nodes of the whole batch likeliest to be reached and accepted; fewer where the next no
     longer pays.
 
-    max_tree: most nodes of one tree. step_seconds: expected seconds of the step with 0, 1, … nodes; the
-    number kept is the one with the most expected tokens per second, each sequence's own token included. Best
+    max_tree: most nodes of one tree. step_seconds: expected seconds of the step with 0, 1, … nodes, beside `draft_seconds` that
+    drafting takes; the number kept is the one with the most expected tokens per second, each sequence's own token included. Best
     first is optimal, since a node is never likelier than its parent (Sequoia, arXiv 2402.12374, with siblings
     sorted). Likeliest paths come first in a tree, so that what is accepted is mostly where it will stay.
     """
@@ -53,7 +58,7 @@ def prune(
     ranked.sort()  # ties: parents before children
     kept = _keep(ranked, len(trees), num_nodes, max_tree)
     if step_seconds:
-        kept = kept[: _most_tokens_per_second(kept, len(trees), step_seconds)]
+        kept = kept[: _most_tokens_per_second(kept, len(trees), step_seconds, draft_seconds)]
     chosen: list[list[int]] = [[] for _ in trees]
     for _, row, node in kept:
         chosen[row].append(node)
@@ -77,12 +82,15 @@ def _keep(
     return kept
 
 
-def _most_tokens_per_second(kept: list[tuple[float, int, int]], num_trees: int, step_seconds: Sequence[float]) -> int:
+def _most_tokens_per_second(
+    kept: list[tuple[float, int, int]], num_trees: int, step_seconds: Sequence[float], draft_seconds: float
+) -> int:
     """How many of the nodes to keep: all counts are compared, since cost may be flat and then rise by a
     step."""
     tokens = accumulate((-lost for lost, _, _ in kept), initial=float(num_trees))
     best, best_rate = 0, 0.0
-    for size, (expected, seconds) in enumerate(zip(tokens, step_seconds, strict=False)):
+    for size, (expected, step) in enumerate(zip(tokens, step_seconds, strict=False)):
+        seconds = draft_seconds + step
         if expected > best_rate * seconds:
             best, best_rate = size, expected / seconds
     return best

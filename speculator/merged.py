@@ -14,6 +14,7 @@ from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
 from speculator.merge import merge, prune
 from speculator.protocol import Budget, Checkpoint, Speculator
+from speculator.rests import Rests
 from speculator.shadow import Shadow
 from speculator.verify import Verdicts
 
@@ -55,7 +56,11 @@ class MergedSpeculator:
         self._max_tree = max_tree
         self._clock = clock
         self._calibration = Calibration(len(sources))
+        self._rests = Rests()
+        self._asked: list[int] = []
+        """Rows of the batch that are drafted for in this step."""
         self._proposed: list[tuple[int, Drafts]] = []
+        """By source, what it proposed for them."""
         self._turn = 0
 
     @property
@@ -77,17 +82,32 @@ class MergedSpeculator:
 
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
         self._proposed = []
-        drafting = budget.nodes > 0
-        shadowed = bool(batch.decoding) and self.shadow.due(drafting)
-        if not batch.decoding or not (drafting or shadowed):
-            return Drafts.empty([sequence.tokens[-1] for sequence in batch.decoding])
-        few = self._few(batch) if shadowed else batch
+        decoding = batch.decoding
+        drafts = Drafts.empty([sequence.tokens[-1] for sequence in decoding])
+        if not decoding:
+            return drafts
+        awake = self._rests.awake(decoding)
+        self._asked = awake if budget.nodes else []
+        scored = self._scored(batch, budget) if self.shadow.due(bool(self._asked)) else {}
+        if not self._asked:
+            return drafts
+        started = self._clock()
+        asked = Batch(tuple(decoding[row] for row in self._asked))
+        again = len(asked.decoding) == len(decoding) <= SHADOW_SEQUENCES  # what is scored can be used too
+        arm = frozenset(name for name in self.source_names if budget.allows(name))
         for index, source in enumerate(self._sources):
-            drafts = self._shadowed(source, few, budget) if shadowed else None
-            if budget.allows(source.name):
-                self._proposed.append((index, drafts if drafts and few is batch else self._ask(source, batch, budget)))
-        trees = [self._merged(row, sequence) for row, sequence in enumerate(batch.decoding)]
-        kept = prune(trees, budget.nodes, max_tree=self._max_tree, step_seconds=budget.step_seconds)
+            if source.name in arm:
+                drafted = scored.get(index) if again else None
+                self._proposed.append((index, drafted or self._ask(source, asked, budget)))
+        trees = list(drafts.trees)
+        for at, (row, sequence) in enumerate(zip(self._asked, asked.decoding, strict=True)):
+            trees[row] = self._merged(at, sequence)
+        expected = self.costs.drafting(arm, len(asked.decoding))
+        kept = prune(trees, budget.nodes, max_tree=self._max_tree, step_seconds=budget.step_seconds, draft_seconds=expected)
+        if not scored:
+            self.costs.drafted(arm, len(asked.decoding), self._clock() - started)
+        own, each = [kept[row] for row in self._asked], expected / len(asked.decoding)
+        self._rests.judge(asked.decoding, own, len(decoding), budget.step_seconds, each)
         return Drafts.pack(kept, self.source_names, self.versions)
 
     def verifying(self, batch: Batch, drafts: Drafts) -> None:
@@ -98,16 +118,19 @@ class MergedSpeculator:
         """Calibrates every source on its own trees as it proposed them: what was emitted judges also what was
         pruned."""
         for index, proposed in self._proposed:
-            for sequence, tree, emitted in zip(batch.decoding, proposed.trees, verdicts.emitted, strict=False):
-                self._calibration.observe(index, tree, emitted, not sequence.sampling.greedy)
+            for row, tree in zip(self._asked, proposed.trees, strict=True):
+                self._calibration.observe(index, tree, verdicts.emitted[row], not batch.decoding[row].sampling.greedy)
+        self._proposed = []
         for source in self._sources:
             source.observe(batch, drafts, verdicts)
-        for sequence in batch.decoding:
-            self.shadow.settle(sequence, ended=False)
+        if self.shadow.waiting:
+            for sequence in batch.decoding:
+                self.shadow.settle(sequence, ended=False)
 
     def end(self, sequence: steps.Sequence) -> None:
         for source in self._sources:
             source.end(sequence)
+        self._rests.end(sequence)
         self.shadow.settle(sequence, ended=True)
 
     def load(self, checkpoint: Checkpoint) -> None:
@@ -131,26 +154,26 @@ class MergedSpeculator:
         self._turn += num
         return Batch(tuple(decoding[(self._turn + each) % len(decoding)] for each in range(num)))
 
-    def _shadowed(self, source: Speculator, batch: Batch, budget: Budget) -> Drafts:
-        """What a source proposes for the score."""
+    def _scored(self, batch: Batch, budget: Budget) -> dict[int, Drafts]:
+        """What every source proposes for some sequences, to be scored."""
+        few = self._few(batch)
         # drafted at one size, whatever the budget: else the score would follow the budget, not the source
-        nodes = max(budget.nodes, SHADOW_NODES * len(batch.decoding))
-        drafts = self._ask(source, batch, replace(budget, nodes=nodes, sources=None))
-        self.shadow.add(source.name, batch.decoding, drafts)
-        return drafts
+        budget = replace(budget, nodes=max(budget.nodes, SHADOW_NODES * len(few.decoding)), sources=None)
+        scored = {index: self._ask(source, few, budget) for index, source in enumerate(self._sources)}
+        for index, drafts in scored.items():
+            self.shadow.add(self.source_names[index], few.decoding, drafts)
+        return scored
 
     def _ask(self, source: Speculator, batch: Batch, budget: Budget) -> Drafts:
-        started = self._clock()
         drafts = source.propose(batch, budget)
-        self.costs.drafted(source.name, len(batch.decoding), self._clock() - started)
         assert len(drafts) == len(batch.decoding), f"{source.name} left sequences out"
         return drafts
 
-    def _merged(self, row: int, sequence: steps.Sequence) -> Tree:
-        """The calibrated union of what was proposed for one sequence."""
+    def _merged(self, at: int, sequence: steps.Sequence) -> Tree:
+        """The calibrated union of what was proposed for the sequence asked for at place `at`."""
         trees = []
         for index, drafts in self._proposed:
-            tree = drafts.trees[row]
+            tree = drafts.trees[at]
             if len(tree) > 1:
                 chances = self._calibration.chances(index, tree, not sequence.sampling.greedy)
                 bits = [1 << index] * len(tree)

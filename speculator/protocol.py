@@ -21,8 +21,8 @@ class Budget:
     sources: frozenset[str] | None = None
     """The sources that may draft; None: all."""
     step_seconds: tuple[float, ...] = ()
-    """Expected seconds of the forward pass with this many drafted nodes, from 0 to `nodes`: growth stops where another node
-    no longer pays. Empty: nodes are free up to the budget."""
+    """Expected seconds of the step with this many drafted nodes, from 0 to `nodes`, drafting left out: growth stops where another
+    node no longer pays. Empty: nodes are free up to the budget."""
 
     def allows(self, source: str) -> bool:
         return self.nodes > 0 and (self.sources is None or source in self.sources)

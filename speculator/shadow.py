@@ -56,6 +56,11 @@ class Shadow:
             if sequence.speculative and sequence.num_left > 1:
                 self._pending[sequence.id].append(_Pending(source, len(sequence.tokens), drafts.tree(row)))
 
+    @property
+    def waiting(self) -> bool:
+        """Whether any tree waits for its text."""
+        return bool(self._pending)
+
     def settle(self, sequence: Sequence, ended: bool) -> None:
         """Scores the trees of a sequence whose text is there; all of them when it has ended."""
         waiting = self._pending.pop(sequence.id, None)

@@ -8,7 +8,7 @@ that of the texts served to its tenant. From the longest match in each, a draft 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 
 from speculator.batch import Batch, Sequence
@@ -28,10 +28,10 @@ mostly within 0.1 of the share accepted, at worst 0.25 above it."""
 # Beside the longest match, which may be a chance one, a short one with more evidence: 4 % more tokens a step.
 _SHORT_IN_REQUEST = 2
 _SHORT_IN_TENANT = 1
-_IDLE = 4
-"""Steps without being asked after which it learns no more than it must: learning would be the whole cost of what nobody uses."""
-_IDLE_TOKENS = 2
-"""Waiting tokens that it learns in such a step."""
+_NEWEST = 0.3
+"""Weight of the newest step in the share of sequences that it is asked to draft for."""
+_IDLE = 0.1
+"""Such a share below which prompts are not learnt: learning would be the whole cost of what nobody uses."""
 _CATCH_UP = 64
 """Tokens of a request beyond the newest that are learnt in a step once it is asked again."""
 
@@ -108,10 +108,10 @@ class SuffixSpeculator:
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._requests: dict[int, _Request] = {}
         self._seconds_per_sequence = 0.0
-        self._num_asked = 0
-        """Sequences that it was asked to draft for in this step; some alone may be for a score."""
-        self._num_unasked = 0
-        """Steps since it was asked to draft for all."""
+        self._asked: set[int] = set()
+        """Sequences that it was asked to draft for in this step."""
+        self._interest = 1.0
+        """Share of the sequences that it was lately asked to draft for."""
 
     def begin(self, sequence: Sequence) -> None:
         """The prompt is learnt along with its prefill."""
@@ -120,7 +120,7 @@ class SuffixSpeculator:
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
         if not batch.decoding or not budget.allows(self.name):
             return Drafts.empty([sequence.tokens[-1] for sequence in batch.decoding])
-        self._num_asked = max(self._num_asked, len(batch.decoding))
+        self._asked.update([sequence.id for sequence in batch.decoding])
         started = time.perf_counter()
         num_nodes = min(budget.share(len(batch.decoding)), self._max_tree)
         trees = [self._draft(sequence, num_nodes, budget.max_depth) for sequence in batch.decoding]
@@ -132,26 +132,24 @@ class SuffixSpeculator:
         """Nothing to draft ahead: a draft takes microseconds."""
 
     def observe(self, batch: Batch, drafts: Drafts, verdicts: Verdicts) -> None:
-        """Takes in the step's prompt chunks and emitted tokens, and some of what finished requests left; while nobody
-        asks, only a little of the latter: requests catch up later."""
+        """Takes in prompt chunks, the emitted tokens of who asked, and some of what finished requests left: the less, the
+        fewer ask. Requests catch up when they ask again."""
         if batch.decoding:
-            self._num_unasked = 0 if self._num_asked >= len(batch.decoding) else self._num_unasked + 1
-            self._num_asked = 0
-        if self._num_unasked >= _IDLE:
-            for name in {sequence.tenant for sequence in batch.choosing}:
-                self._tenant(name).learn(_IDLE_TOKENS)
-            return
-        for chunk in batch.chunks:
-            self._learn(chunk.sequence, chunk.num_tokens)
-        for sequence, said in zip(batch.decoding, verdicts.emitted, strict=False):
-            self._learn(sequence, len(said))
-        for tenant in {sequence.tenant for sequence in batch.choosing}:
-            # a little faster than texts can finish, so that the queue is short and no step pays for a whole
-            # text
-            emitted = sum(
-                len(said) for each, said in zip(batch.choosing, verdicts.emitted, strict=False) if each.tenant == tenant
-            )
-            self._tenant(tenant).learn(2 * emitted + 2)
+            self._interest += _NEWEST * (len(self._asked) / len(batch.decoding) - self._interest)
+        if self._interest > _IDLE:
+            for chunk in batch.chunks:
+                self._learn(chunk.sequence, chunk.num_tokens)
+        if self._asked:
+            for sequence, said in zip(batch.decoding, verdicts.emitted, strict=False):
+                if sequence.id in self._asked:
+                    self._learn(sequence, len(said))
+            self._asked.clear()
+        num_emitted = Counter[str]()
+        for sequence, said in zip(batch.choosing, verdicts.emitted, strict=False):
+            num_emitted[sequence.tenant] += len(said)
+        for tenant, emitted in num_emitted.items():
+            # a little faster than texts can finish, so that the queue is short and no step pays for a whole text
+            self._tenant(tenant).learn(2 * int(emitted * self._interest) + 2)
 
     def end(self, sequence: Sequence) -> None:
         request = self._requests.pop(sequence.id, None)

@@ -109,7 +109,7 @@ def sequence(**traits: bool) -> Sequence:
 
 def controller(*sources: str) -> Controller:
     costs = StepCosts()
-    costs.target.profile(pass_seconds)
+    costs.profile(lambda num_sequences, rows: pass_seconds(rows))
     return Controller(sources, costs=costs)
 
 
@@ -143,8 +143,9 @@ def test_a_budget_names_the_sources_and_the_price_of_every_node() -> None:
     budget = ours.budget(batch)
     assert budget.sources == {"medusa", "suffix"}
     assert len(budget.step_seconds) == budget.nodes + 1
-    # two roots and a prompt token come before the drafted nodes
-    assert budget.step_seconds[4] == pytest.approx(pass_seconds(3 + 4))
+    # two roots and a prompt token come before the drafted nodes; the prompt token is to be read in any case
+    assert budget.step_seconds[0] == pytest.approx(pass_seconds(2))
+    assert budget.step_seconds[4] == pytest.approx(pass_seconds(2) + pass_seconds(3 + 4) - pass_seconds(3))
 
 
 def test_one_sequence_never_gets_more_than_a_tree_may_hold() -> None:

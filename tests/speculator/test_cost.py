@@ -104,17 +104,63 @@ def test_before_anything_is_measured_cost_is_unknown_then_like_the_first() -> No
 
 
 @pytest.mark.parametrize(("start", "num"), [(1, 20), (250, 20), (300, 3)])
-def test_a_slice_is_the_table_with_an_offset(start: int, num: int) -> None:
+def test_a_slice_is_a_stretch_of_the_table(start: int, num: int) -> None:
     table = profiled()
-    assert table.slice(start, num, 0.5) == pytest.approx([0.5 + table.seconds(start + index) for index in range(num)])
+    assert table.slice(start, num) == pytest.approx([table.seconds(start + index) for index in range(num)])
 
 
-def test_drafting_costs_are_kept_by_source_and_number_of_sequences() -> None:
+A, B = frozenset({"a"}), frozenset({"a", "b"})
+
+
+def test_drafting_costs_are_kept_by_arm_and_number_of_sequences() -> None:
     costs = StepCosts()
     for _ in range(400):
-        costs.drafted("a", 1, 1e-3)
-        costs.drafted("a", 16, 4e-3)
-        costs.drafted("b", 1, 1e-4)
-    assert costs.drafting(["a"], 1) == pytest.approx(1e-3, rel=0.2)
-    assert costs.drafting(["a"], 16) == pytest.approx(4e-3, rel=0.2)
-    assert costs.drafting(["a", "b", "never asked"], 1) == pytest.approx(1.1e-3, rel=0.2)
+        costs.drafted(A, 1, 1e-3)
+        costs.drafted(A, 16, 4e-3)
+        costs.drafted(B, 1, 2e-3)
+    assert costs.drafting(A, 1) == pytest.approx(1e-3, rel=0.2)
+    assert costs.drafting(A, 16) == pytest.approx(4e-3, rel=0.2)
+    assert costs.drafting(B, 1) == pytest.approx(2e-3, rel=0.2)
+    assert costs.drafting(frozenset({"never asked"}), 1) == 0.0
+
+
+PER_SEQUENCE = 1e-4
+
+
+def profiled_costs() -> StepCosts:
+    costs = StepCosts()
+    costs.profile(lambda num_sequences, rows: pass_seconds(rows) + (num_sequences - 1) * PER_SEQUENCE)
+    return costs
+
+
+@pytest.mark.parametrize("num_sequences", [1, 3, 5, 16, 21])
+@pytest.mark.parametrize("num_drafted", [0, 2, 11, 40])
+def test_sequences_cost_more_than_as_many_rows_of_one(num_sequences: int, num_drafted: int) -> None:
+    expected = pass_seconds(num_sequences + num_drafted) + (num_sequences - 1) * PER_SEQUENCE
+    costs = profiled_costs()
+    assert costs.seconds(num_sequences, num_drafted) == pytest.approx(expected, rel=0.02)
+    assert costs.steps(num_sequences, 0, num_drafted)[-1] == pytest.approx(expected, rel=0.05)
+
+
+def test_beside_prompts_nodes_cost_what_rows_cost_there_and_the_prompts_nothing() -> None:
+    steps = profiled_costs().steps(4, 100, 10)
+    plain = pass_seconds(4) + 3 * PER_SEQUENCE
+    assert steps[0] == pytest.approx(plain, rel=0.02)
+    assert steps[10] - steps[0] == pytest.approx(pass_seconds(114) - pass_seconds(104), rel=0.05)
+
+
+def test_the_price_of_plain_decoding_does_not_rise_because_drafts_cost_more_than_the_profile_says() -> None:
+    costs, plain = profiled_costs(), pass_seconds(16) + 15 * PER_SEQUENCE
+    for _ in range(20):
+        costs.measured(16, 0, plain)
+    for _ in range(200):
+        costs.measured(16, 20, 1.6 * pass_seconds(36))
+    assert costs.seconds(16, 20) == pytest.approx(1.6 * pass_seconds(36), rel=0.05)
+    assert costs.seconds(16) < 1.12 * plain
+
+
+def test_before_anything_is_measured_nothing_is_known() -> None:
+    costs = StepCosts()
+    assert costs.seconds(5) == 0.0
+    costs.measured(5, 0, 3e-3)
+    assert costs.seconds(5) == pytest.approx(3e-3, rel=0.01)

@@ -192,8 +192,33 @@ def test_steps_with_new_prompts_only_draft_nothing() -> None:
     speculator.observe(Batch(()), drafts, Verdicts((), ()))
 
 
-def test_the_time_each_source_takes_is_measured() -> None:
+def test_the_time_that_drafting_takes_is_measured_by_arm() -> None:
     now = iter(float(second) for second in range(100))
     speculator = MergedSpeculator([Scripted("a", [chain((5, 0.9))])], clock=lambda: next(now))
     speculator.propose(batch_of(1), Budget(1))
-    assert speculator.costs.drafting(["a", "unknown"], 1) == pytest.approx(1.0)
+    assert speculator.costs.drafting(frozenset({"a"}), 1) == pytest.approx(1.0)
+
+
+@dataclass
+class ForOne(Scripted):
+    """Drafts for one sequence only."""
+
+    lucky: int = 0
+
+    def propose(self, batch: Batch, budget: Budget) -> Drafts:
+        self.told.append(" ".join(str(sequence.id) for sequence in batch.decoding))
+        trees = [self.trees[0] if sequence.id == self.lucky else Tree.rooted(0) for sequence in batch.decoding]
+        return Drafts.pack(trees, (self.name,), {self.name: self.version})
+
+
+def test_in_a_crowd_whoever_gains_nothing_rests_and_drafts_stay_with_their_sequences() -> None:
+    source = ForOne("a", [chain((5, 0.9), (6, 0.9))], lucky=2)
+    speculator, batch = MergedSpeculator([source]), batch_of(4)
+    budget = Budget(8, step_seconds=tuple(1.0 + 0.01 * nodes for nodes in range(9)))
+    for _ in range(30):
+        drafts = speculator.propose(batch, budget)
+        assert [len(tree) for tree in drafts.trees] == [1, 1, 3, 1]
+        speculator.observe(batch, drafts, Verdicts(((), (), (1, 2), ()), ((7,), (7,), (5, 6, 7), (7,))))
+    assert source.told.count("2") > 10
+    assert all("2" in asked for asked in source.told if asked[0].isdigit())
+    assert speculator.propose(batch, budget).trees[2].confidence[1] > 0.9, "calibrated on its own row"

@@ -83,6 +83,8 @@ class World:
     shadow_every: int = 0
     seed: int = 0
     profile: Callable[[int], float] = pass_seconds
+    sequence_seconds: float = 0.0
+    """What each sequence but the first adds to a pass."""
     seconds: float = 0.0
     tokens: int = 0
     clock: Clock = field(default_factory=Clock)
@@ -94,7 +96,7 @@ class World:
             for number, (name, alpha, seconds) in enumerate(self.sources)
         ]
         costs = StepCosts()
-        costs.target.profile(self.profile)
+        costs.profile(lambda num_sequences, rows: self.profile(rows) + (num_sequences - 1) * self.sequence_seconds)
         shadow = Shadow(self.shadow_every)
         self.speculator = MergedSpeculator(self.chains, costs=costs, shadow=shadow, clock=self.clock)
         self.controller = Controller([chain.name for chain in self.chains], costs=costs, shadow=shadow)
@@ -115,7 +117,7 @@ class World:
         drafts = self.speculator.propose(batch, budget)
         drafted = self.clock.now
         slowness = 1 + self.noise * self.random.random()
-        self.clock.now += pass_seconds(drafts.num_nodes) * slowness
+        self.clock.now += (pass_seconds(drafts.num_nodes) + (self.num_sequences - 1) * self.sequence_seconds) * slowness
         emitted = tuple(_accepted(tree) for tree in drafts.trees)
         for sequence, said in zip(self.sequences, emitted, strict=True):
             sequence.tokens += said
