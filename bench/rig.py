@@ -79,7 +79,7 @@ class Answer:
 
 
 def tokens_per_second(answers: Iterable[Answer]) -> float:
-    """While every slot was taken: of a batch of sixteen, sixteen times less than the throughput. 0 if nothing was timed."""
+    """While every slot was taken, in the time that was theirs: of all answers of a run its throughput. 0 if nothing was timed."""
     timed = [(answer.num_timed, answer.seconds) for answer in answers]
     seconds = sum(seconds for _, seconds in timed)
     return sum(tokens for tokens, _ in timed) / seconds if seconds else 0.0

@@ -20,9 +20,7 @@ def speed_measures(
     trainer: Trainer = "off",
 ) -> Iterator[Measure]:
     """One with looping answers, and one without where any are left."""
-    ours, theirs = (
-        concurrency * tokens_per_second(answer for answers in side for answer in answers) for side in (pairs.ours, pairs.theirs)
-    )
+    ours, theirs = (tokens_per_second(answer for answers in side for answer in answers) for side in (pairs.ours, pairs.theirs))
     detail = (
         f"{ours:.0f} against {theirs:.0f} tokens/s; {pairs.num_answers} answers, {pairs.num_looping} looping, "
         f"{pairs.num_near_ties} near-ties"

@@ -117,6 +117,28 @@ def tenant(call: Call) -> Exit | None:
     return None
 
 
+def topics(call: Call) -> Exit | None:
+    from cli.topics import topics
+    from pipelines.kafka_log.topics import TopicPlan
+
+    args = call.args
+    plan = TopicPlan(
+        partitions=args.partitions,
+        replication=args.replication,
+        retention_hours=args.retention_hours,
+        retention_bytes=args.retention_bytes,
+    )
+    topics(call.config, plan)
+    return None
+
+
+def registry(call: Call) -> Exit | None:
+    from cli.registry import rebuild
+
+    rebuild(call.config)
+    return None
+
+
 def config(call: Call) -> Exit | None:
     from cli.show_config import show_config
 

@@ -69,7 +69,7 @@ def _assemble(settings: Layer) -> Configuration:
     target = _build(TargetSection, "target", settings)
     target = replace(target, path=target.path or str(bundled_target()))
     traffic = _build(TrafficSection, "traffic", settings)
-    traffic = replace(traffic, url=traffic.url or _sqlite(data / "traffic.db"))
+    traffic = replace(traffic, url=traffic.url or _sqlite(data / "traffic.db"), spool=traffic.spool or str(data / "spool"))
     registry = _build(RegistrySection, "registry", settings)
     registry = RegistrySection(
         url=registry.url or _sqlite(data / "registry.db"),

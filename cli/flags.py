@@ -176,3 +176,18 @@ def tenant_flags(parser: Parser) -> None:
     parser.add_argument("name", metavar="TENANT", help="as the API key's tenant is called")
     parser.add_argument("--out", type=Path, metavar="FILE", help="export to this file, not to standard output")
     parser.add_argument("--yes", action="store_true", help="with purge: yes, for good")
+
+
+def topics_flags(parser: Parser) -> None:
+    parser.add_argument("--partitions", type=count, default=4, metavar="N", help="of the traffic (default: 4)")
+    parser.add_argument("--replication", type=count, default=1, metavar="N", help="copies of every topic (default: 1)")
+    parser.add_argument(
+        "--retention-hours", type=count, default=720, metavar="H", help="for which traces are kept (default: 720, thirty days)"
+    )
+    parser.add_argument(
+        "--retention-bytes", type=int, default=-1, metavar="N", help="kept of each partition (default: -1, as many as age allows)"
+    )
+
+
+def registry_flags(parser: Parser) -> None:
+    parser.add_argument("action", choices=("rebuild",), help="make it anew from the manifests beside the weights")

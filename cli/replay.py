@@ -23,7 +23,7 @@ from cli.sources import present, source_named
 from cli.target import loaded_target
 from models.loading import Target
 from pipelines.trace import Trace
-from pipelines.traffic_log import open_reader
+from pipelines.traffic_log import Position, advance, open_reader
 from serving.assemble import build_engine
 from speculator.records import sampling_of
 from speculator.simulate import Simulated
@@ -109,10 +109,11 @@ def _recorded(config: Configuration, target: Target, texts: Texts) -> list[Text]
 
 def _traces(url: str) -> Iterator[Trace]:
     with closing(open_reader(url)) as reader:
-        offset = 0
-        while page := reader.read(offset, _PAGE):
-            yield from (logged.trace for logged in page)
-            offset = page[-1].offset
+        position: Position = {}
+        while page := reader.read(position, _PAGE):
+            for logged in page:
+                advance(position, logged.place)
+                yield logged.trace
 
 
 def _rows(name: str, version: str, replayed: Sequence[tuple[Text, Simulated]]) -> Iterator[Row]:

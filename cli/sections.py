@@ -80,15 +80,17 @@ class TrafficSection:
     """The traffic log, and who may learn from it."""
 
     url: str = ""
-    """URL of the traffic log; off: none is kept, nothing is learnt; empty: SQLite in the data folder."""
+    """URL of the traffic log (sqlite:///…, kafka://…); off: none is kept, nothing is learnt; empty: SQLite in the data folder."""
+    spool: str = ""
+    """Folder in which traces wait for a broker; empty: in the data folder."""
     policy: Policy = "shared"
     """Who may learn from an answer: off (nobody), tenant (its tenant's speculators only) or shared."""
     tenants: Mapping[str, Policy] = field(default_factory=dict)
     """Policy of single tenants, as name=policy."""
     max_bytes: int = 1 << 30
-    """Size that the log may reach; the oldest goes first."""
+    """Size that the log may reach (with a broker: the spool); the oldest goes first."""
     max_age: float = 30 * 86400.0
-    """Seconds that a trace is kept."""
+    """Seconds that a trace is kept (with a broker: in the spool)."""
     max_queue: int = 4096
     """Traces that may wait to be written; more are dropped and counted."""
 
@@ -105,6 +107,6 @@ class RegistrySection:
     """Which versions exist, and where their weights are."""
 
     url: str = ""
-    """URL of the registry; empty: SQLite in the data folder."""
+    """URL of the registry (sqlite:///… or redis://…); empty: SQLite in the data folder."""
     checkpoints: str = ""
     """Folder of the weights, shared by server and trainer; empty: in the data folder."""

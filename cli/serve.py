@@ -7,6 +7,7 @@ import logging
 import socket
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 
 from cli.config import Configuration
 from cli.errors import CliError, UsageError
@@ -122,6 +123,7 @@ def _writer(config: Configuration) -> TrafficWriter | None:
     traffic = config.traffic
     return open_writer(
         config.traffic_url,
+        spool=Path(traffic.spool),
         max_queue=traffic.max_queue,
         max_bytes=traffic.max_bytes,
         max_age=traffic.max_age,

@@ -12,7 +12,7 @@ from cli.config import Configuration
 from cli.show import ago, as_json, number, table
 from cli.slots import opened, slot_name
 from pipelines.registry import OPEN_STATES, Event, Presence, Registry, Run, Slot, SlotState
-from pipelines.traffic_log import open_reader
+from pipelines.traffic_log import Position, open_reader
 
 NUM_EVENTS = 5
 _WIDTH = 110
@@ -26,7 +26,7 @@ class SlotStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: SlotState
     num_versions: int
     num_quarantined: int
-    trained_to: int
+    trained_to: Position
     """Offset in the traffic log that the champion has learnt from; 0: none."""
 
 
@@ -39,7 +39,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     open_runs: list[Run]
     events: list[Event]
     """The newest, oldest of them first."""
-    traffic_end: int | None
+    traffic_end: Position | None
     """Offset of the newest trace; None: no log is kept."""
 
 
@@ -63,13 +63,13 @@ def _collect(registry: Registry, traffic_url: str | None, now: float) -> Status:
 
 def _slot_status(registry: Registry, slot: Slot) -> SlotStatus:
     state, versions = registry.state(slot), registry.versions(slot)
-    learnt = {manifest.version: manifest.span.last_offset for manifest in versions}
+    learnt = {manifest.version: manifest.span.position for manifest in versions}
     return SlotStatus(
         slot=slot_name(slot),
         state=state,
         num_versions=len(versions),
         num_quarantined=len(registry.quarantined(slot)),
-        trained_to=learnt.get(state.champion or "", 0),
+        trained_to=learnt.get(state.champion or "", {}),
     )
 
 
@@ -80,7 +80,7 @@ def _newest_events(registry: Registry) -> list[Event]:
     return newest
 
 
-def _traffic_end(url: str | None) -> int | None:
+def _traffic_end(url: str | None) -> Position | None:
     if url is None:
         return None
     with closing(open_reader(url)) as reader:
@@ -89,8 +89,15 @@ def _traffic_end(url: str | None) -> int | None:
 
 def _text(found: Status) -> str:
     end = found.traffic_end
-    log = "no traffic log is kept" if end is None else f"the traffic log ends at offset {end}"
+    log = "no traffic log is kept" if end is None else f"the traffic log ends at offset {_offsets(end)}"
     return "\n\n".join((_slots(found.slots), _presences(found), log, _runs(found), _events(found)))
+
+
+def _offsets(position: Position) -> str:
+    """Of the only partition, or of each."""
+    if set(position) <= {0}:
+        return str(position.get(0, 0))
+    return " ".join(f"{partition}:{offset}" for partition, offset in sorted(position.items()))
 
 
 def _slots(slots: list[SlotStatus]) -> str:
@@ -102,7 +109,7 @@ def _slots(slots: list[SlotStatus]) -> str:
 
 def _slot_row(each: SlotStatus) -> tuple[str, ...]:
     state = each.state
-    counts = (str(each.num_versions), str(each.num_quarantined), str(each.trained_to))
+    counts = (str(each.num_versions), str(each.num_quarantined), _offsets(each.trained_to))
     return (each.slot, state.champion or "-", str(state.generation), state.previous or "-", *counts)
 
 

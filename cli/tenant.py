@@ -10,7 +10,7 @@ import msgspec
 
 from cli.config import Configuration
 from cli.errors import NotThere, UsageError
-from pipelines.traffic_log import TrafficReader, open_reader
+from pipelines.traffic_log import TrafficReader, open_reader, without_secrets
 
 
 def export(config: Configuration, tenant: str, out: Path | None) -> None:
@@ -21,7 +21,7 @@ def export(config: Configuration, tenant: str, out: Path | None) -> None:
     with closing(_reader(config)) as reader:
         traces = reader.export(tenant)
     if not traces:
-        raise NotThere(f"tenant {tenant!r} has no trace in {config.traffic.url}")
+        raise NotThere(f"tenant {tenant!r} has no trace in {without_secrets(config.traffic.url)}")
     lines = b"".join(msgspec.json.encode(trace) + b"\n" for trace in traces)
     if out is None:
         sys.stdout.buffer.write(lines)
@@ -35,7 +35,7 @@ def purge(config: Configuration, tenant: str, *, sure: bool) -> None:
     if not sure:
         raise UsageError(f"everything held of tenant {tenant!r} would be deleted for good; say --yes")
     with closing(_reader(config)) as reader:
-        print(f"{reader.purge(tenant)} traces of tenant {tenant} deleted from {config.traffic.url}")
+        print(f"{reader.purge(tenant)} traces of tenant {tenant} deleted from {without_secrets(config.traffic.url)}")
 
 
 def _reader(config: Configuration) -> TrafficReader:

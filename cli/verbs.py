@@ -180,6 +180,31 @@ traffic. They go into a folder, to be served as static heads, or to the registry
         sections=("", "traffic"),
     ),
     Verb(
+        name="registry",
+        summary="make a lost registry anew",
+        story="""
+`rebuild` records every version whose manifest lies in the checkpoint store, and makes the newest that passed the
+gate champion where a slot has none. What the registry knows already stays as it is. Manifests do not tell of
+rollbacks: a version that was rolled back has to be rolled back again.
+""",
+        examples=("everdraft registry rebuild", "everdraft registry rebuild --registry redis://redis:6379/0"),
+        usage="rebuild [flags]",
+        run=calls.registry,
+        arguments=flags.registry_flags,
+    ),
+    Verb(
+        name="topics",
+        summary="make the topics of a traffic log on Kafka",
+        story="""
+Makes the topic of the traffic, and beside it `<topic>.dead` for records that nobody can read and `<topic>.purges`
+for deleted tenants. What exists is left as it is. To be run once, before the first server and trainer.
+""",
+        examples=("everdraft topics --traffic kafka://broker:9092/traffic", "everdraft topics --partitions 12 --replication 3"),
+        run=calls.topics,
+        arguments=flags.topics_flags,
+        sections=("", "traffic"),
+    ),
+    Verb(
         name="config",
         summary="the configuration in effect, and where each value came from",
         story="""

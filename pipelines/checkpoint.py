@@ -19,8 +19,8 @@ SCHEMA = 1
 class TrafficSpan(msgspec.Struct, frozen=True, kw_only=True):
     """The stretch of the traffic log a checkpoint learnt from, its ancestors' stretches included."""
 
-    first_offset: int = 0
-    last_offset: int = 0
+    position: dict[int, int] = {}
+    """Up to where the log was read, partition by partition: a `pipelines.traffic_log.Position`."""
     num_traces: int = 0
     num_tokens: int = 0
     newest_at: float = 0.0
@@ -56,6 +56,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Content hash of kind, target, tokenizer, parent, config and weights: the name of the version."""
     kind: str
     """Kind of speculator: `medusa`."""
+    scope: str = "all"
+    """Of the slot that it was made for."""
     parent: str | None
     target: str
     tokenizer: str

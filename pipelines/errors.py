@@ -8,8 +8,9 @@ PipelineError
 │   ├── CorruptCheckpoint   torn, hash mismatch, unreadable, non-finite
 │   └── ForeignCheckpoint   sound, but for another target, tokenizer or kind
 └── RegistryError
-    ├── RegistryUnavailable the back end does not answer, or is not a registry: nothing was changed
+    ├── RegistryUnavailable the back end does not answer, or is not a registry
     ├── UnknownVersion      no such version in the slot
+    ├── Superseded          another trainer has taken the lead meanwhile
     └── StaleGeneration     compare-and-set lost: somebody moved the alias first
 """
 
@@ -49,11 +50,18 @@ class RegistryError(PipelineError):
 
 
 class RegistryUnavailable(RegistryError):
-    """The back end does not answer, or is not a registry: nothing was changed."""
+    """The back end does not answer, or is not a registry.
+
+    Nothing was changed; or all of it was, if a server across a network fell silent after the question: look before asking again.
+    """
 
 
 class UnknownVersion(RegistryError):
     """No such version in the slot."""
+
+
+class Superseded(RegistryError):
+    """Another trainer has taken the lead since: whatever this one was about to publish is out of date."""
 
 
 class StaleGeneration(RegistryError):

@@ -1,7 +1,8 @@
 """The registry: which speculator versions exist, which is in service, who runs what, and what was asked for.
 
 It holds pointers and small records; weights live in a `CheckpointStore`. `open_registry(url)` chooses the
-back end by URL (`sqlite:///path/registry.db`). Every back end passes `tests/pipelines/contract_registry.py`.
+back end by URL (`sqlite:///path/registry.db`, `redis://host:port/0`). Every back end passes
+`tests/pipelines/contract_registry.py`.
 """
 
 from __future__ import annotations
@@ -85,13 +86,32 @@ class Registry(Protocol):
     Every method raises RegistryError for what it refuses, RegistryUnavailable when the back end is away.
     """
 
-    def publish(self, slot: Slot, manifest: Manifest, location: str, *, expected_generation: int, detail: str = "") -> SlotState:
+    def publish(
+        self,
+        slot: Slot,
+        manifest: Manifest,
+        location: str,
+        *,
+        expected_generation: int,
+        detail: str = "",
+        fence: int | None = None,
+    ) -> SlotState:
         """Records the version and makes it champion; the old champion becomes `previous`.
 
-        Publishing the champion once more changes nothing. Raises StaleGeneration if the slot moved since
-        `expected_generation`; RegistryError if the version or its parent is quarantined, or it was made for
-        another slot.
+        Publishing the champion once more changes nothing. fence: the publisher's, if it leads (see `lead`). Raises Superseded
+        if the lead was taken anew since; StaleGeneration if the slot moved since `expected_generation`; RegistryError if
+        the version or its parent is quarantined, or it was made for another slot.
         """
+
+    def lead(self, slot: Slot, name: str, ttl: float) -> int | None:
+        """Takes the lead of a slot's training for `ttl` seconds, or keeps it; None: somebody else has it.
+
+        The number is a fence: the same for as long as the lead is kept, and greater each time it is taken, be it by the same
+        name after it lapsed. So whoever was paused past the end of its lead cannot publish any more once another leads.
+        """
+
+    def resign(self, slot: Slot, name: str) -> None:
+        """Gives the lead up, if `name` has it."""
 
     def record(self, slot: Slot, manifest: Manifest, location: str) -> None:
         """Records a version without moving an alias. Recording the same version again changes nothing.
@@ -162,7 +182,11 @@ class Registry(Protocol):
 
 
 def open_registry(url: str) -> Registry:
-    """The registry at `url`. Raises BadUrl for a scheme without a back end."""
+    """The registry at `url`. Raises BadUrl for a scheme without a back end, or a URL that its back end does not understand."""
+    if url.startswith(("redis:", "rediss:")):
+        from pipelines.redis_registry import RedisAddress, RedisRegistry
+
+        return RedisRegistry(RedisAddress.parse(url))
     from pipelines.sqlite_registry import SqliteRegistry
     from pipelines.traffic_log import sqlite_path
 

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class Database:
     schema: the statements that create the tables. application_id: marks the file as holding that schema, so
     that no other SQLite file is ever mistaken for it. create: whether to create a missing file and its
     folders; without it every use of a missing file raises FileNotFoundError. busy_seconds: how long to wait
-    for other processes' locks.
+    for other processes' locks. upgrades: by older application id, the statements that make this schema of that one.
     """
 
     def __init__(
@@ -44,8 +44,10 @@ class Database:
         *,
         create: bool = True,
         busy_seconds: float = 5.0,
+        upgrades: Mapping[int, str] | None = None,
     ) -> None:
         self.path = Path(path).absolute()
+        self._upgrades = upgrades or {}
         self._schema = schema
         self._application_id = application_id
         self._create = create
@@ -138,20 +140,32 @@ class Database:
         if not found:
             connection.execute("BEGIN IMMEDIATE")
             if not self._marked(connection):  # another process may have been faster
-                for statement in self._schema.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {self._application_id}")
+                self._become(connection, self._schema)
             connection.execute("COMMIT")
+        while (upgrade := self._upgrades.get(_id_of(connection))) is not None:
+            connection.execute("BEGIN IMMEDIATE")
+            if self._upgrades.get(_id_of(connection)) == upgrade:
+                self._become(connection, upgrade)
+            connection.execute("COMMIT")
+
+    def _become(self, connection: sqlite3.Connection, statements: str) -> None:
+        for statement in statements.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {self._application_id}")
 
     def _marked(self, connection: sqlite3.Connection) -> bool:
         """Whether the file holds our schema; False: it is empty. Anything else is a sqlite3.DatabaseError."""
         # tables first: whoever is creating the file writes both at once, and must not be seen between the two
         has_tables = connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None
-        (found,) = connection.execute("PRAGMA application_id").fetchone()
-        expected = self._application_id
-        if found != expected and (found or has_tables):
+        found, expected = _id_of(connection), self._application_id
+        if found not in (expected, *self._upgrades) and (found or has_tables):
             raise sqlite3.DatabaseError(f"another kind of file: its id is {found:#x}, expected {expected:#x}")
         return bool(found)
+
+
+def _id_of(connection: sqlite3.Connection) -> int:
+    (found,) = connection.execute("PRAGMA application_id").fetchone()
+    return int(found)
 
 
 def _inode(path: Path) -> int:

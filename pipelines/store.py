@@ -7,6 +7,7 @@ one rename, whole or not at all, and never changes. A location is the folder's n
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from pipelines.checkpoint import (
 from pipelines.errors import BadCheckpoint, CorruptCheckpoint, ForeignCheckpoint
 from pipelines.folders import drop_folder, folder_bytes, opened_folder, put_folder, read_plain, sweep_torn
 from pipelines.weights import decode_weights, encode_weights, num_parameters
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
 MANIFEST = "manifest.json"
@@ -58,6 +61,7 @@ class CheckpointStore:
         tokenizer: str,
         config: Config,
         created_at: float,
+        scope: str = "all",
         span: TrafficSpan = TrafficSpan(),
         evaluation: Evaluation | None = None,
         note: str = "",
@@ -80,6 +84,7 @@ class CheckpointStore:
         manifest = Manifest(
             version=version,
             kind=kind,
+            scope=scope,
             parent=parent,
             target=target,
             tokenizer=tokenizer,
@@ -118,6 +123,18 @@ class CheckpointStore:
         _expect_made_for(manifest, {"kind": kind, "target": target, "tokenizer": tokenizer})
         weights = decode_weights(self._read(location, WEIGHTS, max_bytes), manifest)
         return Checkpoint(manifest, weights)
+
+    def manifests(self) -> list[Manifest]:
+        """Of all versions here, oldest first; a version's name is its location. What is torn or altered is left out and named."""
+        found = []
+        for location in sorted(path.name for path in self.root.glob("[!.]*") if path.is_dir()):
+            try:
+                manifest = decode_manifest(self._read(location, MANIFEST, _MAX_MANIFEST_BYTES))
+                _expect_unaltered(manifest, location)
+                found.append(manifest)
+            except BadCheckpoint as error:
+                log.warning("%s is left out: %s", location, error)
+        return sorted(found, key=lambda manifest: manifest.created_at)
 
     def prune(self, keep: Collection[str]) -> list[str]:
         """Deletes the oldest locations but those in `keep` until the rest fits; returns which went."""

@@ -69,6 +69,9 @@ class TrafficCounters:
     written: int = 0
     dropped: int = 0
     pending: int = 0
+    spooled: int = 0
+    lost: int = 0
+    """Of those written, as `spooled`: see `LogCounters`."""
 
     @property
     def balanced(self) -> bool:
@@ -123,6 +126,8 @@ class TrafficRecorder:
                 written=log.written,
                 dropped=log.dropped,
                 pending=log.pending,
+                spooled=log.spooled,
+                lost=log.lost,
             )
 
     def flush(self, timeout: float) -> bool:

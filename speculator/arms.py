@@ -31,6 +31,8 @@ CROWD = 4
 """Sequences from which on drafting may pay for some and not for others (see `speculator.rests`)."""
 _CROWD_TRIAL, _SETTLING = 6, 3
 """Steps of a trial with as many: each says much; the first do not count, in which it shows for whom drafting pays."""
+_CROWD_KEEP = 0.9
+"""As `_KEEP`, with as many: the last ten steps say as much as fifty of one sequence."""
 _LONGER = 24
 """Steps by which a trial is drawn out, at most, while it is not clear whether the arm is better."""
 _PLAIN_TRIAL = 2
@@ -81,6 +83,7 @@ class Arms:
         tried nor chosen here. num_sequences: of the batches it chooses for, about: of many a step says much."""
         crowd = num_sequences >= CROWD
         self._trial, self._settling, self._patience = (_CROWD_TRIAL, _SETTLING, 4) if crowd else (_TRIAL, 0, 2)
+        self._keep = _CROWD_KEEP if crowd else _KEEP
         self._records = {arm: _Record.unknown(_OPTIMISM) for arm in arms}
         self._records[NONE] = _Record.unknown(1.0)
         for number, record in enumerate(self._records.values()):
@@ -107,9 +110,9 @@ class Arms:
             return
         record = self._records[arm]
         self._fade(record)
-        record.gained = _KEEP * record.gained + gain
-        record.squared = _KEEP * record.squared + gain**2
-        record.steps = _KEEP * record.steps + 1.0
+        record.gained = self._keep * record.gained + gain
+        record.squared = self._keep * record.squared + gain**2
+        record.steps = self._keep * record.steps + 1.0
         record.lately += _LATELY * (gain - record.lately)
         if record.lately < _CLEARLY_WORSE and record.lately < record.gain:
             steps = min(record.steps, 1 / _LATELY)

@@ -26,6 +26,7 @@ from trainer.distil import Distiller, Recipe
 from trainer.feed import Feed
 from trainer.gate import Rules
 from trainer.judge import Judge
+from trainer.lead import Lead, lead_name
 from trainer.memory import Memory
 from trainer.mixture import Mixture
 from trainer.patience import Patience
@@ -88,10 +89,13 @@ def assemble(
         tenant_share=settings.tenant_share,
         generator=generator,
     )
+    lead = Lead(registry, slot, lead_name(settings.name, file.path), clock=clock)
     descent = Descent(Champions(registry, store, slot, taught.tokenizer, floor), distiller, pools, progress, decoder.device)
     review = Review(
         Judge(lessons, partial(unembed, decoder), budget=settings.budget, device=decoder.device, sizing=_sizing(settings)),
-        Publisher(registry, store, slot, taught.tokenizer, budget=settings.budget, static=static),
+        Publisher(
+            registry, store, slot, taught.tokenizer, budget=settings.budget, static=static, fence=lambda: lead.fence
+        ),
         descent,
         distiller,
         pools,
@@ -109,6 +113,7 @@ def assemble(
         audit=Audit(feed, pools, lessons),
         study=Study(distiller, lessons, mixture, _sizing(settings), generator),
         distiller=distiller,
+        lead=lead,
         descent=descent,
         review=review,
         patience=Patience(settings, progress),

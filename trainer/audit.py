@@ -38,6 +38,6 @@ class Audit:
             log.info("%d traces are in the traffic log no more: forgotten", len(gone))
         return len(gone)
 
-    def _forget_lessons(self, offsets: frozenset[int]) -> None:
-        for offset in offsets:
-            self._lessons.forget(offset)
+    def _forget_lessons(self, numbers: frozenset[int]) -> None:
+        for number in numbers:
+            self._lessons.forget(number)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from pipelines.checkpoint import TrafficSpan
+from pipelines.traffic_log import advance, covers
 from trainer.champion import Champion, Champions
 from trainer.distil import Distiller
 from trainer.kept import Kept
@@ -67,7 +68,7 @@ class Descent:
         champion, progress = self.champion, self._progress
         self._distiller.restart(champion.heads(self._device))
         progress.parent, progress.config = champion.version, dict(champion.config)
-        newer = [trace for trace in self._pools.studied if trace.offset > champion.span.last_offset]
+        newer = [trace for trace in self._pools.studied if not covers(champion.span.position, trace.place)]
         progress.span = extended(champion.span, newer)
         log.info("training starts from %s", champion.version or "untrained heads")
 
@@ -81,17 +82,19 @@ class Descent:
 
     def _cut(self) -> None:
         """Held-out traces from before the champion was published have been judged on: they prove nothing any more."""
-        last = self.champion.span.last_offset
-        self._pools.held_out.keep(lambda trace: trace.offset > last)
+        position = self.champion.span.position
+        self._pools.held_out.keep(lambda trace: not covers(position, trace.place))
 
 
 def extended(span: TrafficSpan, traces: Sequence[Kept]) -> TrafficSpan:
     """The span with these newer traces learnt from as well."""
     if not traces:
         return span
+    position = dict(span.position)
+    for trace in traces:
+        advance(position, trace.place)
     return TrafficSpan(
-        first_offset=span.first_offset or min(trace.offset for trace in traces),
-        last_offset=max(span.last_offset, *(trace.offset for trace in traces)),
+        position=position,
         num_traces=span.num_traces + len(traces),
         num_tokens=span.num_tokens + sum(trace.num_rows for trace in traces),
         newest_at=max(span.newest_at, *(trace.trace.finished_at for trace in traces)),

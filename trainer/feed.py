@@ -1,6 +1,6 @@
 """Feed: takes new traces from the traffic log and sorts them into what is studied and what is held out.
 
-The offset up to which the log is read lives in `FeedState`, which is saved with everything that was learnt from
+The position up to which the log is read lives in `FeedState`, which is saved with everything that was learnt from
 the traces before it: after a crash the same traces come again, to a trainer that has not seen them.
 """
 
@@ -12,7 +12,7 @@ import msgspec
 
 from pipelines.registry import Slot
 from pipelines.trace import Trace
-from pipelines.traffic_log import TrafficReader
+from pipelines.traffic_log import Position, TrafficReader, advance, distance
 from trainer.kept import Kept, held_out
 
 MIN_OUTPUT = 2
@@ -24,7 +24,7 @@ MAX_IDS = 65536
 class FeedState(msgspec.Struct):
     """How far the log is read, and what became of it. num_read == the sum of all other counts."""
 
-    offset: int = 0
+    position: Position = {}
     recent_ids: dict[str, None] = {}
     """Ids of the traces last read, oldest first."""
     num_read: int = 0
@@ -80,12 +80,12 @@ class Feed:
         studied: list[Kept] = []
         held: list[Kept] = []
         lengths: list[float] = []
-        logged = self._reader.read(state.offset, limit)
+        logged = self._reader.read(state.position, limit)
         for each in logged:
-            state.offset = each.offset
+            advance(state.position, each.place)
             state.num_read += 1
             if self._usable(each.trace):
-                kept = Kept.of(each.offset, each.trace)
+                kept = Kept.of(state.num_read, each.trace, each.place)
                 (held if held_out(kept, self._key, self._fraction) else studied).append(kept)
                 lengths += [length for length in (each.trace.mean_acceptance_length,) if length is not None]
         state.num_studied += len(studied)
@@ -94,15 +94,16 @@ class Feed:
 
     def lag(self) -> int:
         """Offsets between what was read and the end of the log. Raises LogUnavailable."""
-        return max(0, self._reader.end() - self.state.offset)
+        return distance(self.state.position, self._reader.end())
 
     def gone(self, traces: Sequence[Kept]) -> frozenset[int]:
-        """Offsets of those that the log holds no more: expired, purged, past its retention. Raises LogUnavailable."""
-        return frozenset(each.offset for each in traces if not self._logged(each.offset))
+        """Numbers of those that the log holds no more: expired, purged, past its retention. Raises LogUnavailable."""
+        places = self._reader.gone([each.logged for each in traces])
+        return frozenset(each.number for each in traces if each.place in places)
 
-    def _logged(self, offset: int) -> bool:
-        found = self._reader.read(offset - 1, 1)
-        return bool(found) and found[0].offset == offset
+    def saved(self) -> None:
+        """What was read so far is in the trainer's own checkpoint."""
+        self._reader.settled(self.state.position)
 
     def _usable(self, trace: Trace) -> bool:
         state = self.state

@@ -48,15 +48,15 @@ class Judge:
         """Works out what the champion needs for the first of `traces` for which it is not known."""
         self._meet(champion)
         for trace in traces:
-            if trace.offset not in self._known:
+            if trace.number not in self._known:
                 yield from self._champion_steps(trace, self._drafter(champion.heads(self._device)))
                 return
 
     def scores(self, traces: Sequence[Kept], champion: Champion, candidate: MedusaHeads) -> Slices[list[Score]]:
         """Both on the same conversations, one score for each."""
         self._meet(champion)
-        offsets = {trace.offset for trace in traces}
-        self._known = {offset: steps for offset, steps in self._known.items() if offset in offsets}
+        numbers = {trace.number for trace in traces}
+        self._known = {number: steps for number, steps in self._known.items() if number in numbers}
         old, new = self._drafter(champion.heads(self._device)), self._drafter(candidate)
         both: dict[str, Score] = {}
         for trace in traces:
@@ -73,9 +73,9 @@ class Judge:
         return MedusaSpeculator(heads, self._unembed, name="medusa", version="")
 
     def _champion_steps(self, trace: Kept, drafter: MedusaSpeculator) -> Slices[Simulated]:
-        if trace.offset not in self._known:
-            self._known[trace.offset] = yield from self._steps(trace, drafter)
-        return self._known[trace.offset]
+        if trace.number not in self._known:
+            self._known[trace.number] = yield from self._steps(trace, drafter)
+        return self._known[trace.number]
 
     def _steps(self, trace: Kept, drafter: MedusaSpeculator) -> Slices[Simulated]:
         if not self._lessons.knows(trace):

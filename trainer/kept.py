@@ -8,19 +8,27 @@ from collections.abc import Iterable
 import msgspec
 
 from pipelines.trace import Trace, encode_trace
+from pipelines.traffic_log import LoggedTrace, Place
 
 
 class Kept(msgspec.Struct, frozen=True):
     """A trace, where it stands in the traffic log, and its size. Step records are dropped: nothing here needs them."""
 
-    offset: int
+    number: int
+    """Of all traces ever read for the slot, in that order: what the trainer tells them apart by."""
+    place: Place
     num_bytes: int
     trace: Trace
 
     @classmethod
-    def of(cls, offset: int, trace: Trace) -> Kept:
+    def of(cls, number: int, trace: Trace, place: Place | None = None) -> Kept:
+        """place: None: it comes of no log."""
         bare = msgspec.structs.replace(trace, steps=())
-        return cls(offset, len(encode_trace(bare)), bare)
+        return cls(number, place or Place(number), len(encode_trace(bare)), bare)
+
+    @property
+    def logged(self) -> LoggedTrace:
+        return LoggedTrace(self.place, self.trace)
 
     @property
     def domain(self) -> str:

@@ -6,15 +6,18 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Literal
 
 import torch
 
 from models.loading import load_target
 from pipelines.errors import RegistryUnavailable
-from pipelines.registry import Registry, open_registry
+from pipelines.registry import Presence, Registry, open_registry
 from pipelines.traffic_log import open_reader
 from trainer.assemble import Taught, assemble
+from trainer.metrics import MetricsServer, TrainerCollector
 from trainer.precision import fast_dtype
 from trainer.presence import presence_of
 from trainer.settings import TrainerSettings
@@ -30,7 +33,8 @@ def run(settings: TrainerSettings, stop: threading.Event) -> None:
     """Trains until `stop` is set; what was learnt is saved before it returns.
 
     One thread, and below the server in priority: beside one it lives on idle time and its guaranteed share.
-    Raises BadModel or UnsupportedModel for the target, BadUrl for a URL, CorruptCheckpoint for damaged static heads.
+    Raises BadModel or UnsupportedModel for the target, BadUrl for a URL, CorruptCheckpoint for damaged static heads, OSError
+    where the metrics' port is taken.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # chances too small to matter would take most of the time of every softmax
@@ -38,15 +42,26 @@ def run(settings: TrainerSettings, stop: threading.Event) -> None:
     target = load_target(settings.target, revision=settings.revision, dtype=_dtype(settings), device=settings.device)
     taught = Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint)
     reader, registry = open_reader(settings.traffic), open_registry(settings.registry)
-    try:
-        work(settings, assemble(settings, taught, reader, registry), registry, stop)
-    finally:
-        reader.close()
-        registry.close()
+    collector = TrainerCollector()
+    with ExitStack() as closing:
+        closing.callback(registry.close)
+        closing.callback(reader.close)
+        if settings.metrics_port:
+            closing.callback(MetricsServer(collector, settings.metrics_host, settings.metrics_port).close)
+        work(settings, assemble(settings, taught, reader, registry), registry, stop, collector.says)
 
 
-def work(settings: TrainerSettings, trainer: Trainer, registry: Registry, stop: threading.Event) -> None:
-    """Runs the slices of `trainer` until `stop` is set, paced, saved and announced; saves once more at the end."""
+def work(
+    settings: TrainerSettings,
+    trainer: Trainer,
+    registry: Registry,
+    stop: threading.Event,
+    says: Callable[[Presence], None] = lambda presence: None,
+) -> None:
+    """Runs the slices of `trainer` until `stop` is set, paced, saved and announced; saves once more at the end.
+
+    says: is told too what the registry is told.
+    """
     pacer = Pacer(
         lambda: _load(registry),
         share=settings.guaranteed_share,
@@ -66,9 +81,13 @@ def work(settings: TrainerSettings, trainer: Trainer, registry: Registry, stop: 
             _save(trainer)
             save_at = now + settings.commit_seconds
         if now >= announce_at:
-            _announce(registry, trainer, settings.name, pacer)
+            presence = presence_of(trainer, settings.name, pacer.used, time.time())
+            says(presence)
+            _announce(registry, presence)
             announce_at = now + _ANNOUNCE_SECONDS
     _save(trainer)
+    with suppress(RegistryUnavailable):
+        trainer.resign()
 
 
 def _dtype(settings: TrainerSettings) -> Literal["float32", "bfloat16"]:
@@ -85,9 +104,9 @@ def _load(registry: Registry) -> Load:
         return "busy"  # nobody knows: take no more than what is guaranteed
 
 
-def _announce(registry: Registry, trainer: Trainer, name: str, pacer: Pacer) -> None:
+def _announce(registry: Registry, presence: Presence) -> None:
     try:
-        registry.announce(presence_of(trainer, name, pacer.used, time.time()))
+        registry.announce(presence)
     except RegistryUnavailable as error:
         log.warning("%s", error)
 

@@ -53,10 +53,10 @@ class Pools:
         for trace in intake.held_out:
             self.held_out.add(trace)
 
-    def forget(self, offsets: Collection[int]) -> None:
+    def forget(self, numbers: Collection[int]) -> None:
         """Drops these traces wherever they are."""
         for pool in (self.recent, self.older, self.held_out):
-            pool.keep(lambda trace: trace.offset not in offsets)
+            pool.keep(lambda trace: trace.number not in numbers)
 
     def fill(self, record: Record) -> None:
         """Writes everything to `record`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from torch import Tensor
@@ -38,23 +38,29 @@ class Publisher:
         *,
         budget: int,
         static: Checkpoint | None,
+        fence: Callable[[], int | None] = lambda: None,
     ) -> None:
+        """fence: of the trainer's lead, as it is at the moment of publishing."""
         self._registry = registry
         self._store = store
         self._slot = slot
         self._tokenizer = tokenizer
         self._budget = budget
         self._static = static
+        self._fence = fence
 
     def publish(self, candidate: Candidate, judgement: Judgement, generation: int) -> tuple[str, SlotState]:
         """The new version and the slot with it as champion.
 
         Raises StaleGeneration if the slot has moved on from `generation`, CorruptCheckpoint for weights that are not
-        finite (nothing of either leaves the process), RegistryError for a quarantined parent.
+        finite (nothing of either leaves the process), Superseded where another trainer leads, RegistryError for a
+        quarantined parent.
         """
         self._record_static()
         manifest, location = self._save(candidate, judgement)
-        state = self._registry.publish(self._slot, manifest, location, expected_generation=generation, detail=str(judgement))
+        state = self._registry.publish(
+            self._slot, manifest, location, expected_generation=generation, detail=str(judgement), fence=self._fence()
+        )
         self._prune(state)
         return manifest.version, state
 
@@ -77,6 +83,7 @@ class Publisher:
             tokenizer=self._tokenizer,
             config=candidate.config,
             created_at=time.time(),
+            scope=self._slot.scope,
             span=candidate.span,
             evaluation=evaluation,
             note="learnt from traffic",

@@ -28,7 +28,7 @@ class Recent:
 
     def __iter__(self) -> Iterator[Kept]:
         """Oldest first."""
-        return iter(sorted((each for held in self._by_tenant.values() for each in held), key=_offset))
+        return iter(sorted((each for held in self._by_tenant.values() for each in held), key=_number))
 
     @property
     def num_bytes(self) -> int:
@@ -64,7 +64,7 @@ class Recent:
         largest = max(self._by_tenant, key=lambda tenant: len(self._by_tenant[tenant]))
         if len(self._by_tenant[largest]) > self._tenant_share * self._count:
             return largest
-        return min(self._by_tenant, key=lambda tenant: self._by_tenant[tenant][0].offset)
+        return min(self._by_tenant, key=lambda tenant: self._by_tenant[tenant][0].number)
 
     def _drop_oldest(self, tenant: str) -> Kept:
         held = self._by_tenant[tenant]
@@ -76,5 +76,5 @@ class Recent:
         return oldest
 
 
-def _offset(trace: Kept) -> int:
-    return trace.offset
+def _number(trace: Kept) -> int:
+    return trace.number

@@ -86,7 +86,7 @@ class Review:
             log.error("weights are not finite: training starts again from the champion")
             return None
         # everything read so far counts as used up, what was held out too
-        span = msgspec.structs.replace(self._progress.span, last_offset=self._feed.offset)
+        span = msgspec.structs.replace(self._progress.span, position=dict(self._feed.position))
         config = self._distiller.heads.config
         return Candidate(weights=weights, config=config, parent=self._progress.parent, span=span)
 

@@ -36,6 +36,10 @@ class TrainerSettings:
     scope: str = "all"
     """Whose heads: everyone's (`all`), or those of the tenant of that name."""
     name: str = "trainer"
+    metrics_host: str = "127.0.0.1"
+    """Address on which Prometheus may ask; 0.0.0.0: every interface."""
+    metrics_port: int = 0
+    """Port on which Prometheus may ask; 0: none."""
 
     held_out_fraction: float = 0.2
     """Of the conversations, never learnt from: the gate judges on them."""
@@ -102,6 +106,7 @@ class TrainerSettings:
         for field in SPANS:
             _expect(field, getattr(self, field), getattr(self, field) > 0, "more than 0")
         _expect("sampled_tokens", self.sampled_tokens, self.sampled_tokens >= 0, "0 or more")
+        _expect("metrics_port", self.metrics_port, 0 <= self.metrics_port <= 65535, "0 to 65535")
         _expect("niceness", self.niceness, 0 <= self.niceness <= 19, "0 to 19")
         _expect(
             "max_held_out",

@@ -29,7 +29,7 @@ from trainer.reservoir import Stratum
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 _RECORD = "record"
 """Name of the tensor of bytes that holds everything but tensors."""
 

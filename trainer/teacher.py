@@ -87,24 +87,24 @@ class LessonCache:
 
     def read(self, trace: Kept) -> Slices:
         """The lesson of a trace; no slice is spent on one that is known."""
-        lesson = self._lessons.get(trace.offset)
+        lesson = self._lessons.get(trace.number)
         if lesson is None:
             lesson = yield from self._teacher.read(trace)
-            self._lessons[trace.offset] = lesson
+            self._lessons[trace.number] = lesson
             self._bytes += lesson.num_bytes
-        self._lessons.move_to_end(trace.offset)
+        self._lessons.move_to_end(trace.number)
         while self._bytes > self._max_bytes and len(self._lessons) > 1:
             self._bytes -= self._lessons.popitem(last=False)[1].num_bytes
         return lesson
 
     def knows(self, trace: Kept) -> bool:
-        return trace.offset in self._lessons
+        return trace.number in self._lessons
 
     def known(self, trace: Kept) -> Lesson:
         """The lesson of a trace that `knows` knows."""
-        self._lessons.move_to_end(trace.offset)
-        return self._lessons[trace.offset]
+        self._lessons.move_to_end(trace.number)
+        return self._lessons[trace.number]
 
-    def forget(self, offset: int) -> None:
-        lesson = self._lessons.pop(offset, None)
+    def forget(self, number: int) -> None:
+        lesson = self._lessons.pop(number, None)
         self._bytes -= lesson.num_bytes if lesson else 0

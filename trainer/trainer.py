@@ -13,6 +13,7 @@ from trainer.descent import Descent, extended
 from trainer.distil import Distiller
 from trainer.feed import Feed
 from trainer.gate import Judgement
+from trainer.lead import Lead
 from trainer.memory import Memory
 from trainer.patience import Patience
 from trainer.pools import Pools
@@ -48,6 +49,7 @@ class Trainer:
         audit: Audit,
         study: Study,
         distiller: Distiller,
+        lead: Lead,
         descent: Descent,
         review: Review,
         patience: Patience,
@@ -59,6 +61,8 @@ class Trainer:
         """What it is doing, in words."""
         self.away: dict[str, str] = {}
         """The pipes that do not answer, and why."""
+        self.lag = 0
+        """Offsets between what was read and the end of the log, as last seen."""
         self.saving_due = False
         """Something happened that should not have to be done again."""
         self._settings = settings
@@ -68,6 +72,7 @@ class Trainer:
         self._audit = audit
         self._study = study
         self.distiller = distiller
+        self._lead = lead
         self._descent = descent
         self._review = review
         self._patience = patience
@@ -95,13 +100,21 @@ class Trainer:
     def save(self) -> None:
         """Saves everything. Between two slices, at any of them. Raises OSError when the disk does not take it."""
         self._memory.save()
+        self._feed.saved()
         self.saving_due = False
+
+    def resign(self) -> None:
+        """Lets another trainer lead at once. Raises RegistryUnavailable."""
+        self._lead.resign()
 
     def _round(self) -> Iterator[bool]:
         """One step of training or one judgement, after a look around."""
         yield from self._look_around()
         if not self._descent.looked:
             self.state = "waiting for the registry"
+            yield False
+        elif not self._lead.held:
+            self.state = "waiting: another trainer leads"
             yield False
         elif self._judging_due():
             yield from self._judge()
@@ -125,12 +138,15 @@ class Trainer:
         if now >= self._audit_at:
             self._audit_at = now + _AUDIT_SECONDS
             with suppress(LogUnavailable):
+                self.lag = self._feed.lag()
                 self._audit.look()
 
     def _look_at_registry(self) -> None:
         try:
+            self._lead.keep()
             self._descent.look()
-            self._runs.claim(self.distiller.num_tries)
+            if self._lead.held:
+                self._runs.claim(self.distiller.num_tries)
         except RegistryUnavailable as error:
             self._away("registry", error)
         else:

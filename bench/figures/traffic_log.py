@@ -50,7 +50,7 @@ def _check_logged(server: Server, num_sent: int) -> None:
     """Once it has stopped, everything is durable. Raises BenchError if the log that was paid for is not there."""
     reader = open_reader(f"sqlite:///{server.data / 'traffic.db'}")
     try:
-        num_logged = len(reader.read(0, 2 * num_sent))
+        num_logged = len(reader.read({}, 2 * num_sent))
     finally:
         reader.close()
     if num_logged != num_sent:

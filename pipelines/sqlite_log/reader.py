@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import BadTrace, LogUnavailable
 from pipelines.sqlite_log.schema import log_file
 from pipelines.trace import Trace, decode_trace
-from pipelines.traffic_log import LoggedTrace
+from pipelines.traffic_log import LoggedTrace, Place, Position
 
+_PARTITION = 0
 _PURGE_ROWS = 500
 """Rows deleted in one transaction: a few milliseconds, between which the writer commits."""
 
@@ -28,22 +30,35 @@ class SqliteReader:
         self._num_skipped = 0
         self._skipped_up_to = 0
 
-    def read(self, after: int, limit: int) -> list[LoggedTrace]:
+    def read(self, after: Position, limit: int) -> list[LoggedTrace]:
         """Up to `limit` traces with offset > `after`, in order. Raises LogUnavailable."""
         found: list[LoggedTrace] = []
+        last = after.get(_PARTITION, 0)
         while len(found) < limit:
             sql = "SELECT offset, body FROM traces WHERE offset > ? ORDER BY offset LIMIT ?"
-            rows = self._query(sql, after, limit - len(found))
+            rows = self._query(sql, last, limit - len(found))
             if not rows:
                 break
             found += self._decoded(rows, expiring_at=time.time())
-            after = rows[-1][0]
+            last = rows[-1][0]
         return found
 
-    def end(self) -> int:
-        """The greatest offset written so far, even if deleted since; 0: none. Raises LogUnavailable."""
-        rows = self._query("SELECT seq FROM sqlite_sequence WHERE name = 'traces'")
-        return int(rows[0][0]) if rows else 0
+    def end(self) -> Position:
+        """The greatest offset written so far, even if deleted since. Raises LogUnavailable."""
+        end = self._last()
+        return {_PARTITION: end} if end else {}
+
+    def gone(self, traces: Sequence[LoggedTrace]) -> frozenset[Place]:
+        """Places of those of `traces` that are in the file no more, or have expired. Raises LogUnavailable."""
+        now = time.time()
+        left = [each for each in traces if each.trace.expires_at is None or each.trace.expires_at > now]
+        marks = ", ".join("?" * len(left))
+        rows = self._query(f"SELECT offset FROM traces WHERE offset IN ({marks})", *(each.place.offset for each in left))
+        held = {offset for (offset,) in rows}
+        return frozenset(each.place for each in traces if each not in left or each.place.offset not in held)
+
+    def settled(self, position: Position) -> None:
+        """Nobody watches."""
 
     def num_skipped(self) -> int:
         """Records passed over as undecodable or expired; one that is met again is not counted again."""
@@ -60,7 +75,7 @@ class SqliteReader:
         No copy is left in the file or its write-ahead log, which takes seconds for a large log. What a writer
         has still in its queue is not held yet: flush it first.
         """
-        end, count = self.end(), 0
+        end, count = self._last(), 0
         try:
             while deleted := self._delete_some(tenant, end):
                 count += deleted
@@ -74,8 +89,20 @@ class SqliteReader:
             ) from error
         return count
 
+    def drop(self, through: int) -> None:
+        """Deletes everything up to an offset: it has gone on to another log. Raises LogUnavailable."""
+        try:
+            with self._database.transaction() as connection:
+                connection.execute("DELETE FROM traces WHERE offset <= ?", (through,))
+        except (sqlite3.Error, OSError) as error:
+            raise LogUnavailable(f"traffic log {self._database.path}: {error}") from error
+
     def close(self) -> None:
         self._database.close()
+
+    def _last(self) -> int:
+        rows = self._query("SELECT seq FROM sqlite_sequence WHERE name = 'traces'")
+        return int(rows[0][0]) if rows else 0
 
     def _delete_some(self, tenant: str, end: int) -> int:
         with self._database.transaction() as connection:
@@ -109,7 +136,7 @@ class SqliteReader:
         for offset, body in rows:
             trace = _sound(body)
             if trace is not None and (trace.expires_at is None or trace.expires_at > expiring_at):
-                found.append(LoggedTrace(offset, trace))
+                found.append(LoggedTrace(Place(offset), trace))
             elif offset > self._skipped_up_to:
                 self._skipped_up_to = offset
                 self._num_skipped += 1

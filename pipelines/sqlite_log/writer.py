@@ -31,13 +31,15 @@ class SqliteWriter:
     """A `TrafficWriter` for one SQLite file.
 
     A database that is locked, full, away or broken is retried for ever; meanwhile the queue fills, and then
-    traces are dropped and counted. max_bytes, max_age (seconds): see Retention.
+    traces are dropped and counted. max_bytes, max_age (seconds): see Retention. max_record: bytes of one trace.
     """
 
-    def __init__(self, path: str | Path, *, max_queue: int, max_bytes: int, max_age: float) -> None:
+    def __init__(
+        self, path: str | Path, *, max_queue: int, max_bytes: int, max_age: float, max_record: int = MAX_RECORD_BYTES
+    ) -> None:
         self._database = log_file(path, create=True, busy_seconds=1.0)
         self._outbox: Outbox[Row] = Outbox(max_queue, MAX_QUEUE_BYTES)
-        self._max_record = min(MAX_RECORD_BYTES, max_bytes // 4)
+        self._max_record = min(max_record, max_bytes // 4)
         self._retention = Retention(max_bytes, max_age)
         self._silent_until = 0.0
         self._thread = threading.Thread(target=self._write, name="traffic-log", daemon=True)

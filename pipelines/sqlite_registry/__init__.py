@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipelines.sqlite_registry.leads import Leads
 from pipelines.sqlite_registry.presences import Presences
 from pipelines.sqlite_registry.runs import Runs
 from pipelines.sqlite_registry.shelf import registry_file
@@ -12,7 +13,7 @@ from pipelines.sqlite_registry.versions import Versions
 __all__ = ["SqliteRegistry"]
 
 
-class SqliteRegistry(Versions, Runs, Presences):
+class SqliteRegistry(Versions, Leads, Runs, Presences):
     """A `Registry` in one file, opened (its folders created) at the first call."""
 
     def __init__(self, path: str | Path) -> None:

@@ -12,7 +12,15 @@ from pipelines.errors import RegistryUnavailable
 from pipelines.registry import OPEN_STATES, Slot
 from pipelines.sqlite import Database
 
-_APPLICATION_ID = 0x45565201  # "EVR", schema 1
+_APPLICATION_ID = 0x45565202  # "EVR", schema 2
+_LEADS = """
+CREATE TABLE leads (
+    slot INTEGER PRIMARY KEY REFERENCES slots,
+    fence INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    ends_at REAL NOT NULL
+)"""
+_UPGRADES = {0x45565201: _LEADS}
 _OPEN = ", ".join(f"'{state}'" for state in sorted(OPEN_STATES))
 _SCHEMA = f"""
 CREATE TABLE slots (
@@ -66,13 +74,14 @@ CREATE TABLE presences (
     name TEXT PRIMARY KEY,
     lapses_at REAL NOT NULL,
     body BLOB NOT NULL
-)
+);
+{_LEADS}
 """
 
 
 def registry_file(path: str | Path) -> Database:
     """The file of a registry; see Database for what opening it raises."""
-    return Database(path, _SCHEMA, _APPLICATION_ID)
+    return Database(path, _SCHEMA, _APPLICATION_ID, upgrades=_UPGRADES)
 
 
 class Shelf:

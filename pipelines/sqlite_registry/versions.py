@@ -9,6 +9,7 @@ from pipelines.checkpoint import Manifest, decode_manifest, encode_manifest
 from pipelines.errors import RegistryError, UnknownVersion
 from pipelines.registry import Event, Slot, SlotState
 from pipelines.sqlite_registry.aliases import move, note, slot_state
+from pipelines.sqlite_registry.leads import check_fence
 from pipelines.sqlite_registry.lineage import family, is_known, sound_ancestor
 from pipelines.sqlite_registry.shelf import Shelf, slot_id
 
@@ -18,9 +19,19 @@ _OF_SLOT = "FROM versions JOIN slots ON slots.id = versions.slot WHERE target = 
 class Versions(Shelf):
     """See `pipelines.registry.Registry`."""
 
-    def publish(self, slot: Slot, manifest: Manifest, location: str, *, expected_generation: int, detail: str = "") -> SlotState:
+    def publish(
+        self,
+        slot: Slot,
+        manifest: Manifest,
+        location: str,
+        *,
+        expected_generation: int,
+        detail: str = "",
+        fence: int | None = None,
+    ) -> SlotState:
         with self._change() as connection:
             row = slot_id(connection, slot)
+            check_fence(connection, row, fence)
             before = slot_state(connection, row, expected_generation)
             if before.champion == manifest.version:
                 return before

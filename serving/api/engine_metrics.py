@@ -20,7 +20,8 @@ _TRAFFIC = {
     "unlogged": "Answers finished while no log was configured.",
     "appended": "Traces given to the log.",
     "written": "Traces that are durable.",
-    "dropped": "Traces lost.",
+    "dropped": "Traces lost before they were durable.",
+    "lost": "Traces that were durable and will never reach the broker.",
 }
 
 _LABEL_NAMES = {
@@ -72,6 +73,7 @@ class EngineCollector(Collector):
         for name, text in _TRAFFIC.items():
             yield CounterMetricFamily(f"everdraft_traffic_{name}", text, value=getattr(counters, name))
         yield _gauge("everdraft_traffic_pending", "Traces not yet durable.", counters.pending)
+        yield _gauge("everdraft_traffic_spooled", "Traces that are durable here and wait for the broker.", counters.spooled)
 
 
 def _service(snapshot: Snapshot) -> Iterator[Metric]:

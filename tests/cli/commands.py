@@ -85,7 +85,7 @@ def manifest_of(version: str, parent: str | None, slot: Slot = SLOT) -> Manifest
         created_at=1.7e9,
         weights_sha256="0" * 64,
         num_parameters=10,
-        span=TrafficSpan(last_offset=41, num_traces=40),
+        span=TrafficSpan(position={0: 41}, num_traces=40),
         evaluation=judged if parent else None,
     )
 

@@ -39,7 +39,7 @@ def test_status_as_json_holds_the_same(everdraft_command: Commands) -> None:
     found = json.loads(everdraft_command("status", "--json").out)
     assert found["slots"][0]["slot"] == "medusa/3fa94c01/all"
     assert found["slots"][0]["state"]["champion"] == "v2"
-    assert found["traffic_end"] == 1
+    assert found["traffic_end"] == {"0": 1}
     assert found["open_runs"] == found["presences"] == []
     assert [event["action"] for event in found["events"]] == ["published", "published"]
 

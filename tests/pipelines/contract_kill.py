@@ -42,4 +42,4 @@ class KillContract:
 
 
 def _ids(reader: TrafficReader) -> set[str]:
-    return {logged.trace.trace_id for logged in reader.read(0, 1_000_000)}
+    return {logged.trace.trace_id for logged in reader.read({}, 1_000_000)}

@@ -10,6 +10,7 @@ import math
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.checkpoint import Evaluation, TrafficSpan
-from pipelines.errors import CorruptCheckpoint, RegistryError, StaleGeneration, UnknownVersion
+from pipelines.errors import CorruptCheckpoint, RegistryError, StaleGeneration, Superseded, UnknownVersion
 from pipelines.registry import Presence, Registry, Slot, SlotState, open_registry
 from tests.pipelines.records import SLOT, make_manifest
 
@@ -80,7 +81,7 @@ class VersionsContract(RegistryContract):
         manifest = make_manifest(
             "a",
             config={"layers": 2, "scale": 1.0, "name": "x", "tied": True},
-            span=TrafficSpan(first_offset=3, last_offset=9, num_traces=4, num_tokens=5, newest_at=1.5),
+            span=TrafficSpan(position={0: 9, 2: 4}, num_traces=4, num_tokens=5, newest_at=1.5),
             evaluation=EVALUATION,
             note="day zero",
         )
@@ -355,3 +356,41 @@ class ConcurrencyContract(RegistryContract):
 def _racer(url: str, name: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.pipelines.racing_process", url, name]
     return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+class LeadContract(RegistryContract):
+    def test_one_trainer_leads_and_keeps_the_lead_while_it_says_so(self, registry: Registry, other: Registry) -> None:
+        assert registry.lead(SLOT, "ours", 30.0) == 1
+        assert other.lead(SLOT, "theirs", 30.0) is None
+        assert registry.lead(SLOT, "ours", 30.0) == 1, "kept, not taken anew"
+        assert other.lead(OTHER_SLOT, "theirs", 30.0) == 1, "every slot has a lead of its own"
+
+    def test_a_lead_that_lapsed_or_was_given_up_goes_to_whoever_asks_with_a_greater_fence(
+        self, registry: Registry, other: Registry
+    ) -> None:
+        registry.lead(SLOT, "ours", 0.05)
+        time.sleep(0.1)
+        assert other.lead(SLOT, "theirs", 30.0) == 2
+        registry.resign(SLOT, "ours")
+        assert registry.lead(SLOT, "ours", 30.0) is None, "only its holder gives a lead up"
+        other.resign(SLOT, "theirs")
+        assert registry.lead(SLOT, "ours", 30.0) == 3
+
+    def test_whoever_lost_the_lead_publishes_no_more(self, registry: Registry, other: Registry) -> None:
+        """A trainer paused past its lead wakes up and knows nothing of it."""
+        mine = registry.lead(SLOT, "ours", 0.05)
+        time.sleep(0.1)
+        theirs = other.lead(SLOT, "theirs", 30.0)
+        with pytest.raises(Superseded, match="theirs leads"):
+            registry.publish(SLOT, make_manifest("a"), "here", expected_generation=0, fence=mine)
+        assert (registry.state(SLOT), registry.versions(SLOT)) == (SlotState(), [])
+        assert other.publish(SLOT, make_manifest("b"), "here", expected_generation=0, fence=theirs).champion == "b"
+
+    def test_a_lead_that_lapsed_but_was_taken_by_nobody_still_counts(self, registry: Registry) -> None:
+        mine = registry.lead(SLOT, "ours", 0.05)
+        time.sleep(0.1)
+        assert registry.publish(SLOT, make_manifest("a"), "here", expected_generation=0, fence=mine).champion == "a"
+
+    def test_a_hand_that_publishes_needs_no_lead(self, registry: Registry) -> None:
+        registry.lead(SLOT, "ours", 30.0)
+        assert publish(registry, "a").champion == "a"

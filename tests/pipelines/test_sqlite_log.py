@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.pipelines.contract_kill import KillContract
-from tests.pipelines.contract_traffic_log import Outage, TrafficLogContract
+from tests.pipelines.contract_traffic_log import Outage, QueueContract
 
 
-class TestSqliteTrafficLog(TrafficLogContract, KillContract):
+class TestSqliteTrafficLog(QueueContract, KillContract):
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
         return tmp_path / "new" / "folder" / "traffic.db"

@@ -31,7 +31,7 @@ def test_a_record_that_cannot_be_decoded_is_skipped_and_counted_once(tmp_path: P
     fill(writer, make_traces(3))
     alter(path, "UPDATE traces SET body = substr(body, 1, 40) WHERE trace_id = 'trace-1'")
     for _ in range(2):
-        assert [logged.offset for logged in reader.read(0, 2)] == [1, 3]
+        assert [logged.place.offset for logged in reader.read({}, 2)] == [1, 3]
         assert [trace.trace_id for trace in reader.export("default")] == ["trace-0", "trace-2"]
     assert reader.num_skipped() == 1
     writer.close()
@@ -44,7 +44,7 @@ def test_a_broken_file_never_fails_an_append_and_is_used_again_once_it_is_mended
     traces = make_traces(5)
     assert all(writer.append(trace) for trace in traces)
     with pytest.raises(LogUnavailable, match=r"traffic\.db: file is not a database"):
-        reader.read(0, 10)
+        reader.read({}, 10)
     path.unlink()
     assert writer.flush(PATIENCE)
     assert read_all(reader) == traces
@@ -90,7 +90,7 @@ def test_a_registry_is_not_taken_for_a_log_nor_a_log_for_a_registry(tmp_path: Pa
     fill(writer, [make_trace()])
     open_registry(f"sqlite:///{registry}").request_run(SLOT, "to make the file")
     with pytest.raises(LogUnavailable, match="another kind of file"):
-        SqliteReader(registry).read(0, 10)
+        SqliteReader(registry).read({}, 10)
     with pytest.raises(Exception, match="another kind of file"):
         open_registry(f"sqlite:///{log}").slots()
     writer.close()

@@ -12,6 +12,7 @@ from pipelines.registry import Presence
 from pipelines.sqlite_registry import SqliteRegistry
 from tests.pipelines.contract_registry import (
     ConcurrencyContract,
+    LeadContract,
     PresencesContract,
     RollbackContract,
     RunsContract,
@@ -21,7 +22,7 @@ from tests.pipelines.contract_registry import (
 from tests.pipelines.records import SLOT, make_manifest
 
 
-class TestSqliteRegistry(VersionsContract, RollbackContract, RunsContract, PresencesContract, ConcurrencyContract):
+class TestSqliteRegistry(VersionsContract, RollbackContract, LeadContract, RunsContract, PresencesContract, ConcurrencyContract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/new/folder/registry.db"

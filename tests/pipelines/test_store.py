@@ -43,7 +43,7 @@ def test_what_is_saved_is_loaded(store: CheckpointStore) -> None:
         "nothing": torch.empty(0, 2),
     }
     weights["shared"] = weights["single"][1:]
-    span = TrafficSpan(first_offset=3, last_offset=9, num_traces=4, num_tokens=5, newest_at=1.5)
+    span = TrafficSpan(position={0: 9}, num_traces=4, num_tokens=5, newest_at=1.5)
     config: dict[str, int | float | str | bool] = {"layers": 2, "scale": 1.0, "name": "x", "tied": True}
     saved, location = save(store, weights, parent="parent", config=config, span=span, evaluation=EVALUATION, note="n")
     manifest, loaded = load(store, location)

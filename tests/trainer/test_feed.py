@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.registry import Slot
 from pipelines.trace import StepRecord
-from pipelines.traffic_log import TrafficReader
+from pipelines.traffic_log import Place, Position, TrafficReader, covers
 from tests.trainer.scripted import SLOT, TARGET, TOKENIZER, House, trace
 from trainer.feed import MAX_IDS, Feed, FeedState, Intake
 from trainer.kept import Kept, held_out
@@ -22,7 +22,7 @@ def feed_of(house: House, slot: Slot = SLOT, state: FeedState | None = None) -> 
 
 
 def offsets(intake: Intake) -> list[int]:
-    return sorted(each.offset for each in intake.studied + intake.held_out)
+    return sorted(each.place.offset for each in intake.studied + intake.held_out)
 
 
 def test_every_trace_is_read_once_and_in_order(house: House) -> None:
@@ -40,10 +40,10 @@ class Twice:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 
-    def read(self, after: int, limit: int) -> list[Any]:
-        logged = self._inner.read(0, 1000)
-        doubled = logged + [type(each)(each.offset + len(logged), each.trace) for each in logged]
-        return [each for each in doubled if each.offset > after][:limit]
+    def read(self, after: Position, limit: int) -> list[Any]:
+        logged = self._inner.read({}, 1000)
+        doubled = logged + [type(each)(Place(each.place.offset + len(logged)), each.trace) for each in logged]
+        return [each for each in doubled if not covers(after, each.place)][:limit]
 
 
 def test_a_trace_delivered_twice_counts_once(house: House) -> None:

@@ -58,7 +58,7 @@ def test_a_trainer_killed_at_any_moment_counts_every_trace_once(house: House, tm
         time.sleep(0.3)
     record = saved(house)
     assert record is not None
-    assert record.feed.num_read == record.feed.offset == written == 240
+    assert record.feed.num_read == record.feed.position[0] == written == 240
     assert record.feed.num_studied + record.feed.num_held_out == written
     assert record.progress.rows_received == 20 * record.feed.num_studied
     assert record.progress.span.num_traces == record.feed.num_studied

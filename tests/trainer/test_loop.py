@@ -94,8 +94,8 @@ def test_traces_judged_on_before_a_publication_are_not_judged_on_again(house: Ho
     train_until(trainer, published(trainer))
     champion = house.registry.state(SLOT).champion
     assert champion is not None
-    through = house.registry.manifest(SLOT, champion).span.last_offset
-    assert through == 400, "everything read is used up, what was held out too"
+    through = house.registry.manifest(SLOT, champion).span.position
+    assert through == {0: 400}, "everything read is used up, what was held out too"
     assert trainer.num_conversations == 0
     assert trainer.record.progress.looks == 0
 

@@ -29,8 +29,8 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def test_a_window_holds_the_newest() -> None:
     recent = Recent(3, 10**9, 0.5)
-    gone = [each.offset for number in range(1, 8) for each in recent.add(kept(number))]
-    assert [each.offset for each in recent] == [5, 6, 7]
+    gone = [each.number for number in range(1, 8) for each in recent.add(kept(number))]
+    assert [each.number for each in recent] == [5, 6, 7]
     assert gone == [1, 2, 3, 4]
 
 
@@ -48,7 +48,7 @@ def test_a_tenant_that_floods_the_window_pushes_out_its_own() -> None:
         recent.add(kept(number, tenant="quiet"))
     for number in range(5, 100):
         recent.add(kept(number, tenant="loud"))
-    assert [each.offset for each in recent if each.trace.tenant == "quiet"] == [1, 2, 3, 4]
+    assert [each.number for each in recent if each.trace.tenant == "quiet"] == [1, 2, 3, 4]
     assert len(recent) == 10
 
 
@@ -57,7 +57,7 @@ def test_dropping_what_is_not_wanted_keeps_count_of_bytes() -> None:
     for number in range(1, 9):
         recent.add(kept(number, tenant="even" if number % 2 == 0 else "odd"))
     recent.keep(lambda each: each.trace.tenant == "odd")
-    assert [each.offset for each in recent] == [1, 3, 5, 7]
+    assert [each.number for each in recent] == [1, 3, 5, 7]
     assert recent.num_bytes == sum(each.num_bytes for each in recent)
     assert set(recent.by_tenant) == {"odd"}
 
@@ -96,7 +96,7 @@ def test_every_trace_of_a_domain_has_the_same_chance_to_be_kept() -> None:
         reservoir = Reservoir(places, 10**9, 0.9, generator(trial))
         for each in traces:
             reservoir.add(each)
-        held.update(each.offset for each in reservoir)
+        held.update(each.number for each in reservoir)
     expected = trials * places / offered  # 75, standard deviation 7.5
     for group in range(4):
         members = sum(held[number] for number in range(10 * group + 1, 10 * group + 11))
@@ -129,22 +129,22 @@ def filled() -> tuple[Recent, Reservoir]:
 def test_draws_are_mostly_recent_even_over_old_domains_and_capped_for_a_tenant() -> None:
     recent, older = filled()
     drawn = mixture(recent, older).sample(4000, lambda each: True)
-    old = [each for each in drawn if each.offset <= 30]
+    old = [each for each in drawn if each.number <= 30]
     assert 0.27 < len(old) / len(drawn) < 0.33
     assert 0.44 < sum(each.domain == "rare" for each in old) / len(old) < 0.56
-    new = [each for each in drawn if each.offset > 30]
+    new = [each for each in drawn if each.number > 30]
     assert 0.46 < sum(each.trace.tenant == "loud" for each in new) / len(new) < 0.54  # 5 of 6 without the cap
 
 
 def test_only_what_is_wanted_is_drawn() -> None:
     recent, older = filled()
     blend = mixture(recent, older)
-    assert {each.offset for each in blend.sample(50, lambda each: each.offset in (7, 40))} == {7, 40}
+    assert {each.number for each in blend.sample(50, lambda each: each.number in (7, 40))} == {7, 40}
     assert blend.sample(50, lambda each: False) == []
     assert blend.newest(lambda each: False) is None
-    found = blend.newest(lambda each: 31 <= each.offset <= 50)
+    found = blend.newest(lambda each: 31 <= each.number <= 50)
     assert found is not None
-    assert found.offset == 50
+    assert found.number == 50
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(1, 1000), min_size=1, max_size=8), st.floats(0.05, 0.95))

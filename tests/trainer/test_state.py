@@ -22,7 +22,7 @@ def file(folder: Path) -> StateFile:
 
 def record() -> Record:
     made = Record.new()
-    made.feed.offset, made.feed.recent_ids = 7, {"a": None, "b": None}
+    made.feed.position, made.feed.recent_ids = {0: 7, 3: 2}, {"a": None, "b": None}
     made.progress.parent, made.progress.config = "v1", {"num_heads": 3}
     made.recent = [Kept.of(5, trace(5))]
     made.older = {"chain": Stratum(9, [Kept.of(2, trace(2))])}
@@ -103,9 +103,9 @@ def test_however_often_it_dies_every_trace_is_counted_once_and_none_is_lost(hous
     run_slices(trainer, 10)
     feed = trainer.record.feed
     assert written > 100
-    assert (feed.num_read, feed.offset, feed.num_duplicates) == (written, written, 0)
+    assert (feed.num_read, feed.position, feed.num_duplicates) == (written, {0: written}, 0)
     assert feed.num_studied + feed.num_held_out == written
-    assert sorted(each.offset for each in trainer.pools) == list(range(1, written + 1))
+    assert sorted(each.number for each in trainer.pools) == list(range(1, written + 1))
     assert trainer.record.progress.span.num_traces == feed.num_studied
     assert trainer.record.progress.rows_received == 20 * feed.num_studied
 

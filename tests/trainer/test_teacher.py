@@ -18,9 +18,9 @@ from trainer.slicing import finish
 from trainer.teacher import LessonCache, ReplayTeacher, Slices
 
 
-def kept(prompt: int, output: int, offset: int = 1) -> Kept:
-    tokens = tuple(random_tokens(prompt + output, seed=offset).tolist())
-    return Kept.of(offset, trace(offset, prompt_ids=tokens[:prompt], output_ids=tokens[prompt:]))
+def kept(prompt: int, output: int, number: int = 1) -> Kept:
+    tokens = tuple(random_tokens(prompt + output, seed=number).tolist())
+    return Kept.of(number, trace(number, prompt_ids=tokens[:prompt], output_ids=tokens[prompt:]))
 
 
 @pytest.fixture(scope="module")
@@ -106,5 +106,5 @@ def test_a_lesson_larger_than_the_memory_is_kept_until_the_next() -> None:
     assert len(cache.known(one)) == 20
     finish(cache.read(two))
     assert not cache.knows(one)
-    cache.forget(two.offset)
+    cache.forget(two.number)
     assert cache.num_bytes == 0

@@ -1,0 +1,147 @@
+"""KafkaWriter: appending only queues; a thread commits to the spool, another ships from there to the topic.
+
+A trace is durable once it is in the spool, a fifth of a second after it was appended, whatever the broker does. kafka-python
+blocks, in its constructor and in `send`, for as long as a broker is away: only the shipping thread ever waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+from kafka.errors import KafkaError
+
+from pipelines.errors import LogUnavailable
+from pipelines.kafka_log.address import KafkaAddress
+from pipelines.kafka_log.producer import Producer, Record
+from pipelines.kafka_log.records import HEADERS, key_of
+from pipelines.kafka_log.spool import Spool
+from pipelines.sqlite_log.reader import SqliteReader
+from pipelines.sqlite_log.writer import SqliteWriter
+from pipelines.trace import Trace, encode_trace
+from pipelines.traffic_log import LogCounters, LoggedTrace
+
+log = logging.getLogger(__name__)
+
+_SHIPMENT = 500
+"""Traces sent at once, at most."""
+_LOOK = 0.1
+"""Seconds between two looks into the spool."""
+_FIRST_BACKOFF, _MAX_BACKOFF = 0.2, 5.0
+_COMPLAINT_INTERVAL = 10.0
+
+
+class KafkaWriter:
+    """A `TrafficWriter` for one topic. max_bytes, max_age (seconds): of the spool, whose oldest traces go when it is full."""
+
+    def __init__(self, address: KafkaAddress, spool: Path, *, max_queue: int, max_bytes: int, max_age: float) -> None:
+        self._address = address
+        self._spool = Spool(spool)
+        self._log = SqliteWriter(
+            self._spool.path, max_queue=max_queue, max_bytes=max_bytes, max_age=max_age, max_record=address.max_record_bytes
+        )
+        self._reader = SqliteReader(self._spool.path)
+        self._producer = Producer(address)
+        self._moved = threading.Condition()
+        self._shipped = 0
+        """Offset in the spool up to which everything is in the topic."""
+        self._num_lost = 0
+        self._closing = threading.Event()
+        self._silent_until = 0.0
+        self._thread = threading.Thread(target=self._ship, name="traffic-log-kafka", daemon=True)
+        self._thread.start()
+
+    def append(self, trace: Trace) -> bool:
+        """Queues a trace and returns at once, whatever disk and broker do. False: dropped, and counted as such."""
+        return self._log.append(trace)
+
+    def flush(self, timeout: float) -> bool:
+        """Waits until everything queued so far is in the topic; False after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        if not self._log.flush(timeout):
+            return False
+        try:
+            goal = self._reader.end().get(0, 0)
+        except LogUnavailable:
+            return False
+        with self._moved:
+            return self._moved.wait_for(lambda: self._shipped >= goal, max(0.0, deadline - time.monotonic()))
+
+    def counters(self) -> LogCounters:
+        """Written: in the spool, or beyond it. Spooled: of these, still in the spool."""
+        counters = self._log.counters()
+        return LogCounters(
+            appended=counters.appended,
+            written=counters.written,
+            dropped=counters.dropped,
+            pending=counters.pending,
+            spooled=self._num_spooled(),
+            lost=self._num_lost,
+        )
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Flushes and stops the writer. What the broker has not taken by then stays in the spool, for the next start."""
+        deadline = time.monotonic() + timeout
+        self.flush(timeout)
+        self._log.close(max(0.0, deadline - time.monotonic()))
+        self._closing.set()
+        self._thread.join(max(0.0, deadline - time.monotonic()) + _LOOK)
+        self._spool.release()
+
+    def _num_spooled(self) -> int:
+        try:
+            return max(0, self._reader.end().get(0, 0) - self._shipped)
+        except LogUnavailable:
+            return 0
+
+    def _ship(self) -> None:
+        backoff = _FIRST_BACKOFF
+        while not self._closing.is_set():
+            try:
+                sent = self._ship_some()
+            except (KafkaError, LogUnavailable, sqlite3.Error, OSError) as error:
+                self._complain(f"{_what(error)}; {self._num_spooled()} traces wait in the spool, trying again")
+                self._closing.wait(backoff)
+                backoff = min(2 * backoff, _MAX_BACKOFF)
+            else:
+                backoff = _FIRST_BACKOFF
+                if not sent:
+                    self._closing.wait(_LOOK)
+        self._producer.close()
+        self._reader.close()
+
+    def _ship_some(self) -> bool:
+        """Sends the oldest traces of the spool; False: there are none."""
+        end = self._reader.end().get(0, 0)  # before reading: what comes meanwhile is for the next time
+        logged = self._reader.read({0: self._shipped}, _SHIPMENT)
+        last = logged[-1].place.offset if logged else end
+        if self._shipped and (missing := last - self._shipped - len(logged)) > 0:
+            self._lose(missing, "expired, or too many for the spool: see traffic.max_bytes and traffic.max_age")
+        if logged:
+            for index in self._producer.send([self._record(each) for each in logged]):
+                self._lose(1, f"{logged[index].trace.trace_id!r} is too large for the broker")
+            self._reader.drop(last)
+        with self._moved:
+            self._shipped = max(self._shipped, last)
+            self._moved.notify_all()
+        return bool(logged)
+
+    def _lose(self, number: int, why: str) -> None:
+        self._num_lost += number
+        self._complain(f"{number} traces never reach the topic: {why}")
+
+    def _record(self, logged: LoggedTrace) -> Record:
+        return self._address.topic, key_of(logged.trace), encode_trace(logged.trace), HEADERS
+
+    def _complain(self, message: str) -> None:
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + _COMPLAINT_INTERVAL
+            log.warning("traffic log %s: %s", self._address, message)
+
+
+def _what(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

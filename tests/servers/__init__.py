@@ -1,0 +1,1 @@
+"""Real servers for tests: started on loopback, ended by those who started them."""
