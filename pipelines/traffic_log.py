@@ -30,7 +30,7 @@ class LogCounters(msgspec.Struct, frozen=True, kw_only=True):
     spooled: int = 0
     """Of those written: durable here, and on the way to where readers find them."""
     lost: int = 0
-    """Of those written: they will never get there (expired, or too many for the spool, or too large for the broker)."""
+    """Of those written: they will never get there (too old or too many for the spool, or too large for the broker)."""
 
 
 class TrafficWriter(Protocol):

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import msgspec
 from kafka import KafkaConsumer
 from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import KafkaError
 
 from pipelines.errors import LogUnavailable
 from pipelines.kafka_log.address import KafkaAddress
@@ -74,7 +75,7 @@ class Purges:
                 for record in records:
                     self._learn(record)
             if time.monotonic() > deadline:
-                raise LogUnavailable(f"traffic log {self._address}: topic {self._topic} cannot be read")
+                raise KafkaError(f"topic {self._topic} cannot be read")
 
     def _learn(self, record: ConsumerRecord) -> None:
         try:

@@ -141,19 +141,17 @@ class KafkaReader:
     def _connected(self) -> Iterator[KafkaConsumer]:
         """The consumer, with all partitions assigned. Raises LogUnavailable; then the next use connects anew."""
         with self._lock:
+            consumer = self._consumer.get()
             try:
-                consumer = self._consumer.get()
                 if time.monotonic() >= self._look_at:
                     self._assign(consumer)
                 yield consumer
-            except (KafkaError, LogUnavailable) as error:
+            except KafkaError as error:
                 self._consumer.drop()
                 self._purges.drop()
                 self._producer.close()
                 self._partitions, self._look_at = [], 0.0
                 self._taken, self._next = {}, {}
-                if isinstance(error, LogUnavailable):
-                    raise
                 raise LogUnavailable(f"traffic log {self._address}: {type(error).__name__}: {error}") from error
 
     def _assign(self, consumer: KafkaConsumer) -> None:
@@ -174,7 +172,7 @@ class KafkaReader:
                 self._taken[each.partition] = self._next[each.partition] = wanted
 
     def _records(self, consumer: KafkaConsumer, limit: float, found: Sequence[object]) -> Iterator[ConsumerRecord]:
-        """What comes next, until `found` holds `limit` or the log ends. Raises LogUnavailable where the broker falls silent."""
+        """What comes next, until `found` holds `limit` or the log ends. Raises KafkaError where the broker falls silent."""
         if not self._partitions:
             return
         heard = time.monotonic()
@@ -190,7 +188,7 @@ class KafkaReader:
             elif all(self._next.get(at, 0) >= end for at, end in self._known_ends(consumer).items()):
                 return
             elif time.monotonic() > heard + _STALLED:
-                raise LogUnavailable(f"traffic log {self._address}: the broker says that there is more, and sends nothing")
+                raise KafkaError("the broker says that there is more, and sends nothing")
 
     def _step(self, partition: int, offset: int) -> None:
         expected = self._next.get(partition, 0)

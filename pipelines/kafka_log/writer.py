@@ -116,10 +116,10 @@ class KafkaWriter:
     def _ship_some(self) -> bool:
         """Sends the oldest traces of the spool; False: there are none."""
         end = self._reader.end().get(0, 0)  # before reading: what comes meanwhile is for the next time
-        logged = self._reader.read({0: self._shipped}, _SHIPMENT)
+        logged = self._reader.read_all({0: self._shipped}, _SHIPMENT)
         last = logged[-1].place.offset if logged else end
         if self._shipped and (missing := last - self._shipped - len(logged)) > 0:
-            self._lose(missing, "expired, or too many for the spool: see traffic.max_bytes and traffic.max_age")
+            self._lose(missing, "too old or too many for the spool: see traffic.max_age and traffic.max_bytes")
         if logged:
             for index in self._producer.send([self._record(each) for each in logged]):
                 self._lose(1, f"{logged[index].trace.trace_id!r} is too large for the broker")

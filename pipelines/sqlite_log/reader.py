@@ -32,16 +32,11 @@ class SqliteReader:
 
     def read(self, after: Position, limit: int) -> list[LoggedTrace]:
         """Up to `limit` traces with offset > `after`, in order. Raises LogUnavailable."""
-        found: list[LoggedTrace] = []
-        last = after.get(_PARTITION, 0)
-        while len(found) < limit:
-            sql = "SELECT offset, body FROM traces WHERE offset > ? ORDER BY offset LIMIT ?"
-            rows = self._query(sql, last, limit - len(found))
-            if not rows:
-                break
-            found += self._decoded(rows, expiring_at=time.time())
-            last = rows[-1][0]
-        return found
+        return self._read(after, limit, time.time())
+
+    def read_all(self, after: Position, limit: int) -> list[LoggedTrace]:
+        """As `read`, what has expired included: for handing it on. Raises LogUnavailable."""
+        return self._read(after, limit, -math.inf)
 
     def end(self) -> Position:
         """The greatest offset written so far, even if deleted since. Raises LogUnavailable."""
@@ -99,6 +94,18 @@ class SqliteReader:
 
     def close(self) -> None:
         self._database.close()
+
+    def _read(self, after: Position, limit: int, expiring_at: float) -> list[LoggedTrace]:
+        found: list[LoggedTrace] = []
+        last = after.get(_PARTITION, 0)
+        while len(found) < limit:
+            sql = "SELECT offset, body FROM traces WHERE offset > ? ORDER BY offset LIMIT ?"
+            rows = self._query(sql, last, limit - len(found))
+            if not rows:
+                break
+            found += self._decoded(rows, expiring_at)
+            last = rows[-1][0]
+        return found
 
     def _last(self) -> int:
         rows = self._query("SELECT seq FROM sqlite_sequence WHERE name = 'traces'")

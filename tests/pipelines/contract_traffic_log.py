@@ -153,6 +153,7 @@ class TrafficLogContract:
 
     def test_offsets_are_not_used_again_after_a_purge(self, writer: TrafficWriter, reader: TrafficReader) -> None:
         fill(writer, make_traces(5, "ours", tenant="us"))
+        assert len(read_all(reader)) == 5
         end = reader.end()
         reader.purge("us")
         assert reader.end() == end
