@@ -56,7 +56,7 @@ class Stack:
         self.client = self._client(seen)
 
     def ask(self, number: int, **changes: object) -> str:
-        """One short answer; returns its id, which is that of its trace too."""
+        """One short answer; returns its id, which that of its trace begins with."""
         values: dict[str, object] = {
             "model": "everdraft-demo",
             "prompt": f"Table tbl(a{number}, b)\nWrite a SQL query: What is b?",

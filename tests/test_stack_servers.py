@@ -42,9 +42,9 @@ class Servers:
         return done.stdout
 
     def logged(self) -> set[str]:
-        """Ids of the traces in the topic."""
+        """Ids of the answers whose traces are in the topic."""
         with closing(open_reader(self.traffic)) as reader:
-            return {logged.trace.trace_id for logged in reader.read({}, 1000)}
+            return {logged.trace.trace_id.rpartition("-")[0] for logged in reader.read({}, 1000)}
 
     def figures(self) -> dict[str, float]:
         """What the trainer says of itself."""
@@ -73,7 +73,7 @@ def test_traffic_goes_over_kafka_to_the_trainer_and_versions_over_redis(servers:
     wait_for("the trainer to read them", lambda: servers.consumed() >= 8 or None)
     status = json.loads(servers.verb("status", "--json"))
     assert {each["name"].partition(":")[0] for each in status["presences"]} == {"serving", "trainer"}
-    assert sum(status["traffic_end"].values()) == 8
+    assert set(status["traffic_end"]) <= {"0", "1"}
     assert "run-" in servers.verb("retrain", "--reason", "asked for in a test")
     wait_for("the trainer to take the run up", lambda: json.loads(servers.verb("status", "--json"))["open_runs"] or None)
 

@@ -22,10 +22,6 @@ from tests.pipelines.records import make_trace, make_traces
 from tests.servers.kafka_broker import Broker
 
 
-# a bootstrap of kafka-python that fails leaves its socket to the garbage collector
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
-
-
 def new_log(broker: str, partitions: int = 1) -> str:
     """URL of a log on topics that were just made."""
     url = f"kafka://{broker}/traffic-{uuid.uuid4().hex[:12]}"
