@@ -222,6 +222,7 @@ def test_without_a_compiler_plain_torch_takes_over_and_the_log_says_so(
     assert not list(unloaded.glob("*.so"))
 
 
+@pytest.mark.slow
 def test_what_was_compiled_is_kept_and_found_again(unloaded: Path) -> None:
     assert native.library() is not None
     (kept,) = unloaded.glob("*")
@@ -230,6 +231,7 @@ def test_what_was_compiled_is_kept_and_found_again(unloaded: Path) -> None:
     assert [(path, path.stat().st_ino) for path in unloaded.glob("*")] == [(kept, made.st_ino)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hindrance", ["a file lies there", "others can write to it"])
 def test_a_cache_that_is_not_this_users_alone_is_done_without(
     hindrance: str, unloaded: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -247,6 +249,7 @@ def test_a_cache_that_is_not_this_users_alone_is_done_without(
     assert not list(for_once.glob("*")), "what was made for once is removed again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", ["-mno-avx512f", "-mno-avx512f -mno-avx2 -mno-avx -mno-fma"])
 def test_processors_with_shorter_vectors_compute_the_same(limits: str, tmp_path: Path) -> None:
     if platform.machine() != "x86_64":

@@ -169,6 +169,7 @@ def own(tmp_path: Path) -> Iterator[Broker]:
     broker.kill()
 
 
+@pytest.mark.slow
 def test_without_a_broker_traces_wait_in_the_spool_and_follow_in_order(own: Broker, tmp_path: Path) -> None:
     url = f"kafka://{own.address}/traffic"
     writer = open_writer(url, spool=tmp_path / "spool")
@@ -190,6 +191,7 @@ def test_without_a_broker_traces_wait_in_the_spool_and_follow_in_order(own: Brok
     writer.close(PATIENCE)
 
 
+@pytest.mark.slow
 def test_what_a_server_left_in_the_spool_is_sent_by_the_next(own: Broker, tmp_path: Path) -> None:
     url = f"kafka://{own.address}/traffic"
     writer = open_writer(url, spool=tmp_path / "spool")
@@ -224,6 +226,7 @@ def test_two_servers_on_one_machine_have_a_spool_each(kafka_address: str, tmp_pa
     reader.close()
 
 
+@pytest.mark.slow
 def test_a_reader_is_told_at_once_that_the_broker_is_away_and_reads_on_when_it_is_back(own: Broker, tmp_path: Path) -> None:
     own.start()
     url = f"kafka://{own.address}/traffic"
@@ -255,6 +258,7 @@ def test_a_reader_is_told_at_once_that_the_broker_is_away_and_reads_on_when_it_i
     writer.close(PATIENCE)
 
 
+@pytest.mark.slow
 def test_a_frozen_broker_delays_traces_and_blocks_nobody(own: Broker, tmp_path: Path) -> None:
     own.start()
     url = f"kafka://{own.address}/traffic"
