@@ -16,6 +16,8 @@ from serving.settings import EngineSettings
 from trainer.settings import TrainerSettings
 
 FILE_VARIABLE = PREFIX + "CONFIG"
+TEST_VARIABLES = PREFIX + "TEST_"
+"""What the tests are told by the environment, and nobody else."""
 OFF = "off"
 
 _Section = TypeVar("_Section")
@@ -52,7 +54,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], file: Path | None
     variables = {
         name.removeprefix(PREFIX).lower(): text
         for name, text in environ.items()
-        if name.startswith(PREFIX) and name != FILE_VARIABLE
+        if name.startswith(PREFIX) and name != FILE_VARIABLE and not name.startswith(TEST_VARIABLES)
     }
     return _assemble(
         {

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-REQUIRED = os.environ.get("EVERDRAFT_REQUIRE_SERVERS") == "1"
+REQUIRED = os.environ.get("EVERDRAFT_TEST_REQUIRE_SERVERS") == "1"
 """Whether a server that is not installed fails the tests instead of skipping them: so it is in CI."""
 
 
 def missing(what: str) -> None:
     """Skips the test, or fails it where servers are required."""
     if REQUIRED:
-        pytest.fail(f"{what} is not installed, and EVERDRAFT_REQUIRE_SERVERS is 1")
+        pytest.fail(f"{what} is not installed, and EVERDRAFT_TEST_REQUIRE_SERVERS is 1")
     pytest.skip(f"{what} is not installed")
 
 
