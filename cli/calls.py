@@ -117,6 +117,28 @@ def tenant(call: Call) -> Exit | None:
     return None
 
 
+def traffic(call: Call) -> Exit | None:
+    from cli.traffic import Load, traffic
+
+    args = call.args
+    load = Load(
+        url=args.url,
+        api_key=args.api_key_file.read_text().strip() if args.api_key_file else "",
+        model=args.model,
+        files=tuple(args.files),
+        timetable=args.timetable,
+        rate=args.rate,
+        even=args.even,
+        concurrency=args.concurrency,
+        seconds=args.seconds,
+        requests=args.requests,
+        temperature=args.temperature,
+        seed=args.seed,
+    )
+    traffic(load, as_data=args.json)
+    return None
+
+
 def topics(call: Call) -> Exit | None:
     from cli.topics import topics
     from pipelines.kafka_log.topics import TopicPlan

@@ -79,6 +79,14 @@ def quantity(text: str) -> float:
     return number
 
 
+def rate(text: str) -> float:
+    """A number of things a second."""
+    number = float(text)
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"{text} given, expected more than 0")
+    return number
+
+
 def no_flags(parser: Parser) -> None:
     """For verbs that the configuration alone tells what to do."""
 
@@ -191,3 +199,28 @@ def topics_flags(parser: Parser) -> None:
 
 def registry_flags(parser: Parser) -> None:
     parser.add_argument("action", choices=("rebuild",), help="make it anew from the manifests beside the weights")
+
+
+def traffic_flags(parser: Parser) -> None:
+    parser.add_argument(
+        "files", type=Path, nargs="*", metavar="FILE", help="JSON lines of prompts, plain or gzipped; none: the project's own"
+    )
+    parser.add_argument(
+        "--url", default="http://127.0.0.1:8000/v1", metavar="URL", help="of the API (default: http://127.0.0.1:8000/v1)"
+    )
+    parser.add_argument("--api-key-file", type=Path, metavar="FILE", help="file that holds the API key")
+    parser.add_argument("--model", default="", metavar="NAME", help="to ask for (default: the one that is served)")
+    parser.add_argument("--rate", type=rate, metavar="R", help="requests a second, however long answers take")
+    parser.add_argument("--even", action="store_true", help="with --rate: at even distances, not as strangers come")
+    parser.add_argument("--concurrency", type=count, metavar="N", help="requests under way at once, a new one for each that ends")
+    parser.add_argument(
+        "--timetable",
+        default="",
+        metavar="DOMAINS:SECONDS,…",
+        help="which domains, for how long: stories+dialogue:300,sql:600,math (default: all, without end)",
+    )
+    parser.add_argument("--seconds", type=quantity, metavar="S", help="stop after this long")
+    parser.add_argument("--requests", type=count, metavar="N", help="stop after so many")
+    parser.add_argument("--temperature", type=quantity, default=0.8, metavar="T", help="of the answers (default: 0.8)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of prompts, order and answers (default: 0)")
+    json_flag(parser)

@@ -180,6 +180,23 @@ traffic. They go into a folder, to be served as static heads, or to the registry
         sections=("", "traffic"),
     ),
     Verb(
+        name="traffic",
+        summary="send a server traffic, at a rate or a concurrency",
+        story="""
+Sends prompts of the project's own domains, or of files, with the official client: at a rate that the server does
+not decide (--rate), or so many at once (--concurrency). A timetable says when traffic shifts. Shows every five
+seconds what came of it, and in the end requests, failures, rate, latency and tokens a step.
+""",
+        examples=(
+            "everdraft traffic --rate 2 --timetable stories+dialogue:300,sql+math",
+            "everdraft traffic sql.jsonl.gz math.jsonl.gz --concurrency 8 --timetable sql:120,math:120 --json",
+        ),
+        usage="[FILE …] (--rate R | --concurrency N) [flags]",
+        run=calls.traffic,
+        arguments=flags.traffic_flags,
+        sections=(),
+    ),
+    Verb(
         name="registry",
         summary="make a lost registry anew",
         story="""
