@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,17 +14,23 @@ Sending = Callable[[Prompt], Awaitable[None]]
 Next = Callable[[float], Prompt | None]
 """The prompt for a request at so many seconds after the start; None: no more."""
 
+_BLOCK = 10.0
+"""Seconds."""
 MOST_UNDER_WAY = 1024
 """Requests that an open loop may have open: a server that has fallen behind for good is not buried."""
 
 
 def arrivals(rate: float, seed: int, *, even: bool) -> Iterator[float]:
-    """Seconds after the start at which requests are sent, `rate` a second: at even distances, or as strangers come (Poisson)."""
+    """Seconds after the start at which requests are sent, `rate` a second: at even distances, or as strangers come.
+
+    Those are a Poisson process given its counts: in every ten seconds there are as many as the rate says, at random times.
+    """
     chance = random.Random(seed)
-    at = 0.0
-    while True:
-        yield at
-        at += 1 / rate if even else chance.expovariate(rate)
+    each = max(1, round(rate * _BLOCK))
+    length = each / rate
+    for block in itertools.count():
+        times = [number / each for number in range(each)] if even else sorted(chance.random() for _ in range(each))
+        yield from (length * (block + time) for time in times)
 
 
 async def open_loop(send: Sending, prompt: Next, times: Iterator[float], clock: Callable[[], float] = time.perf_counter) -> int:
