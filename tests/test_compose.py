@@ -1,0 +1,248 @@
+"""The compose stack: what the file promises, and its own commands run as processes against real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+import everdraft
+from cli.config import load
+from pipelines.traffic_log import open_reader
+from tests import compose
+from tests.compose import FILE, ROOT, environment_of, read, variables
+from tests.running_stack import wait_for
+from tests.servers.kafka_broker import Broker
+from tests.servers.process import free_port
+
+OURS = ("topic-init", "serving", "trainer", "traffic")
+SERVICES: dict[str, dict[str, Any]] = read({})["services"]
+ONE_SHOT = {name for name, service in SERVICES.items() if service.get("restart") == "no"}
+
+
+def test_it_is_what_compose_understands() -> None:
+    document = read({})
+    assert set(document) - {"name", "services", "secrets", "volumes"} == {"x-everdraft", "x-environment"}
+    known = {
+        *("image", "build", "restart", "init", "read_only", "tmpfs", "cap_drop", "security_opt", "environment", "command"),
+        *("profiles", "depends_on", "volumes", "secrets", "ports", "healthcheck", "deploy", "stop_grace_period"),
+    }
+    for name, service in SERVICES.items():
+        assert set(service) <= known, name
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_pinned_bounded_watched_and_closed(name: str) -> None:
+    service = SERVICES[name]
+    image, _, tag = service["image"].partition(":")
+    assert image == "everdraft" or re.search(r"\d+\.\d+", tag), "an image without a version changes under our feet"
+    assert service["deploy"]["resources"]["limits"]["memory"]
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+    if name not in ONE_SHOT:
+        assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
+    for key, value in environment_of(service).items():
+        assert "PASSWORD" not in key or key.endswith("__FILE"), f"{key}={value}: a password belongs in a file"
+
+
+def test_whoever_waits_waits_for_what_can_come() -> None:
+    for name, service in SERVICES.items():
+        for other, how in service.get("depends_on", {}).items():
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[other], f"{name} waits for {other}, whose health nobody checks"
+            else:
+                assert how["condition"] == "service_completed_successfully"
+                assert other in ONE_SHOT, f"{name} waits for {other} to end, which it never does"
+
+
+def test_every_secret_and_volume_is_declared_and_every_mounted_path_is_there() -> None:
+    document = read({})
+    for name, service in SERVICES.items():
+        assert set(service.get("secrets", ())) <= set(document["secrets"]), name
+        for volume in service.get("volumes", ()):
+            source = volume.partition(":")[0]
+            assert (ROOT / source).exists() if source.startswith(".") else source in document["volumes"], volume
+        mentioned = set(re.findall(r"/run/secrets/(\w+)", json.dumps(service)))
+        assert mentioned <= set(service.get("secrets", ())), f"{name} reads a secret that it is not given"
+
+
+def test_the_example_explains_every_variable_and_holds_its_default() -> None:
+    example = dict(re.findall(r"^([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert example == variables(FILE.read_text())
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_services_are_told_what_they_understand(name: str, tmp_path: Path) -> None:
+    service = SERVICES[name]
+    args = everdraft.command_line().parse_strictly(service["command"])
+    assert args.verb.name == service["command"][0]
+    (tmp_path / "api_keys").write_text("sk = default")
+    environment = {key: value.replace("/run/secrets", str(tmp_path)) for key, value in environment_of(service).items()}
+    config = load({}, {key: value for key, value in environment.items() if key.startswith("EVERDRAFT_")})
+    if name in ("serving", "trainer"):
+        assert config.traffic.url.startswith("kafka://kafka:19092/")
+        assert config.registry.url.startswith("redis://redis:6379/")
+
+
+def test_secrets_are_made_once_and_are_hard_to_guess(tmp_path: Path) -> None:
+    def made() -> dict[str, str]:
+        subprocess.run(["sh", str(ROOT / "deploy" / "secrets.sh"), str(tmp_path)], check=True, capture_output=True)
+        return {path.name: path.read_text().strip() for path in tmp_path.iterdir()}
+
+    first = made()
+    assert set(first) == set(read({})["secrets"])
+    assert len(set(first.values())) == len(first)
+    assert all(len(value) >= 48 for value in first.values())
+    assert first["api_keys"] == f"{first['api_key']} = default"
+    assert made() == first
+
+
+class Composed:
+    """The services' own commands with their own environment, as processes on loopback: hosts and folders alone are mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        subprocess.run(["sh", str(ROOT / "deploy" / "secrets.sh"), str(folder / "secrets")], check=True, capture_output=True)
+        (folder / "broker").mkdir()
+        self.broker = Broker(folder / "broker")
+        self.broker.start()
+        self.ports = {"redis": free_port(), "serving": free_port(), "trainer": free_port()}
+        self.services = read({"EVERDRAFT_SECRETS": str(folder / "secrets"), "EVERDRAFT_TRAFFIC_RATE": "4"})["services"]
+
+    def placed(self, name: str, text: str) -> str:
+        """A text of a service, as it reads on this machine."""
+        own = self.folder / name
+        own.mkdir(exist_ok=True)
+        for there, here in (
+            ("kafka:19092", self.broker.address),
+            ("redis:6379", f"127.0.0.1:{self.ports['redis']}"),
+            ("serving:8000", f"127.0.0.1:{self.ports['serving']}"),
+            ("127.0.0.1:8000", f"127.0.0.1:{self.ports['serving']}"),
+            ("127.0.0.1:9100", f"127.0.0.1:{self.ports['trainer']}"),
+            ("0.0.0.0", "127.0.0.1"),
+            ("/run/secrets", str(self.folder / "secrets")),
+            ("dir /data", f"dir {own}'; echo 'bind 127.0.0.1'; echo 'port {self.ports['redis']}"),
+        ):
+            text = text.replace(there, here)
+        return re.sub(r"^/(data|checkpoints)", lambda found: str((own if found[1] == "data" else self.folder) / found[1]), text)
+
+    def environment(self, name: str) -> dict[str, str]:
+        given = {key: self.placed(name, value) for key, value in environment_of(self.services[name]).items()}
+        for key, port in (("EVERDRAFT_PORT", "serving"), ("EVERDRAFT_TRAINER_METRICS_PORT", "trainer")):
+            if key in given:
+                given[key] = str(self.ports[port])
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("EVERDRAFT_")}
+        return inherited | given | {"EVERDRAFT_ENGINE_THREADS": "1"} if name == "serving" else inherited | given
+
+    def start(self, name: str) -> subprocess.Popen[bytes]:
+        words = [self.placed(name, word) for word in self.services[name]["command"]]
+        program = [] if words[0] == "sh" else [sys.executable, str(ROOT / "everdraft.py")]
+        with open(self.folder / f"{name}.log", "wb") as out:
+            process = subprocess.Popen([*program, *words], env=self.environment(name), cwd=ROOT, stdout=out, stderr=out)
+        self.processes[name] = process
+        return process
+
+    def healthy(self, name: str) -> bool:
+        """Whether the service's own check of its health says so."""
+        process = self.processes[name]
+        assert process.poll() is None, f"{name} ended: {self.said(name)}"
+        kind, *words = (self.placed(name, word) for word in self.services[name]["healthcheck"]["test"])
+        command = ["sh", "-c", words[0]] if kind == "CMD-SHELL" else words
+        if command[0] == "python":
+            command[0] = sys.executable
+        if name == "redis":
+            command[-1] = command[-1].replace("redis-cli", f"redis-cli -p {self.ports['redis']}")
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+    def said(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")[-3000:]
+
+    def verb(self, *words: str) -> str:
+        """A verb of the command line, with the trainer's environment."""
+        command = [sys.executable, str(ROOT / "everdraft.py"), *words]
+        done = subprocess.run(command, env=self.environment("trainer"), cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.broker.kill()
+
+
+@pytest.fixture
+def composed(tmp_path: Path) -> Iterator[Composed]:
+    stack = Composed(tmp_path)
+    yield stack
+    stack.close()
+
+
+@pytest.mark.slow
+def test_the_whole_circle_by_the_services_own_commands(composed: Composed) -> None:
+    if subprocess.run(["sh", "-c", "command -v redis-server redis-cli"], capture_output=True).returncode:
+        from tests.servers.process import missing
+
+        missing("redis-server")
+    composed.start("redis")
+    wait_for("redis to be healthy", lambda: composed.healthy("redis") or None, 20)
+    assert composed.start("topic-init").wait(60) == 0, composed.said("topic-init")
+    for name in ("serving", "trainer"):
+        composed.start(name)
+    for name in ("serving", "trainer"):
+        wait_for(f"{name} to be healthy", lambda name=name: composed.healthy(name) or None)  # type: ignore[misc]
+    _nobody_gets_in_without_a_key(composed)
+    composed.start("traffic")
+    presence = wait_for("the trainer to read traffic", lambda: _trainer(composed, traces=8))
+    assert presence["figures"]["lag"] >= 0
+    assert "run-" in composed.verb("retrain", "--reason", "by hand")
+    wait_for("the trainer to take the run up", lambda: _runs(composed) or None)
+    composed.processes["traffic"].send_signal(signal.SIGINT)
+    composed.processes["traffic"].wait(60)
+    assert "(0 failed)" in composed.said("traffic")
+    url = composed.environment("trainer")["EVERDRAFT_TRAFFIC"]
+    with closing(open_reader(url)) as reader:
+        assert len(reader.read({}, 1000)) >= 8
+
+
+def _nobody_gets_in_without_a_key(composed: Composed) -> None:
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{composed.ports['serving']}/v1", api_key="guessed", max_retries=0)
+    with pytest.raises(openai.AuthenticationError):
+        client.completions.create(model="everdraft-demo", prompt="x", max_tokens=1)
+    client.close()
+
+
+def _trainer(composed: Composed, traces: int) -> Mapping[str, Any] | None:
+    time.sleep(0.5)
+    for each in json.loads(composed.verb("status", "--json"))["presences"]:
+        if each["name"].startswith("trainer:") and each["figures"]["traces"] >= traces:
+            return dict(each)
+    return None
+
+
+def _runs(composed: Composed) -> list[Any]:
+    runs: list[Any] = json.loads(composed.verb("status", "--json"))["open_runs"]
+    return [run for run in runs if run["state"] != "queued"]
+
+
+def test_a_dollar_that_compose_would_refuse_is_found() -> None:
+    with pytest.raises(AssertionError, match="dollar"):
+        compose.interpolated("$(cat secret)", {})
+    assert compose.interpolated("$${A:-b} ${A:-b} ${C}", {"A": ""}) == "${A:-b} b "
