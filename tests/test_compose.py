@@ -13,9 +13,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import openai
 import pytest
+import yaml
 
 import everdraft
 from cli.config import load
@@ -26,6 +28,7 @@ from tests.running_stack import wait_for
 from tests.servers.kafka_broker import Broker
 from tests.servers.process import free_port
 
+GPU_FILE = ROOT / "docker-compose.gpu.yml"
 OURS = ("topic-init", "serving", "trainer", "traffic")
 SERVICES: dict[str, dict[str, Any]] = read({})["services"]
 ONE_SHOT = {name for name, service in SERVICES.items() if service.get("restart") == "no"}
@@ -78,7 +81,29 @@ def test_every_secret_and_volume_is_declared_and_every_mounted_path_is_there() -
 
 def test_the_example_explains_every_variable_and_holds_its_default() -> None:
     example = dict(re.findall(r"^([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    assert example == variables(FILE.read_text())
+    assert example == variables(FILE.read_text()) | variables(GPU_FILE.read_text())
+
+
+def test_with_gpus_server_and_trainer_have_one_each() -> None:
+    services = read({}, GPU_FILE)["services"]
+    devices = {name: service["deploy"]["resources"]["reservations"]["devices"] for name, service in services.items()}
+    assert {name: each[0]["device_ids"] for name, each in devices.items()} == {"serving": ["0"], "trainer": ["1"]}
+    assert all(each[0]["capabilities"] == ["gpu"] for each in devices.values())
+    for name, service in services.items():
+        own = environment_of(SERVICES[name])
+        assert set(environment_of(service)) <= set(own), "it changes what is there, and adds nothing misspelt"
+
+
+def test_alerts_ask_for_what_is_scraped_and_are_explained() -> None:
+    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    scraped = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    jobs = {each["job_name"] for each in scraped}
+    manual = (ROOT / "docs" / "operating.md").read_text()
+    for rule in rules:
+        assert set(re.findall(r'job="(\w+)"', rule["expr"])) <= jobs
+        assert f"`{rule['alert']}`" in manual, f"{rule['alert']}: docs/operating.md does not say what to do"
+        assert rule["annotations"]["summary"]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -209,6 +234,7 @@ def test_the_whole_circle_by_the_services_own_commands(composed: Composed) -> No
     for name in ("serving", "trainer"):
         wait_for(f"{name} to be healthy", lambda name=name: composed.healthy(name) or None)  # type: ignore[misc]
     _nobody_gets_in_without_a_key(composed)
+    _alerts_find_their_metrics(composed)
     composed.start("traffic")
     presence = wait_for("the trainer to read traffic", lambda: _trainer(composed, traces=8))
     assert presence["figures"]["lag"] >= 0
@@ -227,6 +253,16 @@ def _nobody_gets_in_without_a_key(composed: Composed) -> None:
     with pytest.raises(openai.AuthenticationError):
         client.completions.create(model="everdraft-demo", prompt="x", max_tokens=1)
     client.close()
+
+
+def _alerts_find_their_metrics(composed: Composed) -> None:
+    exported = set()
+    for name in ("serving", "trainer"):
+        with urlopen(f"http://127.0.0.1:{composed.ports[name]}/metrics") as answer:
+            exported |= set(re.findall(r"^(\w+)", answer.read().decode(), re.MULTILINE))
+    wanted = set(re.findall(r"everdraft_\w+", (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()))
+    assert wanted
+    assert wanted <= exported, wanted - exported
 
 
 def _trainer(composed: Composed, traces: int) -> Mapping[str, Any] | None:
