@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import openai
@@ -26,7 +28,7 @@ from tests import compose
 from tests.compose import FILE, ROOT, environment_of, read, variables
 from tests.running_stack import wait_for
 from tests.servers.kafka_broker import Broker
-from tests.servers.process import free_port
+from tests.servers.process import accepts, free_port, missing
 
 GPU_FILE = ROOT / "docker-compose.gpu.yml"
 OURS = ("topic-init", "serving", "trainer", "traffic")
@@ -170,6 +172,33 @@ class Composed:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("EVERDRAFT_")}
         return inherited | given | {"EVERDRAFT_ENGINE_THREADS": "1"} if name == "serving" else inherited | given
 
+    def start_prometheus(self) -> None:
+        """With the stack's own files, its targets mapped to this machine."""
+        program = shutil.which("prometheus")
+        if program is None:
+            missing("prometheus")
+        folder = self.folder / "prometheus"
+        shutil.copytree(ROOT / "deploy" / "prometheus", folder)
+        file = folder / "prometheus.yml"
+        targets = file.read_text().replace("trainer:9100", f"127.0.0.1:{self.ports['trainer']}")
+        file.write_text(self.placed("prometheus", targets).replace("scrape_interval: 5s", "scrape_interval: 1s"))
+        self.ports["prometheus"] = free_port()
+        command = [
+            *(str(program), f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}"),
+            f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}",
+        ]
+        with open(self.folder / "prometheus.log", "wb") as out:
+            self.processes["prometheus"] = subprocess.Popen(command, stdout=out, stderr=out)
+        wait_for("Prometheus to listen", lambda: accepts(self.ports["prometheus"]) or None, 30)
+
+    def asked(self, query: str) -> list[Any]:
+        """What Prometheus answers to a query; it must understand it."""
+        with urlopen(f"http://127.0.0.1:{self.ports['prometheus']}/api/v1/query?{urlencode({'query': query})}") as answer:
+            found = json.load(answer)
+        assert found["status"] == "success", query
+        result: list[Any] = found["data"]["result"]
+        return result
+
     def start(self, name: str) -> subprocess.Popen[bytes]:
         words = [self.placed(name, word) for word in self.services[name]["command"]]
         program = [] if words[0] == "sh" else [sys.executable, str(ROOT / "everdraft.py")]
@@ -223,8 +252,6 @@ def composed(tmp_path: Path) -> Iterator[Composed]:
 @pytest.mark.slow
 def test_the_whole_circle_by_the_services_own_commands(composed: Composed) -> None:
     if subprocess.run(["sh", "-c", "command -v redis-server redis-cli"], capture_output=True).returncode:
-        from tests.servers.process import missing
-
         missing("redis-server")
     composed.start("redis")
     wait_for("redis to be healthy", lambda: composed.healthy("redis") or None, 20)
@@ -234,10 +261,10 @@ def test_the_whole_circle_by_the_services_own_commands(composed: Composed) -> No
     for name in ("serving", "trainer"):
         wait_for(f"{name} to be healthy", lambda name=name: composed.healthy(name) or None)  # type: ignore[misc]
     _nobody_gets_in_without_a_key(composed)
-    _alerts_find_their_metrics(composed)
     composed.start("traffic")
     presence = wait_for("the trainer to read traffic", lambda: _trainer(composed, traces=8))
     assert presence["figures"]["lag"] >= 0
+    _prometheus_answers_every_query(composed)
     assert "run-" in composed.verb("retrain", "--reason", "by hand")
     wait_for("the trainer to take the run up", lambda: _runs(composed) or None)
     composed.processes["traffic"].send_signal(signal.SIGINT)
@@ -255,14 +282,25 @@ def _nobody_gets_in_without_a_key(composed: Composed) -> None:
     client.close()
 
 
-def _alerts_find_their_metrics(composed: Composed) -> None:
+def _prometheus_answers_every_query(composed: Composed) -> None:
+    """Those of the dashboards and of the alerts, on what server and trainer export: a real one, with the stack's own files."""
     exported = set()
     for name in ("serving", "trainer"):
         with urlopen(f"http://127.0.0.1:{composed.ports[name]}/metrics") as answer:
-            exported |= set(re.findall(r"^(\w+)", answer.read().decode(), re.MULTILINE))
-    wanted = set(re.findall(r"everdraft_\w+", (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text()))
-    assert wanted
+            exported |= set(re.findall(r"^([\w:]+)", answer.read().decode(), re.MULTILINE))
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
+    queries = [rule["expr"] for rule in rules]
+    for path in sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json")):
+        document = json.loads(path.read_text())
+        queries += [target["expr"] for panel in document["panels"] for target in panel["targets"]]
+        queries += [each["expr"] for each in document["annotations"]["list"]]
+    wanted = {metric for query in queries for metric in re.findall(r"(?:everdraft_|vllm:)[\w:]+", query)}
     assert wanted <= exported, wanted - exported
+    composed.start_prometheus()
+    wait_for("Prometheus to have scraped both", lambda: len(composed.asked("up == 1")) == 2 or None)
+    answers = {query: composed.asked(query.replace("$__rate_interval", "1m")) for query in queries}
+    assert composed.asked("everdraft_trainer_traces_read_total")[0]["value"][1] != "0"
+    assert answers["vllm:num_requests_running"]
 
 
 def _trainer(composed: Composed, traces: int) -> Mapping[str, Any] | None:
