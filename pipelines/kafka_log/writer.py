@@ -7,7 +7,6 @@ blocks, in its constructor and in `send`, for as long as a broker is away: only 
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -89,7 +88,8 @@ class KafkaWriter:
         self._log.close(max(0.0, deadline - time.monotonic()))
         self._closing.set()
         self._thread.join(max(0.0, deadline - time.monotonic()) + _LOOK)
-        self._spool.release()
+        if not self._thread.is_alive():  # else the spool stays taken until the process ends: nobody may send from it beside it
+            self._spool.release()
 
     def _num_spooled(self) -> int:
         try:
@@ -102,7 +102,9 @@ class KafkaWriter:
         while not self._closing.is_set():
             try:
                 sent = self._ship_some()
-            except (KafkaError, LogUnavailable, sqlite3.Error, OSError) as error:
+            except Exception as error:  # whatever it is, the traces that wait are to be tried again
+                if not isinstance(error, (KafkaError, LogUnavailable, OSError)):
+                    log.exception("traffic log %s", self._address)
                 self._complain(f"{_what(error)}; {self._num_spooled()} traces wait in the spool, trying again")
                 self._closing.wait(backoff)
                 backoff = min(2 * backoff, _MAX_BACKOFF)
@@ -118,12 +120,15 @@ class KafkaWriter:
         end = self._reader.end().get(0, 0)  # before reading: what comes meanwhile is for the next time
         logged = self._reader.read_all({0: self._shipped}, _SHIPMENT)
         last = logged[-1].place.offset if logged else end
-        if self._shipped and (missing := last - self._shipped - len(logged)) > 0:
-            self._lose(missing, "too old or too many for the spool: see traffic.max_age and traffic.max_bytes")
+        if logged and not self._shipped:  # the first look: what is before was sent in an earlier life
+            self._shipped = logged[0].place.offset - 1
+        missing = last - self._shipped - len(logged) if self._shipped else 0
         if logged:
             for index in self._producer.send([self._record(each) for each in logged]):
                 self._lose(1, f"{logged[index].trace.trace_id!r} is too large for the broker")
             self._reader.drop(last)
+        if missing:
+            self._lose(missing, "too old or too many for the spool: see traffic.max_age and traffic.max_bytes")
         with self._moved:
             self._shipped = max(self._shipped, last)
             self._moved.notify_all()

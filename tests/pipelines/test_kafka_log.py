@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -192,15 +193,37 @@ def test_without_a_broker_traces_wait_in_the_spool_and_follow_in_order(own: Brok
 
 
 @pytest.mark.slow
+def test_what_waits_is_counted_once_however_often_it_is_tried_and_whatever_was_sent_before(own: Broker, tmp_path: Path) -> None:
+    own.start()
+    url = f"kafka://{own.address}/traffic"
+    create_topics(KafkaAddress.parse(url), TopicPlan(partitions=1))
+    writer = open_writer(url, spool=tmp_path / "spool")
+    fill(writer, make_traces(5, "sent"))
+    own.kill()
+    assert all(writer.append(trace) for trace in make_traces(20, "waiting"))
+    assert not writer.flush(1.0)
+    assert (writer.counters().spooled, writer.counters().lost) == (20, 0)
+    writer.close(0.5)
+    shutil.copytree(tmp_path / "spool", tmp_path / "later")  # as the next process finds it
+    restarted = open_writer(url, spool=tmp_path / "later")
+    deadline = time.monotonic() + PATIENCE
+    while restarted.counters().spooled != 20:  # those sent before are not among them
+        assert time.monotonic() < deadline, restarted.counters()
+        time.sleep(0.05)
+    restarted.close(0.5)
+
+
+@pytest.mark.slow
 def test_what_a_server_left_in_the_spool_is_sent_by_the_next(own: Broker, tmp_path: Path) -> None:
     url = f"kafka://{own.address}/traffic"
     writer = open_writer(url, spool=tmp_path / "spool")
     traces = make_traces(20)
     assert all(writer.append(trace) for trace in traces)
     writer.close(1.0)
+    shutil.copytree(tmp_path / "spool", tmp_path / "later")  # as the next process finds it
     own.start()
     create_topics(KafkaAddress.parse(url), TopicPlan(partitions=1))
-    restarted = open_writer(url, spool=tmp_path / "spool")
+    restarted = open_writer(url, spool=tmp_path / "later")
     assert restarted.append(make_trace("next"))
     reader = open_reader(url)
     deadline = time.monotonic() + PATIENCE
