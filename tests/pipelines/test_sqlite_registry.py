@@ -81,3 +81,18 @@ def test_events_of_long_ago_do_not_pile_up(tmp_path: Path) -> None:
     publish(registry, "d", "c")
     assert [event.version for event in registry.events()] == ["c", "d"]
     registry.close()
+
+
+def test_a_registry_of_an_older_schema_is_brought_up_to_date_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "registry.db"
+    registry = SqliteRegistry(path)
+    publish(registry, "a")
+    registry.close()
+    connection = sqlite3.connect(path)
+    connection.executescript(f"DROP TABLE leads; PRAGMA application_id = {0x45565201}")  # as the first schema was
+    connection.close()
+    for _ in range(2):
+        again = SqliteRegistry(path)
+        assert again.state(SLOT).champion == "a"
+        assert again.lead(SLOT, "ours", 30.0) == 1
+        again.close()
