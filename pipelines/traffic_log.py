@@ -61,8 +61,8 @@ Position = dict[int, int]
 
 
 def advance(position: Position, place: Place) -> None:
-    """The trace at `place` is read too."""
-    position[place.partition] = max(place.offset, position.get(place.partition, 0))
+    """The trace at `place` was read next. Where it stands before the position, the log was made anew: reading goes on there."""
+    position[place.partition] = place.offset
 
 
 def covers(position: Position, place: Place) -> bool:

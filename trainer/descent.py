@@ -91,8 +91,9 @@ def extended(span: TrafficSpan, traces: Sequence[Kept]) -> TrafficSpan:
     if not traces:
         return span
     position = dict(span.position)
-    for trace in traces:
-        advance(position, trace.place)
+    for trace in traces:  # in any order
+        if not covers(position, trace.place):
+            advance(position, trace.place)
     return TrafficSpan(
         position=position,
         num_traces=span.num_traces + len(traces),

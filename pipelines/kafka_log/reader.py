@@ -151,7 +151,7 @@ class KafkaReader:
                 self._purges.drop()
                 self._producer.close()
                 self._partitions, self._look_at = [], 0.0
-                self._taken, self._next = {}, {}
+                self._taken, self._next, self._ends = {}, {}, {}
                 raise LogUnavailable(f"traffic log {self._address}: {type(error).__name__}: {error}") from error
 
     def _assign(self, consumer: KafkaConsumer) -> None:
@@ -197,6 +197,12 @@ class KafkaReader:
                 "traffic log %s: partition %d goes on at offset %d, expected %d: its retention was faster than this reader",
                 *(self._address, partition, offset, expected),
             )
+        if offset < expected:
+            log.warning(
+                "traffic log %s: partition %d goes on at offset %d, expected %d: the topic was made anew; from its start, then",
+                *(self._address, partition, offset, expected),
+            )
+            self._ends[partition] = 0
         self._next[partition] = offset + 1
         self._ends[partition] = max(self._ends.get(partition, 0), offset + 1)
 

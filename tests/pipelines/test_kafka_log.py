@@ -282,6 +282,41 @@ def test_a_reader_is_told_at_once_that_the_broker_is_away_and_reads_on_when_it_i
 
 
 @pytest.mark.slow
+def test_a_topic_that_was_made_anew_is_read_from_its_start_and_then_on(own: Broker, tmp_path: Path) -> None:
+    own.start()
+    url = f"kafka://{own.address}/traffic"
+    create_topics(KafkaAddress.parse(url), TopicPlan(partitions=1))
+    writer, reader = open_writer(url, spool=tmp_path / "spool"), open_reader(url)
+    fill(writer, make_traces(5, "old"))
+    position: Position = {}
+
+    def read_on(num: int) -> list[str]:
+        """The next `num` traces, as a trainer takes them."""
+        found: list[str] = []
+        deadline = time.monotonic() + PATIENCE
+        while len(found) < num and time.monotonic() < deadline:
+            try:
+                for logged in reader.read(position, 100):
+                    advance(position, logged.place)
+                    found.append(logged.trace.trace_id)
+            except LogUnavailable:
+                time.sleep(0.1)
+        return found
+
+    assert read_on(5) == [f"old-{number}" for number in range(5)]
+    own.kill()  # and with it all it held
+    own.start()
+    create_topics(KafkaAddress.parse(url), TopicPlan(partitions=1))
+    fill(writer, make_traces(2, "new"))
+    assert read_on(2) == ["new-0", "new-1"]
+    fill(writer, make_traces(1, "next"))
+    assert read_on(1) == ["next-0"]
+    assert reader.read(position, 10) == []
+    writer.close(PATIENCE)
+    reader.close()
+
+
+@pytest.mark.slow
 def test_a_frozen_broker_delays_traces_and_blocks_nobody(own: Broker, tmp_path: Path) -> None:
     own.start()
     url = f"kafka://{own.address}/traffic"
