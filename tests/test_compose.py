@@ -203,7 +203,10 @@ class Composed:
         words = [self.placed(name, word) for word in self.services[name]["command"]]
         program = [] if words[0] == "sh" else [sys.executable, str(ROOT / "everdraft.py")]
         with open(self.folder / f"{name}.log", "wb") as out:
-            process = subprocess.Popen([*program, *words], env=self.environment(name), cwd=ROOT, stdout=out, stderr=out)
+            # a session of its own: what a shell started ends with it
+            process = subprocess.Popen(
+                [*program, *words], env=self.environment(name), cwd=ROOT, stdout=out, stderr=out, start_new_session=True
+            )
         self.processes[name] = process
         return process
 
@@ -230,9 +233,12 @@ class Composed:
         return done.stdout
 
     def close(self) -> None:
-        for process in self.processes.values():
+        for name, process in self.processes.items():
             if process.poll() is None:
-                process.terminate()
+                if name == "redis":
+                    os.killpg(process.pid, signal.SIGTERM)
+                else:
+                    process.terminate()
         for process in self.processes.values():
             try:
                 process.wait(30)

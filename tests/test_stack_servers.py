@@ -31,8 +31,13 @@ class Servers:
         self.redis.start()
         self.traffic = f"kafka://{self.broker.address}/traffic"
         self.flags = ("--traffic", self.traffic, "--registry", self.redis.url, "--data", str(folder / "data"))
-        self.verb("topics", "--partitions", "2")
-        self.stack = Stack(folder, *self.flags[:4])
+        try:
+            self.verb("topics", "--partitions", "2")
+            self.stack = Stack(folder, *self.flags[:4])
+        except BaseException:
+            self.broker.kill()
+            self.redis.kill()
+            raise
 
     def verb(self, *words: str) -> str:
         """What a verb of the command line says."""
