@@ -10,7 +10,7 @@ import msgspec
 
 from cli.config import Configuration
 from cli.errors import NotThere, UsageError
-from pipelines.traffic_log import TrafficReader, open_reader, without_secrets
+from pipelines.traffic_log import TrafficReader, is_kafka, open_reader, without_secrets
 
 
 def export(config: Configuration, tenant: str, out: Path | None) -> None:
@@ -36,6 +36,8 @@ def purge(config: Configuration, tenant: str, *, sure: bool) -> None:
         raise UsageError(f"everything held of tenant {tenant!r} would be deleted for good; say --yes")
     with closing(_reader(config)) as reader:
         print(f"{reader.purge(tenant)} traces of tenant {tenant} deleted from {without_secrets(config.traffic.url)}")
+    if is_kafka(config.traffic.url):
+        print("No reader hands them out any more; their bytes go when the topic's retention comes round.")
 
 
 def _reader(config: Configuration) -> TrafficReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
@@ -85,6 +86,21 @@ def read_plain(folder: int, name: str, max_bytes: int) -> bytes:
         if status.st_size > max_bytes:
             raise ValueError(f"{status.st_size} bytes, expected at most {max_bytes}")
         return file.read(max_bytes)
+
+
+def try_lock(path: Path) -> int | None:
+    """Takes a file for this process: a descriptor, to be closed when done with; None: another process, or another call, has it.
+
+    The lock ends with the process, however that ends. Raises OSError where the file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _temporary(root: Path) -> Path:

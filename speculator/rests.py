@@ -55,7 +55,7 @@ class Rests:
         sequences: those drafted for. trees: what was kept of their drafts, which says what they may expect. num_decoding:
         sequences of the step. step_seconds: as in `Budget`; empty: nothing can be judged. seconds: of drafting for one of them.
         """
-        if not step_seconds or not step_seconds[0]:
+        if num_decoding < CROWD or not step_seconds or not step_seconds[0]:
             return
         plain_seconds, num_nodes = step_seconds[0], sum(map(len, trees)) - len(trees)
         per_node = (step_seconds[num_nodes] - plain_seconds) / num_nodes if num_nodes else 0.0

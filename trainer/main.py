@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Literal
 
 import torch
 
 from models.loading import load_target
 from pipelines.errors import RegistryUnavailable
+from pipelines.folders import try_lock
 from pipelines.registry import Presence, Registry, open_registry
 from pipelines.traffic_log import open_reader
 from trainer.assemble import Taught, assemble
@@ -34,8 +36,11 @@ def run(settings: TrainerSettings, stop: threading.Event) -> None:
 
     One thread, and below the server in priority: beside one it lives on idle time and its guaranteed share.
     Raises BadModel or UnsupportedModel for the target, BadUrl for a URL, CorruptCheckpoint for damaged static heads, OSError
-    where the metrics' port is taken.
+    where the metrics' port is taken or another trainer has the state.
     """
+    lock = try_lock(Path(settings.state) / "trainer.lock")
+    if lock is None:
+        raise OSError(f"another trainer works in {settings.state}: give this one a state of its own (--data)")
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # chances too small to matter would take most of the time of every softmax
     os.nice(settings.niceness)
@@ -44,6 +49,7 @@ def run(settings: TrainerSettings, stop: threading.Event) -> None:
     reader, registry = open_reader(settings.traffic), open_registry(settings.registry)
     collector = TrainerCollector()
     with ExitStack() as closing:
+        closing.callback(os.close, lock)
         closing.callback(registry.close)
         closing.callback(reader.close)
         if settings.metrics_port:

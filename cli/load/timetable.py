@@ -52,8 +52,6 @@ class Timetable:
         self._random = random.Random(seed)
         self._seed = seed
         self._sources: dict[str, Iterator[Prompt]] = {}
-        self.num_rounds = 1
-        """How often prompts began again, at most, in any domain, plus one."""
         self._rounds: dict[str, int] = {}
 
     def stretch(self, seconds: float) -> Stretch | None:
@@ -76,7 +74,6 @@ class Timetable:
             if found is not None:
                 return found
             turn = self._rounds[domain] = self._rounds.get(domain, -1) + 1
-            self.num_rounds = max(self.num_rounds, turn + 1)
             self._sources[domain] = self._supplying(domain, self._seed + turn)
         found = next(self._sources[domain], None)
         if found is None:

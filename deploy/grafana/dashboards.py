@@ -10,7 +10,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parent / "dashboards"
 SOURCE = {"type": "prometheus", "uid": "everdraft-prometheus"}
-COLUMNS, HEIGHT = 24, 8
+COLUMNS, WIDTH, HEIGHT = 24, 12, 8
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,6 @@ class Panel:
     queries: Sequence[tuple[str, str]]
     unit: str = "short"
     about: str = ""
-    width: int = 12
-    kind: str = "timeseries"
     least: float | None = None
     """Where the axis begins."""
 
@@ -178,15 +176,15 @@ def document(dashboard: Dashboard) -> dict[str, Any]:
 def _placed(panels: Sequence[Panel]) -> Iterator[dict[str, Any]]:
     x = y = 0
     for number, panel in enumerate(panels, start=1):
-        if x + panel.width > COLUMNS:
+        if x + WIDTH > COLUMNS:
             x, y = 0, y + HEIGHT
         yield {
             "id": number,
-            "type": panel.kind,
+            "type": "timeseries",
             "title": panel.title,
             "description": panel.about,
             "datasource": SOURCE,
-            "gridPos": {"x": x, "y": y, "w": panel.width, "h": HEIGHT},
+            "gridPos": {"x": x, "y": y, "w": WIDTH, "h": HEIGHT},
             "fieldConfig": {
                 "defaults": {"unit": panel.unit} | ({} if panel.least is None else {"min": panel.least}),
                 "overrides": [],
@@ -196,7 +194,7 @@ def _placed(panels: Sequence[Panel]) -> Iterator[dict[str, Any]]:
                 for at, (query, legend) in enumerate(panel.queries)
             ],
         }
-        x += panel.width
+        x += WIDTH
 
 
 def main() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
+
+from pipelines.folders import try_lock
 
 _MOST = 64
 
@@ -16,17 +17,11 @@ class Spool:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         for number in range(_MOST):
-            lock = os.open(folder / f"spool-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(lock)
-                continue
-            self._lock: int | None = lock
-            self.path = folder / f"spool-{number}.db"
-            return
+            self._lock = try_lock(folder / f"spool-{number}.lock")
+            if self._lock is not None:
+                self.path = folder / f"spool-{number}.db"
+                return
         raise OSError(f"{folder}: {_MOST} other processes hold all the spools there may be")
 
     def release(self) -> None:

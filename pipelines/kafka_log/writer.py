@@ -25,8 +25,8 @@ from pipelines.traffic_log import LogCounters, LoggedTrace
 
 log = logging.getLogger(__name__)
 
-_SHIPMENT = 500
-"""Traces sent at once, at most."""
+_SHIPMENT = 200
+"""Traces sent at once, at most: they are in memory together, up to `max_record_bytes` each."""
 _LOOK = 0.1
 """Seconds between two looks into the spool."""
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.2, 5.0
@@ -43,6 +43,8 @@ class KafkaWriter:
             self._spool.path, max_queue=max_queue, max_bytes=max_bytes, max_age=max_age, max_record=address.max_record_bytes
         )
         self._reader = SqliteReader(self._spool.path)
+        self._watcher = SqliteReader(self._spool.path)
+        """A connection of its own for counting: whoever asks never waits for a commit of the shipping thread."""
         self._producer = Producer(address)
         self._moved = threading.Condition()
         self._shipped = 0
@@ -63,7 +65,7 @@ class KafkaWriter:
         if not self._log.flush(timeout):
             return False
         try:
-            goal = self._reader.end().get(0, 0)
+            goal = self._watcher.end().get(0, 0)
         except LogUnavailable:
             return False
         with self._moved:
@@ -90,10 +92,11 @@ class KafkaWriter:
         self._thread.join(max(0.0, deadline - time.monotonic()) + _LOOK)
         if not self._thread.is_alive():  # else the spool stays taken until the process ends: nobody may send from it beside it
             self._spool.release()
+        self._watcher.close()
 
     def _num_spooled(self) -> int:
         try:
-            return max(0, self._reader.end().get(0, 0) - self._shipped)
+            return max(0, self._watcher.end().get(0, 0) - self._shipped)
         except LogUnavailable:
             return 0
 

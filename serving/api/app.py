@@ -79,4 +79,7 @@ async def _settle(service: Service) -> None:
     seconds = service.settings.flush_seconds
     if not await asyncio.to_thread(service.traffic.flush, seconds):
         counters = service.traffic.counters()
-        _log.error("traffic log: %d traces not durable after %.0f s", counters.pending, seconds)
+        if counters.pending:
+            _log.error("traffic log: %d traces not durable after %.0f s", counters.pending, seconds)
+        else:
+            _log.warning("traffic log: %d traces wait in the spool, for the next start", counters.spooled)
