@@ -65,8 +65,7 @@ def assemble(
     clock: Callable[[], float] = time.monotonic,
 ) -> Trainer:
     """A trainer that goes on where the last one saved. Raises CorruptCheckpoint for damaged static heads."""
-    slot = Slot(target=taught.fingerprint, kind=KIND, scope=settings.scope)
-    file = StateFile(Path(settings.state), slot, taught.tokenizer)
+    slot, file = _slot(settings, taught), state_file(settings, taught)
     saved = file.load()
     record = saved.record if saved else Record.new()
     decoder, progress = taught.decoder, record.progress
@@ -120,6 +119,15 @@ def assemble(
         runs=Runs(registry, slot),
         clock=clock,
     )
+
+
+def state_file(settings: TrainerSettings, taught: Taught) -> StateFile:
+    """Where the trainer keeps what it knows."""
+    return StateFile(Path(settings.state), _slot(settings, taught), taught.tokenizer)
+
+
+def _slot(settings: TrainerSettings, taught: Taught) -> Slot:
+    return Slot(target=taught.fingerprint, kind=KIND, scope=settings.scope)
 
 
 def distiller_of(settings: TrainerSettings, decoder: Decoder, heads: MedusaHeads, generator: torch.Generator) -> Distiller:

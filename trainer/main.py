@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from models.loading import load_target
 from pipelines.errors import RegistryUnavailable
-from pipelines.folders import try_lock
 from pipelines.registry import Presence, Registry, open_registry
 from pipelines.traffic_log import open_reader
-from trainer.assemble import Taught, assemble
+from trainer.assemble import Taught, assemble, state_file
 from trainer.metrics import MetricsServer, TrainerCollector
 from trainer.precision import fast_dtype
 from trainer.presence import presence_of
@@ -38,20 +37,17 @@ def run(settings: TrainerSettings, stop: threading.Event) -> None:
     Raises BadModel or UnsupportedModel for the target, BadUrl for a URL, CorruptCheckpoint for damaged static heads, OSError
     where the metrics' port is taken or another trainer has the state.
     """
-    lock = try_lock(Path(settings.state) / "trainer.lock")
-    if lock is None:
-        raise OSError(f"another trainer works in {settings.state}: give this one a state of its own (--data)")
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # chances too small to matter would take most of the time of every softmax
     os.nice(settings.niceness)
     target = load_target(settings.target, revision=settings.revision, dtype=_dtype(settings), device=settings.device)
     taught = Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint)
-    reader, registry = open_reader(settings.traffic), open_registry(settings.registry)
+    file = state_file(settings, taught)
     collector = TrainerCollector()
     with ExitStack() as closing:
-        closing.callback(os.close, lock)
-        closing.callback(registry.close)
-        closing.callback(reader.close)
+        closing.enter_context(file.locked())
+        registry = closing.enter_context(contextlib.closing(open_registry(settings.registry)))
+        reader = closing.enter_context(contextlib.closing(open_reader(settings.traffic)))
         if settings.metrics_port:
             closing.callback(MetricsServer(collector, settings.metrics_host, settings.metrics_port).close)
         work(settings, assemble(settings, taught, reader, registry), registry, stop, collector.says)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from pipelines.checkpoint import TrafficSpan
+from pipelines.folders import try_lock
 from pipelines.registry import Slot
 from trainer.drift import Drift
 from trainer.feed import FeedState
@@ -120,6 +122,17 @@ class StateFile:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """For one trainer at a time: two would save over each other. Raises OSError while another has it."""
+        lock = try_lock(self.path.with_suffix(".lock"))
+        if lock is None:
+            raise OSError(f"another trainer works on {self.path}: give this one a state of its own (--data)")
+        try:
+            yield
+        finally:
+            os.close(lock)
 
     def load(self) -> Saved | None:
         """What was saved last; None if nothing was. A damaged file is moved aside, and said so: the log is read anew."""

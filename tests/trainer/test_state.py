@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipelines.registry import Slot
 from tests.trainer.scripted import SLOT, TOKENIZER, House, trace
 from trainer.kept import Kept
 from trainer.reservoir import Stratum
@@ -147,3 +148,12 @@ def test_saved_weights_that_make_no_heads_any_more_are_looked_up_anew(house: Hou
     assert second.record.progress.parent == static
     assert second.record.progress.config["num_heads"] == 3
     assert second.record.feed.num_read == 60
+
+
+def test_one_trainer_has_a_state_at_a_time(tmp_path: Path) -> None:
+    file, same = (StateFile(tmp_path / "state", SLOT, "tokenizer") for _ in range(2))
+    other = StateFile(tmp_path / "state", Slot(target=SLOT.target, kind=SLOT.kind, scope="acme"), "tokenizer")
+    with file.locked(), other.locked(), pytest.raises(OSError, match="another trainer works on"), same.locked():
+        pass
+    with same.locked():
+        pass
