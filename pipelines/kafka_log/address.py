@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pipelines.errors import BadUrl
+from pipelines.url_parameters import parameters, password, tls_files
 
 GROUP = "everdraft-trainer"
 MAX_RECORD_BYTES = 1_000_000
 """What a broker takes unless its topic says otherwise (1 MiB), less what comes around a record."""
 _SASL = {"plain": "PLAIN", "scram-sha-256": "SCRAM-SHA-256", "scram-sha-512": "SCRAM-SHA-512"}
-_PARAMETERS = (
-    *("sasl", "username", "password", "password_file", "tls", "ca_file", "cert_file", "key_file"),
-    *("group", "max_record_bytes"),
-)
+_FILES = {"ca_file": "ssl_cafile", "cert_file": "ssl_certfile", "key_file": "ssl_keyfile"}
+_PARAMETERS = ("sasl", "username", "password", "password_file", "tls", *_FILES, "group", "max_record_bytes")
 _TIMEOUT_MS = 10_000
 """Of one request: a slow broker is waited for. All of it is spent on threads of our own."""
 
@@ -46,10 +44,7 @@ class KafkaAddress:
         topic = unquote(parts.path[1:])
         if parts.scheme != "kafka" or not brokers or not topic or "/" in topic or parts.fragment:
             raise BadUrl(f"{setting}: expected kafka://host:port,…/topic?…")
-        given = dict(parse_qsl(parts.query, keep_blank_values=True))
-        unknown = sorted(set(given) - set(_PARAMETERS))
-        if unknown:
-            raise BadUrl(f"{setting}: unknown parameter {unknown[0]!r}, expected among {', '.join(_PARAMETERS)}")
+        given = parameters(parts.query, _PARAMETERS, setting)
         max_record = given.get("max_record_bytes", str(MAX_RECORD_BYTES))
         if not max_record.isdecimal() or int(max_record) < 1024:
             raise BadUrl(f"{setting}: max_record_bytes is {max_record!r}, expected at least 1024")
@@ -89,41 +84,22 @@ def _broker(text: str, setting: str) -> str:
 
 
 def _security(given: dict[str, str], setting: str) -> dict[str, Any]:
-    files = {"ca_file": "ssl_cafile", "cert_file": "ssl_certfile", "key_file": "ssl_keyfile"}
-    tls = given.get("tls", "true" if any(name in given for name in files) else "false")
+    tls = given.get("tls", "true" if any(name in given for name in _FILES) else "false")
     if tls not in ("true", "false"):
         raise BadUrl(f"{setting}: tls is {tls!r}, expected true or false")
-    found: dict[str, Any] = {}
-    for name, option in files.items():
-        if name in given:
-            if tls == "false":
-                raise BadUrl(f"{setting}: {name} is given, but tls is false")
-            if not Path(given[name]).is_file():
-                raise BadUrl(f"{setting}: {name}: there is no file {given[name]!r}")
-            found[option] = given[name]
+    no_tls = "but tls is false" if tls == "false" else ""
+    found: dict[str, Any] = {**tls_files(given, _FILES, setting, no_tls=no_tls)}
     sasl = given.get("sasl")
     if sasl is not None:
         if sasl not in _SASL:
             raise BadUrl(f"{setting}: sasl is {sasl!r}, expected one of {', '.join(_SASL)}")
-        found |= {
-            "sasl_mechanism": _SASL[sasl],
-            "sasl_plain_username": given.get("username", ""),
-            "sasl_plain_password": _password(given, setting),
-        }
+        secret = password(given, given.get("password"), setting)
+        if secret is None:
+            raise BadUrl(f"{setting}: password_file (or password) is missing, expected one since sasl is set")
         if not given.get("username"):
             raise BadUrl(f"{setting}: username is missing, expected one since sasl is set")
+        found |= {"sasl_mechanism": _SASL[sasl], "sasl_plain_username": given["username"], "sasl_plain_password": secret}
     elif {"username", "password", "password_file"} & set(given):
         raise BadUrl(f"{setting}: sasl is missing, expected one of {', '.join(_SASL)} since a name or password is given")
     protocol = ("SASL_" if sasl else "") + ("SSL" if tls == "true" else "PLAINTEXT")
     return found | {"security_protocol": protocol}
-
-
-def _password(given: dict[str, str], setting: str) -> str:
-    if "password_file" not in given:
-        if "password" not in given:
-            raise BadUrl(f"{setting}: password_file (or password) is missing, expected one since sasl is set")
-        return given["password"]
-    try:
-        return Path(given["password_file"]).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadUrl(f"{setting}: password_file cannot be read: {error}") from None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pipelines.errors import BadUrl
+from pipelines.url_parameters import parameters, password, tls_files
 
-_PARAMETERS = ("password_file", "prefix", "ca_file", "cert_file", "key_file", "timeout")
 _FILES = {"ca_file": "ssl_ca_certs", "cert_file": "ssl_certfile", "key_file": "ssl_keyfile"}
+_PARAMETERS = ("password_file", "prefix", *_FILES, "timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,39 +42,22 @@ class RedisAddress:
         database = parts.path[1:] or "0"
         if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.fragment or not database.isdecimal():
             raise BadUrl(f"{setting}: expected redis://user@host:port/0?password_file=…, or rediss:// for TLS")
-        given = dict(parse_qsl(parts.query, keep_blank_values=True))
-        unknown = sorted(set(given) - set(_PARAMETERS))
-        if unknown:
-            raise BadUrl(f"{setting}: unknown parameter {unknown[0]!r}, expected among {', '.join(_PARAMETERS)}")
+        given = parameters(parts.query, _PARAMETERS, setting)
         prefix = given.get("prefix", "everdraft")
         if not prefix or set("{}") & set(prefix):
             raise BadUrl(f"{setting}: prefix is {prefix!r}, expected a name without braces")
+        secure = parts.scheme == "rediss"
         client: dict[str, Any] = {
             "username": unquote(parts.username) if parts.username else None,
-            "password": _password(parts.password, given, setting),
+            "password": password(given, unquote(parts.password) if parts.password else None, setting),
+            **tls_files(given, _FILES, setting, no_tls="" if secure else "expected a rediss:// URL"),
         }
-        for name, option in _FILES.items():
-            if name in given:
-                if parts.scheme != "rediss":
-                    raise BadUrl(f"{setting}: {name} is given, expected a rediss:// URL")
-                if not Path(given[name]).is_file():
-                    raise BadUrl(f"{setting}: {name}: there is no file {given[name]!r}")
-                client[option] = given[name]
-        if parts.scheme == "rediss":
+        if secure:
             client["ssl"] = True
         return cls(parts.hostname, port, int(database), prefix, _seconds(given.get("timeout", "2"), setting), client)
 
     def __str__(self) -> str:
         return f"redis://{self.host}:{self.port}/{self.database}"
-
-
-def _password(in_url: str | None, given: dict[str, str], setting: str) -> str | None:
-    if "password_file" not in given:
-        return unquote(in_url) if in_url else None
-    try:
-        return Path(given["password_file"]).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadUrl(f"{setting}: password_file cannot be read: {error}") from None
 
 
 def _seconds(text: str, setting: str) -> float:
