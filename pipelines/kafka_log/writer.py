@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kafka.errors import KafkaError
 
+from pipelines.complaints import Complaints
 from pipelines.errors import LogUnavailable
 from pipelines.kafka_log.address import KafkaAddress
 from pipelines.kafka_log.producer import Producer, Record
@@ -30,7 +31,6 @@ _SHIPMENT = 200
 _LOOK = 0.1
 """Seconds between two looks into the spool."""
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.2, 5.0
-_COMPLAINT_INTERVAL = 10.0
 
 
 class KafkaWriter:
@@ -51,7 +51,7 @@ class KafkaWriter:
         """Offset in the spool up to which everything is in the topic."""
         self._num_lost = 0
         self._closing = threading.Event()
-        self._silent_until = 0.0
+        self._complaints = Complaints(log, f"traffic log {address}")
         self._thread = threading.Thread(target=self._ship, name="traffic-log-kafka", daemon=True)
         self._thread.start()
 
@@ -108,7 +108,7 @@ class KafkaWriter:
             except Exception as error:  # whatever it is, the traces that wait are to be tried again
                 if not isinstance(error, (KafkaError, LogUnavailable, OSError)):
                     log.exception("traffic log %s", self._address)
-                self._complain(f"{_what(error)}; {self._num_spooled()} traces wait in the spool, trying again")
+                self._complaints.warn(f"{_what(error)}; {self._num_spooled()} traces wait in the spool, trying again")
                 self._closing.wait(backoff)
                 backoff = min(2 * backoff, _MAX_BACKOFF)
             else:
@@ -139,16 +139,10 @@ class KafkaWriter:
 
     def _lose(self, number: int, why: str) -> None:
         self._num_lost += number
-        self._complain(f"{number} traces never reach the topic: {why}")
+        self._complaints.warn(f"{number} traces never reach the topic: {why}")
 
     def _record(self, logged: LoggedTrace) -> Record:
         return self._address.topic, key_of(logged.trace), encode_trace(logged.trace), HEADERS
-
-    def _complain(self, message: str) -> None:
-        now = time.monotonic()
-        if now >= self._silent_until:
-            self._silent_until = now + _COMPLAINT_INTERVAL
-            log.warning("traffic log %s: %s", self._address, message)
 
 
 def _what(error: Exception) -> str:

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from pipelines.complaints import Complaints
 from pipelines.errors import BadTrace
 from pipelines.outbox import Outbox
 from pipelines.sqlite_log.retention import Retention
@@ -24,7 +25,6 @@ COMMIT_DELAY = 0.2
 """Seconds a commit waits for company: what a killed server may lose."""
 _HOUSEKEEPING_INTERVAL = 60.0
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.05, 1.0
-_COMPLAINT_INTERVAL = 10.0
 
 
 class SqliteWriter:
@@ -41,7 +41,7 @@ class SqliteWriter:
         self._outbox: Outbox[Row] = Outbox(max_queue, MAX_QUEUE_BYTES)
         self._max_record = min(max_record, max_bytes // 4)
         self._retention = Retention(max_bytes, max_age)
-        self._silent_until = 0.0
+        self._complaints = Complaints(log, f"traffic log {self._database.path}")
         self._thread = threading.Thread(target=self._write, name="traffic-log", daemon=True)
         self._thread.start()
 
@@ -57,7 +57,7 @@ class SqliteWriter:
         row = (trace.trace_id, trace.tenant, time.time(), trace.expires_at, body)
         queued = self._outbox.put(row, len(body))
         if not queued:
-            self._complain(f"traces are dropped, the queue is full or closed: {self.counters()}")
+            self._complaints.warn(f"traces are dropped, the queue is full or closed: {self.counters()}")
         return queued
 
     def flush(self, timeout: float) -> bool:
@@ -90,7 +90,7 @@ class SqliteWriter:
                 with self._database.transaction() as connection:
                     connection.executemany(INSERT, rows)
             except (sqlite3.Error, OSError) as error:
-                self._complain(f"{error}; {len(rows)} traces wait, trying again")
+                self._complaints.warn(f"{error}; {len(rows)} traces wait, trying again")
                 self._outbox.pause(backoff)
                 backoff = min(2 * backoff, _MAX_BACKOFF)
             else:
@@ -103,16 +103,9 @@ class SqliteWriter:
                 if self._outbox.abandoned:
                     return
         except (sqlite3.Error, OSError) as error:
-            self._complain(f"{error}; old traces stay until the next try")
+            self._complaints.warn(f"{error}; old traces stay until the next try")
 
     def _refuse(self, trace: Trace, why: str) -> bool:
         self._outbox.refuse()
-        self._complain(f"trace {trace.trace_id!r} dropped: {why}")
+        self._complaints.warn(f"trace {trace.trace_id!r} dropped: {why}")
         return False
-
-    def _complain(self, message: str) -> None:
-        """Warns, but not of each of a thousand traces: the counters know them all."""
-        now = time.monotonic()
-        if now >= self._silent_until:
-            self._silent_until = now + _COMPLAINT_INTERVAL
-            log.warning("traffic log %s: %s", self._database.path, message)
