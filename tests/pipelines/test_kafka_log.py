@@ -26,8 +26,12 @@ from tests.servers.kafka_broker import Broker
 def new_log(broker: str, partitions: int = 1) -> str:
     """URL of a log on topics that were just made."""
     url = f"kafka://{broker}/traffic-{uuid.uuid4().hex[:12]}"
-    create_topics(KafkaAddress.parse(url), TopicPlan(partitions=partitions))
+    make_topics(url, partitions)
     return url
+
+
+def make_topics(url: str, partitions: int = 1) -> None:
+    create_topics(KafkaAddress.parse(url), TopicPlan(partitions=partitions))
 
 
 class TestKafkaTrafficLog(TrafficLogContract):
@@ -51,7 +55,6 @@ def reader(wide: str) -> Iterator[TrafficReader]:
     reader = open_reader(wide)
     yield reader
     reader.close()
-
 
 
 def test_over_many_partitions_nothing_is_missed_and_a_conversation_stays_in_order(
@@ -170,9 +173,20 @@ def own(tmp_path: Path) -> Iterator[Broker]:
     broker.kill()
 
 
+@pytest.fixture
+def url(own: Broker) -> str:
+    """A log on a broker of the test's own, which is not there yet."""
+    return f"kafka://{own.address}/traffic"
+
+
+def start(own: Broker, url: str) -> None:
+    """With the topics of the log: they went with the broker that was killed."""
+    own.start()
+    make_topics(url)
+
+
 @pytest.mark.slow
-def test_without_a_broker_traces_wait_in_the_spool_and_follow_in_order(own: Broker, tmp_path: Path) -> None:
-    url = f"kafka://{own.address}/traffic"
+def test_without_a_broker_traces_wait_in_the_spool_and_follow_in_order(own: Broker, url: str, tmp_path: Path) -> None:
     writer = open_writer(url, spool=tmp_path / "spool")
     traces = make_traces(300)
     started = time.monotonic()
@@ -182,8 +196,7 @@ def test_without_a_broker_traces_wait_in_the_spool_and_follow_in_order(own: Brok
     counters = writer.counters()
     assert balanced(counters)
     assert (counters.written, counters.spooled, counters.dropped) == (300, 300, 0)
-    own.start()
-    create_topics(KafkaAddress.parse(url), TopicPlan(partitions=1))
+    start(own, url)
     assert writer.flush(PATIENCE)
     assert writer.counters().spooled == 0
     reader = open_reader(url)
@@ -193,10 +206,10 @@ def test_without_a_broker_traces_wait_in_the_spool_and_follow_in_order(own: Brok
 
 
 @pytest.mark.slow
-def test_what_waits_is_counted_once_however_often_it_is_tried_and_whatever_was_sent_before(own: Broker, tmp_path: Path) -> None:
-    own.start()
-    url = f"kafka://{own.address}/traffic"
-    create_topics(KafkaAddress.parse(url), TopicPlan(partitions=1))
+def test_what_waits_is_counted_once_however_often_it_is_tried_and_whatever_was_sent_before(
+    own: Broker, url: str, tmp_path: Path
+) -> None:
+    start(own, url)
     writer = open_writer(url, spool=tmp_path / "spool")
     fill(writer, make_traces(5, "sent"))
     own.kill()
@@ -214,15 +227,13 @@ def test_what_waits_is_counted_once_however_often_it_is_tried_and_whatever_was_s
 
 
 @pytest.mark.slow
-def test_what_a_server_left_in_the_spool_is_sent_by_the_next(own: Broker, tmp_path: Path) -> None:
-    url = f"kafka://{own.address}/traffic"
+def test_what_a_server_left_in_the_spool_is_sent_by_the_next(own: Broker, url: str, tmp_path: Path) -> None:
     writer = open_writer(url, spool=tmp_path / "spool")
     traces = make_traces(20)
     assert all(writer.append(trace) for trace in traces)
     writer.close(1.0)
     shutil.copytree(tmp_path / "spool", tmp_path / "later")  # as the next process finds it
-    own.start()
-    create_topics(KafkaAddress.parse(url), TopicPlan(partitions=1))
+    start(own, url)
     restarted = open_writer(url, spool=tmp_path / "later")
     assert restarted.append(make_trace("next"))
     reader = open_reader(url)
@@ -250,10 +261,10 @@ def test_two_servers_on_one_machine_have_a_spool_each(kafka_address: str, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_reader_is_told_at_once_that_the_broker_is_away_and_reads_on_when_it_is_back(own: Broker, tmp_path: Path) -> None:
-    own.start()
-    url = f"kafka://{own.address}/traffic"
-    create_topics(KafkaAddress.parse(url), TopicPlan(partitions=1))
+def test_a_reader_is_told_at_once_that_the_broker_is_away_and_reads_on_when_it_is_back(
+    own: Broker, url: str, tmp_path: Path
+) -> None:
+    start(own, url)
     writer = open_writer(url, spool=tmp_path / "spool")
     fill(writer, [make_trace("before")])
     reader = open_reader(url)
@@ -266,8 +277,7 @@ def test_a_reader_is_told_at_once_that_the_broker_is_away_and_reads_on_when_it_i
             reader.read({}, 10)
         waits.append(time.monotonic() - started)
     assert min(waits) < 0.5, "whoever was told once need not wait again"
-    own.start()
-    create_topics(KafkaAddress.parse(url), TopicPlan(partitions=1))
+    start(own, url)
     fill(writer, [make_trace("after")])
     deadline = time.monotonic() + PATIENCE
     found: list[str] = []
@@ -282,10 +292,8 @@ def test_a_reader_is_told_at_once_that_the_broker_is_away_and_reads_on_when_it_i
 
 
 @pytest.mark.slow
-def test_a_topic_that_was_made_anew_is_read_from_its_start_and_then_on(own: Broker, tmp_path: Path) -> None:
-    own.start()
-    url = f"kafka://{own.address}/traffic"
-    create_topics(KafkaAddress.parse(url), TopicPlan(partitions=1))
+def test_a_topic_that_was_made_anew_is_read_from_its_start_and_then_on(own: Broker, url: str, tmp_path: Path) -> None:
+    start(own, url)
     writer, reader = open_writer(url, spool=tmp_path / "spool"), open_reader(url)
     fill(writer, make_traces(5, "old"))
     position: Position = {}
@@ -305,8 +313,7 @@ def test_a_topic_that_was_made_anew_is_read_from_its_start_and_then_on(own: Brok
 
     assert read_on(5) == [f"old-{number}" for number in range(5)]
     own.kill()  # and with it all it held
-    own.start()
-    create_topics(KafkaAddress.parse(url), TopicPlan(partitions=1))
+    start(own, url)
     fill(writer, make_traces(2, "new"))
     assert read_on(2) == ["new-0", "new-1"]
     fill(writer, make_traces(1, "next"))
@@ -317,10 +324,8 @@ def test_a_topic_that_was_made_anew_is_read_from_its_start_and_then_on(own: Brok
 
 
 @pytest.mark.slow
-def test_a_frozen_broker_delays_traces_and_blocks_nobody(own: Broker, tmp_path: Path) -> None:
-    own.start()
-    url = f"kafka://{own.address}/traffic"
-    create_topics(KafkaAddress.parse(url), TopicPlan(partitions=1))
+def test_a_frozen_broker_delays_traces_and_blocks_nobody(own: Broker, url: str, tmp_path: Path) -> None:
+    start(own, url)
     writer = open_writer(url, spool=tmp_path / "spool")
     fill(writer, [make_trace("before")])
     own.freeze()
