@@ -10,6 +10,7 @@ PipelineError
 └── RegistryError
     ├── RegistryUnavailable the back end does not answer, or is not a registry
     ├── UnknownVersion      no such version in the slot
+    ├── RunOpen             the slot has an open run already
     ├── Superseded          another trainer has taken the lead meanwhile
     └── StaleGeneration     compare-and-set lost: somebody moved the alias first
 """
@@ -58,6 +59,14 @@ class RegistryUnavailable(RegistryError):
 
 class UnknownVersion(RegistryError):
     """No such version in the slot."""
+
+
+class RunOpen(RegistryError):
+    """The slot has an open run already: `run_id`."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} is open: wait for it, or cancel it")
+        self.run_id = run_id
 
 
 class Superseded(RegistryError):

@@ -7,6 +7,7 @@ back end by URL (`sqlite:///path/registry.db`, `redis://host:port/0`). Every bac
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Protocol
 
 import msgspec
@@ -14,8 +15,16 @@ import msgspec
 from pipelines.checkpoint import Manifest
 
 Alias = Literal["champion", "candidate", "previous"]
-RunState = Literal["queued", "collecting", "training", "judging", "published", "rejected", "failed", "cancelled"]
+Stage = Literal["candidate", "canary", "champion", "rolled_back"]
+RunState = Literal[
+    "queued", "collecting", "training", "judging",
+    "candidate", "canary", "champion", "rejected", "rolled_back", "failed", "cancelled",
+]  # fmt: skip
 OPEN_STATES: frozenset[RunState] = frozenset({"queued", "collecting", "training", "judging"})
+"""Those of a run that the trainer still works on; the others are what became of it."""
+ShareOf = Literal["requests", "replicas"]
+Switch = Literal["training", "speculation"]
+Promotion = Literal["auto", "canary", "manual", "never"]
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +43,16 @@ class SlotState(msgspec.Struct, frozen=True, kw_only=True):
     """Grows by one with every move of an alias; 0: nothing was ever published."""
     champion: str | None = None
     candidate: str | None = None
+    """A version that passed the gate and may become champion."""
     previous: str | None = None
+    share: float = 0.0
+    """Of what is served, by the candidate: it is a canary. 0: it waits for somebody's word."""
+    share_of: ShareOf = "requests"
+    """Which are chosen by hash: conversations, or whole replicas."""
+    training: bool = True
+    """False: the trainer rests until it is told to go on."""
+    speculation: bool = True
+    """False: every replica decodes plainly."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +63,34 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     slot: Slot
     generation: int
     action: str
-    """`published`, `rejected`, `quarantined` (one for each version) or `rolled_back`."""
+    """`published`, `staged` (a candidate), `canary`, `promoted`, `rejected`, `quarantined` (one for each version), `withdrawn` (a
+    candidate), `rolled_back`; or a switch that was thrown: `training_off`, `training_on`, `speculation_off`, `speculation_on`."""
     version: str | None
-    """What the action was done to; for `rolled_back` the version that is champion now."""
+    """What the action was done to; for `rolled_back` the version that is champion now; None for switches."""
     detail: str = ""
+
+
+class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run is to be done."""
+
+    mode: Literal["incremental", "full"] = "incremental"
+    """`incremental`: the weights in training go on; `full`: it starts from the static heads."""
+    since: float = 0.0
+    """Only traces that finished at or after this are studied; Unix seconds."""
+    from_position: dict[int, int] = {}
+    """Only traces after these offsets are studied, partition by partition: a `pipelines.traffic_log.Position`."""
+    max_steps: int = 0
+    """Steps before it is judged; 0: as many as the trainer is set to."""
+    promote: Promotion | None = None
+    """What happens to a version that passes the gate; None: what the trainer is set to."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.since) and self.since >= 0):
+            raise ValueError(f"since is {self.since}, expected Unix seconds")
+        if self.max_steps < 0:
+            raise ValueError(f"max_steps is {self.max_steps}, expected 0 or more")
+        if any(partition < 0 or offset < 0 for partition, offset in self.from_position.items()):
+            raise ValueError(f"from_position is {self.from_position}, expected partitions and offsets of 0 or more")
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +105,24 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     version: str | None = None
     """The version that came of it."""
+    plan: RunPlan = RunPlan()
+
+
+class Act(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that somebody did by hand, or tried to: a line of the audit log."""
+
+    at: float
+    actor: str
+    """`admin` through the API, `<user>@<host>` at a command line, `rollout` for what a server decided by itself."""
+    action: str
+    """The verb: `retrain`, `promote`, …"""
+    slot: Slot
+    what: str = ""
+    """What it was done to, and how: a version, a run, a share."""
+    reason: str = ""
+    outcome: str = "done"
+    """Or why it was refused."""
+
 
 
 class Presence(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,12 +156,39 @@ class Registry(Protocol):
         detail: str = "",
         fence: int | None = None,
     ) -> SlotState:
-        """Records the version and makes it champion; the old champion becomes `previous`.
+        """Records the version and makes it champion; the old champion becomes `previous`, and there is no candidate any more.
 
         Publishing the champion once more changes nothing. fence: the publisher's, if it leads (see `lead`). Raises Superseded
         if the lead was taken anew since; StaleGeneration if the slot moved since `expected_generation`; RegistryError if
         the version or its parent is quarantined, or it was made for another slot.
         """
+
+    def stage(
+        self,
+        slot: Slot,
+        version: str,
+        *,
+        share: float = 0.0,
+        share_of: ShareOf = "requests",
+        expected_generation: int | None = None,
+        detail: str = "",
+        fence: int | None = None,
+    ) -> SlotState:
+        """Makes a recorded version the candidate, in place of any other; with a `share` (0 to 1) it serves that part at once.
+
+        Raises what `publish` raises, UnknownVersion, and RegistryError for the champion.
+        """
+
+    def promote(
+        self, slot: Slot, version: str, *, expected_generation: int | None = None, detail: str = "", fence: int | None = None
+    ) -> SlotState:
+        """As `publish`, for a version that is recorded already. Raises UnknownVersion too."""
+
+    def withdraw(self, slot: Slot, *, expected_generation: int | None = None, detail: str = "") -> SlotState:
+        """Quarantines the candidate and its descendants. Raises RegistryError where there is none, StaleGeneration."""
+
+    def switch(self, slot: Slot, switch: Switch, on: bool, *, detail: str = "") -> SlotState:
+        """Lets training or speculation go on, or stops it. Not a move: the generation stays."""
 
     def lead(self, slot: Slot, name: str, ttl: float) -> int | None:
         """Takes the lead of a slot's training for `ttl` seconds, or keeps it; None: somebody else has it.
@@ -140,8 +227,11 @@ class Registry(Protocol):
     def quarantined(self, slot: Slot) -> frozenset[str]:
         """Versions that will never be champion again."""
 
+    def stages(self, slot: Slot) -> dict[str, Stage]:
+        """How far each version got that passed the gate: the furthest that it reached."""
+
     def rollback(self, slot: Slot, *, expected_generation: int | None = None, detail: str = "") -> SlotState:
-        """Quarantines the champion and its descendants and goes back to a sound version.
+        """Quarantines the champion and its descendants, a candidate among them too, and goes back to a sound version.
 
         That is `previous`, or else its nearest ancestor that is not quarantined. `previous` becomes
         None. Raises RegistryError, changing nothing, when there is no such version, and StaleGeneration when
@@ -157,10 +247,10 @@ class Registry(Protocol):
     def presences(self, now: float) -> list[Presence]:
         """Those that have not lapsed at `now` (Unix seconds), by name."""
 
-    def request_run(self, slot: Slot, reason: str, *, idempotency_key: str | None = None) -> Run:
-        """Queues a retraining; the run of the slot that is open already is returned instead of a second one.
+    def request_run(self, slot: Slot, reason: str, *, plan: RunPlan = RunPlan(), idempotency_key: str | None = None) -> Run:
+        """Queues a retraining. The same `idempotency_key` gets the same run for ever, whatever became of it.
 
-        The same `idempotency_key` gets the same run for ever, whatever became of it.
+        Raises RunOpen, naming it, where another run of the slot is open.
         """
 
     def claim_run(self, slot: Slot) -> Run | None:
@@ -173,10 +263,25 @@ class Registry(Protocol):
         """
 
     def run(self, run_id: str) -> Run:
-        """Raises RegistryError for an unknown run."""
+        """Its state follows the version that came of it: from `candidate` to `champion` or `rolled_back`.
+
+        Raises RegistryError for an unknown run.
+        """
 
     def runs(self, limit: int = 20) -> list[Run]:
         """Newest first."""
+
+    def note_act(self, act: Act) -> None:
+        """Adds a line to the audit log, which keeps the newest ten thousand."""
+
+    def acts(self, limit: int = 100) -> list[Act]:
+        """Newest first."""
+
+    def wait(self, after: int, seconds: float) -> bool:
+        """Waits until there is an event with id > `after`, for at most so long; whether there is one.
+
+        A back end that cannot be woken looks, waits the whole time, and looks again. Raises RegistryUnavailable.
+        """
 
     def close(self) -> None: ...
 

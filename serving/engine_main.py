@@ -127,4 +127,5 @@ def snapshot(engine: Engine) -> Snapshot:
         counters={**stats.counters, **engine.speculator.shadow.counters(), "audits": stats.num_audits},
         gauges=engine.controller.gauges(),
         target=swap.slot.target,
+        kind=swap.slot.kind,
     )

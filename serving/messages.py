@@ -119,6 +119,8 @@ class Snapshot(msgspec.Struct, frozen=True, tag=True):
     gauges: dict[str, float] = {}
     target: str = ""
     """Fingerprint of the target, which the HTTP side writes into traces."""
+    kind: str = ""
+    """Of the speculator that is swapped: with the target it names the slot."""
 
 
 class Stopped(msgspec.Struct, frozen=True, tag=True):

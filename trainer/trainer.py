@@ -223,5 +223,5 @@ class Trainer:
         progress.last_judgement, progress.last_gain = str(judgement), judgement.gain
         progress.num_judgements += 1
         progress.num_published += judgement.decision == "published"
-        self._runs.at("published" if judgement.decision == "published" else "rejected", str(judgement), version)
+        self._runs.at("champion" if judgement.decision == "published" else "rejected", str(judgement), version)
         self.saving_due = True

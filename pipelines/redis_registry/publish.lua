@@ -1,13 +1,11 @@
 -- ARGV: slot, version, parent or '', location, manifest, expected generation, fence or '', detail, at
 local slot, version, parent, location, manifest, expected, fence, detail, at = unpack(ARGV)
-local newest = redis.call('HGET', LEAD, 'fence')
-if fence ~= '' and newest and newest ~= fence then return {'superseded', tonumber(newest), redis.call('HGET', LEAD, 'name')} end
-local generation, champion, previous = state()
-if tonumber(expected) ~= generation then return {'stale', generation} end
-if champion == version then return {'moved', generation, champion, previous} end
+local before = state()
+local refused = refusal(before, expected, fence)
+if refused then return refused end
+if before.champion == version then return answer(before) end
 local known = redis.call('HEXISTS', MANIFESTS, version) == 1
 if is_quarantined(version) or (not known and parent ~= '' and is_quarantined(parent)) then return {'quarantined'} end
 touch(slot)
 record(version, parent, location, manifest)
-note(slot, generation + 1, 'published', version, detail, at)
-return move(generation + 1, version, champion)
+return crown(slot, before, version, 'published', detail, at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipelines.sqlite_registry.acts import Acts
 from pipelines.sqlite_registry.leads import Leads
 from pipelines.sqlite_registry.presences import Presences
 from pipelines.sqlite_registry.runs import Runs
@@ -13,7 +14,7 @@ from pipelines.sqlite_registry.versions import Versions
 __all__ = ["SqliteRegistry"]
 
 
-class SqliteRegistry(Versions, Leads, Runs, Presences):
+class SqliteRegistry(Versions, Leads, Runs, Presences, Acts):
     """A `Registry` in one file, opened (its folders created) at the first call."""
 
     def __init__(self, path: str | Path) -> None:

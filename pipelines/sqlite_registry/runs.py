@@ -7,13 +7,16 @@ import time
 import uuid
 from typing import Any
 
-from pipelines.errors import RegistryError
-from pipelines.registry import OPEN_STATES, Run, RunState, Slot
+import msgspec
+
+from pipelines.errors import RegistryError, RunOpen
+from pipelines.registry import OPEN_STATES, Run, RunPlan, RunState, Slot
 from pipelines.sqlite_registry.shelf import Shelf, slot_id
 
 _SELECT = """
-SELECT run_id, target, kind, scope, reason, state, created_at, updated_at, detail, version
+SELECT run_id, target, kind, scope, reason, coalesce(stage, state), created_at, updated_at, detail, runs.version, plan
 FROM runs JOIN slots ON slots.id = runs.slot
+LEFT JOIN versions ON versions.slot = runs.slot AND versions.version = runs.version
 """
 _STILL_OPEN = f"state IN ({', '.join('?' * len(OPEN_STATES))})"
 
@@ -21,21 +24,23 @@ _STILL_OPEN = f"state IN ({', '.join('?' * len(OPEN_STATES))})"
 class Runs(Shelf):
     """See `pipelines.registry.Registry`."""
 
-    def request_run(self, slot: Slot, reason: str, *, idempotency_key: str | None = None) -> Run:
+    def request_run(self, slot: Slot, reason: str, *, plan: RunPlan = RunPlan(), idempotency_key: str | None = None) -> Run:
         with self._change() as connection:
             slot_row = slot_id(connection, slot)
             run_id = _asked_before(connection, slot_row, idempotency_key)
-            run_id = run_id or _open_run(connection, slot_row)
-            if run_id is None:
-                run_id = f"run-{uuid.uuid4().hex[:12]}"
-                now = time.time()
-                connection.execute(
-                    "INSERT INTO runs (run_id, slot, reason, state, created_at, updated_at) VALUES (?, ?, ?, 'queued', ?, ?)",
-                    (run_id, slot_row, reason, now, now),
-                )
+            if run_id is not None:
+                return _find(connection, run_id)
+            if (found := _open_run(connection, slot_row)) is not None:
+                raise RunOpen(found)
+            run_id, now = f"run-{uuid.uuid4().hex[:12]}", time.time()
+            connection.execute(
+                "INSERT INTO runs (run_id, slot, reason, state, created_at, updated_at, plan)"
+                " VALUES (?, ?, ?, 'queued', ?, ?, ?)",
+                (run_id, slot_row, reason, now, now, msgspec.json.encode(plan)),
+            )
             if idempotency_key is not None:
                 connection.execute(
-                    "INSERT INTO run_keys (slot, idempotency_key, run_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                    "INSERT INTO run_keys (slot, idempotency_key, run_id) VALUES (?, ?, ?)",
                     (slot_row, idempotency_key, run_id),
                 )
             return _find(connection, run_id)
@@ -91,7 +96,7 @@ def _found(rows: list[tuple[Any, ...]], run_id: str) -> Run:
 
 
 def _run(row: tuple[Any, ...]) -> Run:
-    run_id, target, kind, scope, reason, state, created_at, updated_at, detail, version = row
+    run_id, target, kind, scope, reason, state, created_at, updated_at, detail, version, plan = row
     return Run(
         run_id=run_id,
         slot=Slot(target=target, kind=kind, scope=scope),
@@ -101,4 +106,5 @@ def _run(row: tuple[Any, ...]) -> Run:
         updated_at=updated_at,
         detail=detail,
         version=version,
+        plan=msgspec.json.decode(plan, type=RunPlan),
     )

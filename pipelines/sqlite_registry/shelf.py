@@ -12,7 +12,7 @@ from pipelines.errors import RegistryUnavailable
 from pipelines.registry import OPEN_STATES, Slot
 from pipelines.sqlite import Database
 
-_APPLICATION_ID = 0x45565202  # "EVR", schema 2
+_APPLICATION_ID = 0x45565203  # "EVR", schema 3
 _LEADS = """
 CREATE TABLE leads (
     slot INTEGER PRIMARY KEY REFERENCES slots,
@@ -20,7 +20,22 @@ CREATE TABLE leads (
     name TEXT NOT NULL,
     ends_at REAL NOT NULL
 )"""
-_UPGRADES = {0x45565201: _LEADS}
+_ACTS = """
+CREATE TABLE acts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    body BLOB NOT NULL
+)"""
+_SECOND_TO_THIRD = f"""
+ALTER TABLE slots ADD COLUMN candidate TEXT;
+ALTER TABLE slots ADD COLUMN share REAL NOT NULL DEFAULT 0;
+ALTER TABLE slots ADD COLUMN share_of TEXT NOT NULL DEFAULT 'requests';
+ALTER TABLE slots ADD COLUMN training INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE slots ADD COLUMN speculation INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE versions ADD COLUMN stage TEXT;
+ALTER TABLE runs ADD COLUMN plan BLOB NOT NULL DEFAULT '{{}}';
+UPDATE runs SET state = 'champion' WHERE state = 'published';
+{_ACTS}"""
+_UPGRADES = {0x45565201: f"{_LEADS};{_SECOND_TO_THIRD}", 0x45565202: _SECOND_TO_THIRD}
 _OPEN = ", ".join(f"'{state}'" for state in sorted(OPEN_STATES))
 _SCHEMA = f"""
 CREATE TABLE slots (
@@ -30,7 +45,12 @@ CREATE TABLE slots (
     scope TEXT NOT NULL,
     generation INTEGER NOT NULL DEFAULT 0,
     champion TEXT,
+    candidate TEXT,
     previous TEXT,
+    share REAL NOT NULL DEFAULT 0,
+    share_of TEXT NOT NULL DEFAULT 'requests',
+    training INTEGER NOT NULL DEFAULT 1,
+    speculation INTEGER NOT NULL DEFAULT 1,
     UNIQUE (target, kind, scope)
 );
 CREATE TABLE versions (
@@ -39,6 +59,7 @@ CREATE TABLE versions (
     version TEXT NOT NULL,
     parent TEXT,
     quarantined INTEGER NOT NULL,
+    stage TEXT,
     location TEXT NOT NULL,
     manifest BLOB NOT NULL,
     UNIQUE (slot, version)
@@ -61,7 +82,8 @@ CREATE TABLE runs (
     created_at REAL NOT NULL,
     updated_at REAL NOT NULL,
     detail TEXT NOT NULL DEFAULT '',
-    version TEXT
+    version TEXT,
+    plan BLOB NOT NULL DEFAULT '{{}}'
 );
 CREATE UNIQUE INDEX one_open_run ON runs (slot) WHERE state IN ({_OPEN});
 CREATE TABLE run_keys (
@@ -75,7 +97,8 @@ CREATE TABLE presences (
     lapses_at REAL NOT NULL,
     body BLOB NOT NULL
 );
-{_LEADS}
+{_LEADS};
+{_ACTS}
 """
 
 

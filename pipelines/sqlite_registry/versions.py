@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from typing import Any
+
+from msgspec.structs import replace
 
 from pipelines.checkpoint import Manifest, decode_manifest, encode_manifest
 from pipelines.errors import RegistryError, UnknownVersion
-from pipelines.registry import Event, Slot, SlotState
-from pipelines.sqlite_registry.aliases import move, note, slot_state
+from pipelines.registry import Event, ShareOf, Slot, SlotState, Stage, Switch
+from pipelines.sqlite_registry.aliases import COLUMNS, move, note, reached, slot_state, state_of
 from pipelines.sqlite_registry.leads import check_fence
 from pipelines.sqlite_registry.lineage import family, is_known, sound_ancestor
 from pipelines.sqlite_registry.shelf import Shelf, slot_id
@@ -36,11 +39,64 @@ class Versions(Shelf):
             if before.champion == manifest.version:
                 return before
             _record(connection, row, slot, manifest, location)
-            if is_known(connection, row, manifest.version, quarantined=True):
-                raise RegistryError(f"version {manifest.version} is quarantined or descends from one that is")
-            after = SlotState(generation=before.generation + 1, champion=manifest.version, previous=before.champion)
+            return _crowned(connection, row, before, manifest.version, "published", detail)
+
+    def stage(
+        self,
+        slot: Slot,
+        version: str,
+        *,
+        share: float = 0.0,
+        share_of: ShareOf = "requests",
+        expected_generation: int | None = None,
+        detail: str = "",
+        fence: int | None = None,
+    ) -> SlotState:
+        with self._change() as connection:
+            row = slot_id(connection, slot)
+            check_fence(connection, row, fence)
+            before = slot_state(connection, row, expected_generation)
+            _expect_sound(connection, row, slot, version)
+            if before.champion == version:
+                raise RegistryError(f"version {version} is champion already, expected another one")
+            after = replace(before, generation=before.generation + 1, candidate=version, share=share, share_of=share_of)
+            _passed_over(connection, row, before)
             move(connection, row, after)
-            note(connection, row, after.generation, "published", manifest.version, detail)
+            note(connection, row, after.generation, "canary" if share else "staged", version, detail)
+            return after
+
+    def promote(
+        self, slot: Slot, version: str, *, expected_generation: int | None = None, detail: str = "", fence: int | None = None
+    ) -> SlotState:
+        with self._change() as connection:
+            row = slot_id(connection, slot)
+            check_fence(connection, row, fence)
+            before = slot_state(connection, row, expected_generation)
+            _expect_sound(connection, row, slot, version)
+            if before.champion == version:
+                return before
+            return _crowned(connection, row, before, version, "promoted", detail)
+
+    def withdraw(self, slot: Slot, *, expected_generation: int | None = None, detail: str = "") -> SlotState:
+        with self._change() as connection:
+            row = slot_id(connection, slot)
+            before = slot_state(connection, row, expected_generation)
+            if before.candidate is None:
+                raise RegistryError(f"nothing to withdraw: no candidate in {slot}")
+            after = replace(before, generation=before.generation + 1, candidate=None, share=0.0, share_of="requests")
+            _quarantine(connection, row, before.candidate, after.generation, detail)
+            move(connection, row, after)
+            note(connection, row, after.generation, "withdrawn", before.candidate, detail)
+            return after
+
+    def switch(self, slot: Slot, switch: Switch, on: bool, *, detail: str = "") -> SlotState:
+        with self._change() as connection:
+            row = slot_id(connection, slot)
+            before = slot_state(connection, row)
+            after = replace(before, **{switch: on})
+            if after != before:
+                move(connection, row, after)
+                note(connection, row, after.generation, f"{switch}_{'on' if on else 'off'}", None, detail)
             return after
 
     def record(self, slot: Slot, manifest: Manifest, location: str) -> None:
@@ -60,28 +116,25 @@ class Versions(Shelf):
             if before.champion is None:
                 raise RegistryError(f"nothing to roll back: no champion in {slot}")
             generation = before.generation + 1
-            for version in family(connection, row, before.champion):
-                connection.execute("UPDATE versions SET quarantined = 1 WHERE slot = ? AND version = ?", (row, version))
-                note(connection, row, generation, "quarantined", version, detail)
+            fallen = _quarantine(connection, row, before.champion, generation, detail)
             back_to = before.previous
             if back_to is None or not is_known(connection, row, back_to, quarantined=False):
                 back_to = sound_ancestor(connection, row, before.champion)
             if back_to is None:
                 raise RegistryError(f"nothing to go back to: {before.champion} has no sound ancestor")
-            after = SlotState(generation=generation, champion=back_to)
+            after = replace(before, generation=generation, champion=back_to, previous=None)
+            if after.candidate in (*fallen, back_to):
+                after = replace(after, candidate=None, share=0.0, share_of="requests")
             move(connection, row, after)
             note(connection, row, generation, "rolled_back", back_to, detail)
             return after
 
     def state(self, slot: Slot) -> SlotState:
-        rows = self._rows(
-            "SELECT generation, champion, previous FROM slots WHERE target = ? AND kind = ? AND scope = ?",
-            *_key(slot),
-        )
-        if not rows:
-            return SlotState()
-        ((generation, champion, previous),) = rows
-        return SlotState(generation=generation, champion=champion, previous=previous)
+        rows = self._rows(f"SELECT {COLUMNS} FROM slots WHERE target = ? AND kind = ? AND scope = ?", *_key(slot))
+        return state_of(rows[0]) if rows else SlotState()
+
+    def stages(self, slot: Slot) -> dict[str, Stage]:
+        return dict(self._rows(f"SELECT version, stage {_OF_SLOT} AND stage IS NOT NULL ORDER BY versions.id", *_key(slot)))
 
     def slots(self) -> list[Slot]:
         rows = self._rows("SELECT target, kind, scope FROM slots ORDER BY id")
@@ -110,6 +163,11 @@ class Versions(Shelf):
         )
         return [_event(row) for row in rows]
 
+    def wait(self, after: int, seconds: float) -> bool:
+        if not self.events(after, 1):
+            time.sleep(seconds)
+        return bool(self.events(after, 1))
+
     def _of_version(self, column: str, slot: Slot, version: str) -> Any:
         rows = self._rows(f"SELECT {column} {_OF_SLOT} AND version = ?", *_key(slot), version)
         if not rows:
@@ -136,6 +194,51 @@ def _record(connection: sqlite3.Connection, row: int, slot: Slot, manifest: Mani
             encode_manifest(manifest),
         ),
     )
+
+
+def _expect_sound(connection: sqlite3.Connection, row: int, slot: Slot, version: str) -> None:
+    if is_known(connection, row, version, quarantined=True):
+        raise RegistryError(f"version {version} is quarantined or descends from one that is")
+    if not is_known(connection, row, version, quarantined=False):
+        raise UnknownVersion(f"version is {version!r}, expected one recorded in {slot}")
+
+
+def _crowned(connection: sqlite3.Connection, row: int, before: SlotState, version: str, action: str, detail: str) -> SlotState:
+    """The slot with a recorded version as champion. Raises RegistryError if it is quarantined."""
+    if is_known(connection, row, version, quarantined=True):
+        raise RegistryError(f"version {version} is quarantined or descends from one that is")
+    after = replace(
+        before,
+        generation=before.generation + 1,
+        champion=version,
+        candidate=None,
+        previous=before.champion,
+        share=0.0,
+        share_of="requests",
+    )
+    _passed_over(connection, row, before)
+    move(connection, row, after)
+    note(connection, row, after.generation, action, version, detail)
+    return after
+
+
+def _passed_over(connection: sqlite3.Connection, row: int, before: SlotState) -> None:
+    """A candidate that another takes the place of serves no longer."""
+    reached(connection, row, before.candidate, "candidate")
+
+
+def _quarantine(connection: sqlite3.Connection, row: int, version: str, generation: int, detail: str) -> list[str]:
+    """The version and its descendants, which are never champion again."""
+    fallen = family(connection, row, version)
+    for each in fallen:
+        # what never passed the gate was never in a stage, and is in none now
+        connection.execute(
+            "UPDATE versions SET quarantined = 1, stage = CASE WHEN stage IS NULL THEN NULL ELSE 'rolled_back' END"
+            " WHERE slot = ? AND version = ?",
+            (row, each),
+        )
+        note(connection, row, generation, "quarantined", each, detail)
+    return fallen
 
 
 def _key(slot: Slot) -> tuple[str, str, str]:

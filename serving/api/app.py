@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from pipelines.registry import Registry
 from serving.api.auth import AuthMiddleware, Keys
 from serving.api.chat import chat_routes
 from serving.api.completions import completion_routes
@@ -30,12 +31,18 @@ from serving.traffic import TrafficRecorder
 _log = logging.getLogger(__name__)
 
 
-def create_app(engine: EngineLink, tokenizer: TextTokenizer, settings: ApiSettings, traffic: TrafficRecorder) -> FastAPI:
-    """The server's ASGI application. Engine and traffic log are the caller's to start and to close."""
+def create_app(
+    engine: EngineLink,
+    tokenizer: TextTokenizer,
+    settings: ApiSettings,
+    traffic: TrafficRecorder,
+    registry: Registry | None = None,
+) -> FastAPI:
+    """The server's ASGI application. Engine, traffic log and registry are the caller's to start and to close."""
     metrics = Metrics(settings.model)
     metrics.registry.register(EngineCollector(settings.model, engine, traffic))
     admission = Admission(settings.max_in_flight, settings.retry_after)
-    service = Service(engine, tokenizer, settings, traffic, metrics, admission)
+    service = Service(engine, tokenizer, settings, traffic, metrics, admission, registry)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:

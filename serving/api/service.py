@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from serving.api.errors import Busy
+from pipelines.registry import Registry, Slot
+from serving.api.errors import Busy, Unavailable
 from serving.api.metrics import Metrics
 from serving.api.settings import ApiSettings
 from serving.link import EngineLink
@@ -48,6 +49,16 @@ class Service:
     traffic: TrafficRecorder
     metrics: Metrics
     admission: Admission
+    registry: Registry | None = None
+    """Its calls block: to be made from a thread. None: there is none, and nothing to administer."""
+
+    @property
+    def slot(self) -> Slot:
+        """Whose versions are served here. Raises Unavailable before the engine is ready."""
+        snapshot = self.engine.snapshot()
+        if snapshot is None:
+            raise Unavailable("The engine is starting.", self.settings.retry_after)
+        return Slot(target=snapshot.target, kind=snapshot.kind)
 
     @property
     def fingerprint(self) -> str:

@@ -25,6 +25,8 @@ class ApiSettings:
     """Tokens of prompt and answer together."""
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The name of the tenant behind each API key. Empty: everyone may call, as tenant `default`."""
+    admin_key: str = field(default="", repr=False)
+    """What opens the admin API; empty: it stays shut."""
     cors_origins: tuple[str, ...] = ()
     """Web origins whose pages may call; `*`: all. Empty: none, and no CORS headers."""
     max_in_flight: int = 512

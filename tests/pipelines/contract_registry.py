@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.checkpoint import Evaluation, TrafficSpan
-from pipelines.errors import CorruptCheckpoint, RegistryError, StaleGeneration, Superseded, UnknownVersion
-from pipelines.registry import Presence, Registry, Slot, SlotState, open_registry
+from pipelines.errors import CorruptCheckpoint, RegistryError, RunOpen, StaleGeneration, Superseded, UnknownVersion
+from pipelines.registry import Act, Presence, Registry, RunPlan, Slot, SlotState, Switch, open_registry
 from tests.pipelines.records import SLOT, make_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -230,6 +230,124 @@ class RollbackContract(RegistryContract):
         assert registry.rollback(SLOT, expected_generation=3).champion == "b"
 
 
+class CandidatesContract(RegistryContract):
+    """A version between the gate and the throne."""
+
+    @pytest.fixture
+    def staffed(self, registry: Registry) -> Registry:
+        """A champion and three versions that are not."""
+        publish(registry, "a")
+        for version, parent in (("b", "a"), ("c", "b"), ("d", "a")):
+            registry.record(SLOT, make_manifest(version, parent), "here")
+        return registry
+
+    def test_a_candidate_waits_beside_the_champion(self, staffed: Registry, other: Registry) -> None:
+        state = staffed.stage(SLOT, "b", expected_generation=1, detail="gate: better")
+        assert state == other.state(SLOT) == SlotState(generation=2, champion="a", candidate="b")
+        assert actions(staffed)[1:] == [("staged", "b")]
+        assert staffed.stages(SLOT) == {"a": "champion", "b": "candidate"}
+
+    def test_a_canary_serves_its_share(self, staffed: Registry, other: Registry) -> None:
+        staffed.stage(SLOT, "b")
+        state = staffed.stage(SLOT, "b", share=0.25, share_of="replicas")
+        assert state == other.state(SLOT)
+        assert state == SlotState(generation=3, champion="a", candidate="b", share=0.25, share_of="replicas")
+        assert actions(staffed)[1:] == [("staged", "b"), ("canary", "b")]
+        assert other.stages(SLOT)["b"] == "canary"
+
+    def test_promoted_it_is_champion_and_nobody_is_candidate(self, staffed: Registry, other: Registry) -> None:
+        staffed.stage(SLOT, "b", share=0.5)
+        state = other.promote(SLOT, "b", expected_generation=2, detail="as good as the champion")
+        assert state == staffed.state(SLOT) == SlotState(generation=3, champion="b", previous="a")
+        assert actions(staffed)[-1] == ("promoted", "b")
+        assert staffed.promote(SLOT, "b") == state, "once more changes nothing"
+        assert len(staffed.events()) == 3
+
+    def test_withdrawn_it_is_quarantined_with_its_descendants(self, staffed: Registry) -> None:
+        staffed.stage(SLOT, "b", share=0.5)
+        assert staffed.withdraw(SLOT, expected_generation=2, detail="slower") == SlotState(generation=3, champion="a")
+        assert staffed.quarantined(SLOT) == {"b", "c"}
+        assert actions(staffed)[-3:] == [("quarantined", "b"), ("quarantined", "c"), ("withdrawn", "b")]
+        assert staffed.stages(SLOT) == {"a": "champion", "b": "rolled_back"}, "c never passed the gate"
+        for change in (staffed.stage, staffed.promote):
+            with pytest.raises(RegistryError, match="b is quarantined"):
+                change(SLOT, "b")
+        with pytest.raises(RegistryError, match="no candidate"):
+            staffed.withdraw(SLOT)
+
+    def test_another_candidate_or_champion_takes_its_place(self, staffed: Registry) -> None:
+        staffed.stage(SLOT, "b", share=0.5)
+        assert staffed.stage(SLOT, "d").candidate == "d"
+        assert staffed.stages(SLOT)["b"] == "candidate", "it serves no longer"
+        staffed.stage(SLOT, "d", share=0.5)
+        assert publish(staffed, "e", "a") == SlotState(generation=5, champion="e", previous="a")
+        assert staffed.stages(SLOT)["d"] == "candidate"
+
+    def test_a_rollback_takes_a_candidate_along_that_descends_from_the_champion(self, staffed: Registry) -> None:
+        staffed.promote(SLOT, "b")
+        staffed.stage(SLOT, "c", share=0.5)
+        assert staffed.rollback(SLOT) == SlotState(generation=4, champion="a")
+        staffed.promote(SLOT, "a")
+        publish(staffed, "e", "a")
+        staffed.stage(SLOT, "d", share=0.5)
+        state = staffed.rollback(SLOT)
+        assert (state.champion, state.candidate, state.share) == ("a", "d", 0.5), "no descendant of what was rolled back"
+
+    def test_what_is_unknown_champion_or_out_of_date_is_refused_and_changes_nothing(self, staffed: Registry) -> None:
+        fence = staffed.lead(SLOT, "ours", 0.01)
+        time.sleep(0.05)
+        staffed.lead(SLOT, "theirs", 30.0)
+        before = staffed.state(SLOT)
+        with pytest.raises(RegistryError, match="a is champion already"):
+            staffed.stage(SLOT, "a")
+        for change in (staffed.stage, staffed.promote):
+            with pytest.raises(UnknownVersion, match="'x'"):
+                change(SLOT, "x")
+            with pytest.raises(StaleGeneration, match="generation is 1, expected 7"):
+                change(SLOT, "b", expected_generation=7)
+            with pytest.raises(Superseded, match="theirs leads"):
+                change(SLOT, "b", fence=fence)
+        assert staffed.state(SLOT) == before
+        assert len(staffed.events()) == 1
+
+    @pytest.mark.parametrize("switch", ["training", "speculation"])
+    def test_a_switch_is_thrown_and_thrown_back(self, staffed: Registry, other: Registry, switch: Switch) -> None:
+        staffed.stage(SLOT, "b", share=0.5)
+        before = staffed.state(SLOT)
+        off = staffed.switch(SLOT, switch, False, detail="maintenance")
+        assert getattr(off, switch) is False
+        assert off == other.state(SLOT)
+        assert staffed.switch(SLOT, switch, False) == off, "once more changes nothing"
+        assert other.switch(SLOT, switch, True) == staffed.state(SLOT) == before
+        assert actions(staffed)[-2:] == [(f"{switch}_off", None), (f"{switch}_on", None)]
+        assert staffed.stages(SLOT)["b"] == "canary"
+
+    def test_a_switch_outlasts_every_move(self, staffed: Registry) -> None:
+        staffed.switch(SLOT, "speculation", False)
+        assert not staffed.promote(SLOT, "b").speculation
+        assert not staffed.rollback(SLOT).speculation
+
+
+class WatchingContract(RegistryContract):
+    def test_waiting_ends_with_the_event(self, registry: Registry, other: Registry) -> None:
+        assert not registry.wait(0, 0.05)
+        publish(other, "a")
+        started = time.monotonic()
+        assert registry.wait(0, 5.0)
+        assert time.monotonic() - started < 2.0
+        assert not registry.wait(registry.events()[-1].id, 0.05)
+
+    def test_what_was_done_by_hand_is_kept_newest_first(self, registry: Registry, other: Registry) -> None:
+        acts = [
+            Act(at=float(number), actor="admin", action="promote", slot=SLOT, what=f"version {number}", reason="because")
+            for number in range(3)
+        ]
+        for act in acts:
+            registry.note_act(act)
+        assert other.acts() == acts[::-1]
+        assert (other.acts(limit=1), other.acts(limit=0)) == ([acts[2]], [])
+
+
 class RunsContract(RegistryContract):
     def test_a_run_is_requested_claimed_and_followed(self, registry: Registry, other: Registry) -> None:
         run = registry.request_run(SLOT, "somebody asked")
@@ -238,9 +356,9 @@ class RunsContract(RegistryContract):
         trained = other.update_run(run.run_id, "training", detail="step 3")
         assert (trained.state, trained.detail, trained.created_at) == ("training", "step 3", run.created_at)
         assert trained.updated_at >= run.updated_at
-        done = other.update_run(run.run_id, "published", version="b")
+        done = other.update_run(run.run_id, "rejected", version="b")
         assert registry.run(run.run_id) == done
-        assert (done.state, done.detail, done.version) == ("published", "", "b")
+        assert (done.state, done.detail, done.version) == ("rejected", "", "b")
         assert registry.claim_run(SLOT) is None
 
     def test_a_restarted_trainer_finds_its_run_again(self, registry: Registry, other: Registry) -> None:
@@ -253,19 +371,21 @@ class RunsContract(RegistryContract):
 
     def test_a_slot_has_one_open_run(self, registry: Registry, other: Registry) -> None:
         run = registry.request_run(SLOT, "first")
-        assert other.request_run(SLOT, "second") == run
+        with pytest.raises(RunOpen, match=f"run {run.run_id} is open"):
+            other.request_run(SLOT, "second")
+        assert registry.runs() == [run]
         assert registry.request_run(OTHER_SLOT, "another slot").run_id != run.run_id
         registry.update_run(run.run_id, "rejected")
         assert registry.request_run(SLOT, "third").run_id != run.run_id
 
     def test_the_same_key_gets_the_same_run_for_ever(self, registry: Registry, other: Registry) -> None:
         run = registry.request_run(SLOT, "first", idempotency_key="key")
-        joined = registry.request_run(SLOT, "joins the open run", idempotency_key="later key")
-        assert joined.run_id == run.run_id
+        assert other.request_run(SLOT, "first", idempotency_key="key") == run
+        with pytest.raises(RunOpen, match=run.run_id):
+            registry.request_run(SLOT, "too early", idempotency_key="later key")
         ended = registry.update_run(run.run_id, "failed", detail="out of memory")
         assert other.request_run(SLOT, "first", idempotency_key="key") == ended
-        assert other.request_run(SLOT, "joins the open run", idempotency_key="later key") == ended
-        assert other.request_run(SLOT, "first", idempotency_key="new key").run_id != run.run_id
+        assert other.request_run(SLOT, "again", idempotency_key="later key").run_id != run.run_id, "it was refused before"
         assert other.request_run(OTHER_SLOT, "first", idempotency_key="key").run_id != run.run_id
 
     def test_a_run_that_ended_stays_ended(self, registry: Registry) -> None:
@@ -275,6 +395,30 @@ class RunsContract(RegistryContract):
             registry.update_run(run.run_id, "training")
         assert registry.update_run(run.run_id, "cancelled", version="b").version == "b"
         assert registry.update_run(run.run_id, "cancelled").version == "b"
+
+    def test_a_run_keeps_the_plan_it_was_asked_for_with(self, registry: Registry, other: Registry) -> None:
+        plan = RunPlan(mode="full", since=1.5, from_position={0: 3, 2: 7}, max_steps=40, promote="canary")
+        run = registry.request_run(SLOT, "from last week on", plan=plan)
+        assert (run.plan, other.run(run.run_id).plan) == (plan, plan)
+
+    def test_a_run_follows_the_version_that_came_of_it(self, registry: Registry, other: Registry) -> None:
+        publish(registry, "a")
+        run = registry.request_run(SLOT, "somebody asked")
+        registry.record(SLOT, make_manifest("b", "a"), "here")
+        registry.stage(SLOT, "b")
+        registry.update_run(run.run_id, "candidate", version="b")
+        states = [other.run(run.run_id).state]
+        for change in (
+            lambda: registry.stage(SLOT, "b", share=0.5),
+            lambda: registry.promote(SLOT, "b"),
+            lambda: publish(registry, "c", "a"),
+            lambda: registry.promote(SLOT, "b"),
+            lambda: registry.rollback(SLOT),
+        ):
+            change()
+            states.append(other.run(run.run_id).state)
+        assert states == ["candidate", "canary", "champion", "champion", "champion", "rolled_back"]
+        assert other.runs()[0].state == "rolled_back"
 
     def test_an_unknown_run_is_named(self, registry: Registry) -> None:
         with pytest.raises(RegistryError, match="'run-x'"):

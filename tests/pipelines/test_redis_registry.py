@@ -12,19 +12,30 @@ import pytest
 from pipelines.errors import BadUrl, RegistryUnavailable
 from pipelines.registry import Registry, open_registry
 from tests.pipelines.contract_registry import (
+    CandidatesContract,
     ConcurrencyContract,
     LeadContract,
     PresencesContract,
     RollbackContract,
     RunsContract,
     VersionsContract,
+    WatchingContract,
     publish,
 )
 from tests.pipelines.records import SLOT
 from tests.servers.redis_server import RedisServer
 
 
-class TestRedisRegistry(VersionsContract, RollbackContract, LeadContract, RunsContract, PresencesContract, ConcurrencyContract):
+class TestRedisRegistry(
+    VersionsContract,
+    RollbackContract,
+    CandidatesContract,
+    WatchingContract,
+    LeadContract,
+    RunsContract,
+    PresencesContract,
+    ConcurrencyContract,
+):
     @pytest.fixture
     def url(self, redis_server: RedisServer) -> str:
         return f"{redis_server.url}?prefix=test-{uuid.uuid4().hex}"

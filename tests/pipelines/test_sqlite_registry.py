@@ -8,21 +8,32 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import RegistryUnavailable
-from pipelines.registry import Presence
+from pipelines.registry import Presence, RunPlan, SlotState
 from pipelines.sqlite_registry import SqliteRegistry
 from tests.pipelines.contract_registry import (
+    CandidatesContract,
     ConcurrencyContract,
     LeadContract,
     PresencesContract,
     RollbackContract,
     RunsContract,
     VersionsContract,
+    WatchingContract,
     publish,
 )
 from tests.pipelines.records import SLOT, make_manifest
 
 
-class TestSqliteRegistry(VersionsContract, RollbackContract, LeadContract, RunsContract, PresencesContract, ConcurrencyContract):
+class TestSqliteRegistry(
+    VersionsContract,
+    RollbackContract,
+    CandidatesContract,
+    WatchingContract,
+    LeadContract,
+    RunsContract,
+    PresencesContract,
+    ConcurrencyContract,
+):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/new/folder/registry.db"
@@ -83,16 +94,30 @@ def test_events_of_long_ago_do_not_pile_up(tmp_path: Path) -> None:
     registry.close()
 
 
-def test_a_registry_of_an_older_schema_is_brought_up_to_date_and_keeps_what_it_holds(tmp_path: Path) -> None:
+_THIRD_TO_SECOND = """
+DROP TABLE acts; ALTER TABLE runs DROP COLUMN plan; ALTER TABLE versions DROP COLUMN stage;
+ALTER TABLE slots DROP COLUMN candidate; ALTER TABLE slots DROP COLUMN share; ALTER TABLE slots DROP COLUMN share_of;
+ALTER TABLE slots DROP COLUMN training; ALTER TABLE slots DROP COLUMN speculation;
+UPDATE runs SET state = 'published'; PRAGMA application_id = 0x45565202;
+"""
+_SECOND_TO_FIRST = "DROP TABLE leads; PRAGMA application_id = 0x45565201;"
+
+
+@pytest.mark.parametrize("older", [_THIRD_TO_SECOND, _THIRD_TO_SECOND + _SECOND_TO_FIRST])
+def test_a_registry_of_an_older_schema_is_brought_up_to_date_and_keeps_what_it_holds(tmp_path: Path, older: str) -> None:
     path = tmp_path / "registry.db"
     registry = SqliteRegistry(path)
     publish(registry, "a")
+    run = registry.request_run(SLOT, "somebody asked")
+    registry.update_run(run.run_id, "champion")
     registry.close()
     connection = sqlite3.connect(path)
-    connection.executescript(f"DROP TABLE leads; PRAGMA application_id = {0x45565201}")  # as the first schema was
+    connection.executescript(older)
     connection.close()
     for _ in range(2):
         again = SqliteRegistry(path)
-        assert again.state(SLOT).champion == "a"
+        assert again.state(SLOT) == SlotState(generation=1, champion="a")
         assert again.lead(SLOT, "ours", 30.0) == 1
+        assert (again.run(run.run_id).state, again.run(run.run_id).plan) == ("champion", RunPlan())
+        assert again.acts() == []
         again.close()
