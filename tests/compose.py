@@ -41,6 +41,16 @@ def read(environment: Mapping[str, str], path: Path = FILE) -> dict[str, Any]:
     return document
 
 
+def merged(document: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """As `docker compose -f document -f over` reads both: what `over` says counts. Lists would be joined; ours never meet."""
+    together = {**document, **over}
+    for name in document.keys() & over.keys():
+        assert not isinstance(over[name], list)
+        if isinstance(over[name], dict):
+            together[name] = merged(document[name], over[name])
+    return together
+
+
 def environment_of(service: Mapping[str, Any]) -> dict[str, str]:
     """A service's environment as its process sees it."""
     return {name: str(value) for name, value in (service.get("environment") or {}).items()}

@@ -36,15 +36,29 @@ SERVICES: dict[str, dict[str, Any]] = read({})["services"]
 ONE_SHOT = {name for name, service in SERVICES.items() if service.get("restart") == "no"}
 
 
-def test_it_is_what_compose_understands() -> None:
-    document = read({})
-    assert set(document) - {"name", "services", "secrets", "volumes"} == {"x-everdraft", "x-environment"}
-    known = {
-        *("image", "build", "restart", "init", "read_only", "tmpfs", "cap_drop", "security_opt", "environment", "command"),
-        *("profiles", "depends_on", "volumes", "secrets", "ports", "healthcheck", "deploy", "stop_grace_period"),
-    }
-    for name, service in SERVICES.items():
-        assert set(service) <= known, name
+def complaints_of_the_specification(document: Mapping[str, Any], folder: Path) -> str:
+    """What the Compose specification's own schema says against a file; empty: nothing."""
+    file = folder / "compose.json"
+    file.write_text(json.dumps(document))
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout if done.returncode else ""
+
+
+def test_it_is_what_the_compose_specification_describes(tmp_path: Path) -> None:
+    alone, gpus = read({}), read({}, GPU_FILE)
+    for document in (alone, gpus, compose.merged(alone, gpus)):
+        assert complaints_of_the_specification(document, tmp_path) == ""
+
+
+@pytest.mark.parametrize("path", ["", "services.kafka", "services.serving.healthcheck", "services.redis.deploy.resources.limits"])
+def test_a_key_that_the_specification_does_not_know_is_found(path: str, tmp_path: Path) -> None:
+    document = place = read({})
+    for name in filter(None, path.split(".")):
+        place = place[name]
+    place["memroy"] = "1g"
+    assert "'memroy'" in complaints_of_the_specification(document, tmp_path)
 
 
 @pytest.mark.parametrize("name", SERVICES)
