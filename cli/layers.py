@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.errors import ConfigError
-from cli.options import SECTIONS, Option, options
+from cli.options import NO_FLAG, SECTIONS, Option, options
 from cli.values import from_text, from_toml, to_text
 
 FILE_SUFFIX = "_file"
@@ -28,6 +28,8 @@ class Setting:
         if option.secret and isinstance(self.value, Mapping):
             return f"({len(self.value)} set)" if self.value else ""
         text = to_text(self.value)
+        if option.key in NO_FLAG:
+            return "(set)" if text else ""
         if option.secret and "@" in text:
             scheme, _, rest = text.partition("://")
             return f"{scheme}://…@{rest.rpartition('@')[2]}"

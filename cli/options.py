@@ -7,7 +7,7 @@
 
 Fields of the target and the server go by their own name, the others carry their section; a section's main
 field (`url`, `path`) goes by the section's name. An option that may hold a secret can be read from a file
-instead: `api_keys_file`, `EVERDRAFT_API_KEYS_FILE`, `--api-keys-file`. API keys have no flag of their own:
+instead: `api_keys_file`, `EVERDRAFT_API_KEYS_FILE`, `--api-keys-file`. Keys have no flag of their own:
 others on the machine could read it.
 """
 
@@ -27,9 +27,9 @@ from serving.settings import EngineSettings
 from trainer.settings import TrainerSettings
 
 PREFIX = "EVERDRAFT_"
-SECRET = frozenset({"server.api_keys", "traffic.url", "registry.url"})
+SECRET = frozenset({"server.api_keys", "server.admin_key", "traffic.url", "registry.url"})
 """Keys whose value is not to be shown in full."""
-NO_FLAG = frozenset({"server.api_keys"})
+NO_FLAG = frozenset({"server.api_keys", "server.admin_key"})
 
 _BARE = ("", "target", "server")
 _MAIN = {"target": "path", "traffic": "url", "registry": "url"}

@@ -52,6 +52,8 @@ class ServerSection:
     """Tokens of prompt and answer together; 0: as many as the model and the page pool hold."""
     api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Tenant behind each API key, as key=tenant; empty: everyone may call, as tenant `default`."""
+    admin_key: str = field(default="", repr=False)
+    """What opens the admin API and the dashboard's buttons; empty: a key that the first start leaves in the data folder."""
     cors_origins: tuple[str, ...] = ApiSettings.cors_origins
     """Web origins whose pages may call; *: all."""
     max_in_flight: int = ApiSettings.max_in_flight

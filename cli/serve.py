@@ -9,12 +9,14 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
+from cli.admin_key import admin_key
 from cli.config import Configuration
 from cli.errors import CliError, UsageError
 from models.config import DecoderConfig
 from models.fields import Fields
 from models.source import locate, target_name
 from models.tokenizer_files import load_tokenizer
+from pipelines.registry import Registry, open_registry
 from pipelines.traffic_log import TrafficWriter, open_writer
 from serving.api.app import create_app
 from serving.api.server import ApiServer, listen, url_of
@@ -43,10 +45,13 @@ def serve(config: Configuration) -> None:
         writer = _writer(config)
         if writer is not None:
             stack.enter_context(closing(writer))
-        asyncio.run(_serve(config, settings, bound, writer))
+        registry = stack.enter_context(closing(open_registry(config.registry.url)))
+        asyncio.run(_serve(config, settings, bound, writer, registry))
 
 
-async def _serve(config: Configuration, settings: ApiSettings, bound: socket.socket, writer: TrafficWriter | None) -> None:
+async def _serve(
+    config: Configuration, settings: ApiSettings, bound: socket.socket, writer: TrafficWriter | None, registry: Registry
+) -> None:
     # stable across restarts, so that a restarted server does not show as a second one
     name = f"{socket.gethostname()}:{bound.getsockname()[1]}"
     deaths: list[str] = []
@@ -65,7 +70,7 @@ async def _serve(config: Configuration, settings: ApiSettings, bound: socket.soc
         tokenizer = load_tokenizer(config.target.path, revision=config.target.revision)
         policy = TenantPolicy(config.traffic.policy, config.traffic.tenants)
         traffic = TrafficRecorder(writer, policy, snapshot.target, tokenizer.fingerprint)
-        app = create_app(engine, tokenizer, settings, traffic)
+        app = create_app(engine, tokenizer, settings, traffic, registry)
         url = url_of(bound)
         server = ApiServer(
             app,
@@ -104,6 +109,7 @@ def _api_settings(config: Configuration) -> ApiSettings:
         model=server.served_model_name or target_name(target.path),
         max_model_len=server.max_model_len or longest,
         keys=server.api_keys,
+        admin_key=server.admin_key or admin_key(config.data),
         cors_origins=server.cors_origins,
         max_in_flight=server.max_in_flight,
         max_body_bytes=server.max_body_bytes,

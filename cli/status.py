@@ -11,7 +11,7 @@ import msgspec
 from cli.config import Configuration
 from cli.show import ago, as_json, number, table
 from cli.slots import opened, slot_name
-from pipelines.registry import OPEN_STATES, Event, Presence, Registry, Run, Slot, SlotState
+from pipelines.registry import OPEN_STATES, Event, Presence, Registry, Run, Slot, SlotState, newest_events
 from pipelines.traffic_log import Position, open_reader
 
 NUM_EVENTS = 5
@@ -56,7 +56,7 @@ def _collect(registry: Registry, traffic_url: str | None, now: float) -> Status:
         slots=[_slot_status(registry, each) for each in registry.slots()],
         presences=registry.presences(now),
         open_runs=[run for run in registry.runs() if run.state in OPEN_STATES],
-        events=_newest_events(registry),
+        events=newest_events(registry, NUM_EVENTS),
         traffic_end=_traffic_end(traffic_url),
     )
 
@@ -71,13 +71,6 @@ def _slot_status(registry: Registry, slot: Slot) -> SlotStatus:
         num_quarantined=len(registry.quarantined(slot)),
         trained_to=learnt.get(state.champion or "", {}),
     )
-
-
-def _newest_events(registry: Registry) -> list[Event]:
-    newest: list[Event] = []
-    while page := registry.events(after=newest[-1].id if newest else 0, limit=1000):
-        newest = [*newest, *page][-NUM_EVENTS:]
-    return newest
 
 
 def _traffic_end(url: str | None) -> Position | None:

@@ -10,6 +10,7 @@ PipelineError
 └── RegistryError
     ├── RegistryUnavailable the back end does not answer, or is not a registry
     ├── UnknownVersion      no such version in the slot
+    ├── UnknownRun          no such run
     ├── RunOpen             the slot has an open run already
     ├── Superseded          another trainer has taken the lead meanwhile
     └── StaleGeneration     compare-and-set lost: somebody moved the alias first
@@ -59,6 +60,10 @@ class RegistryUnavailable(RegistryError):
 
 class UnknownVersion(RegistryError):
     """No such version in the slot."""
+
+
+class UnknownRun(RegistryError):
+    """No such run."""
 
 
 class RunOpen(RegistryError):

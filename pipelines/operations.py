@@ -29,7 +29,7 @@ class Operations:
             return self._registry.request_run(slot, reason, plan=plan, idempotency_key=idempotency_key)
 
     def cancel(self, run_id: str, reason: str) -> Run:
-        """Ends an open run. Raises RegistryError for one that is unknown or over."""
+        """Ends an open run. Raises UnknownRun, and RegistryError for one that is over."""
         slot = self._registry.run(run_id).slot
         with self._noted("cancel", slot, run_id, reason):
             return self._registry.update_run(run_id, "cancelled", detail=reason)

@@ -259,14 +259,11 @@ class Registry(Protocol):
     def update_run(self, run_id: str, state: RunState, *, detail: str = "", version: str | None = None) -> Run:
         """Notes progress. A `version` once noted stays unless another is given.
 
-        Raises RegistryError for an unknown run, and for one that has ended in another state.
+        Raises UnknownRun, and RegistryError for one that has ended in another state.
         """
 
     def run(self, run_id: str) -> Run:
-        """Its state follows the version that came of it: from `candidate` to `champion` or `rolled_back`.
-
-        Raises RegistryError for an unknown run.
-        """
+        """Its state follows the version that came of it: from `candidate` to `champion` or `rolled_back`. Raises UnknownRun."""
 
     def runs(self, limit: int = 20) -> list[Run]:
         """Newest first."""
@@ -284,6 +281,14 @@ class Registry(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+def newest_events(registry: Registry, limit: int) -> list[Event]:
+    """The newest events, oldest of them first. Raises RegistryUnavailable."""
+    newest: list[Event] = []
+    while page := registry.events(after=newest[-1].id if newest else 0, limit=1000):
+        newest = [*newest, *page][-limit:]
+    return newest
 
 
 def open_registry(url: str) -> Registry:

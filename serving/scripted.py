@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
+from pipelines.registry import Slot
 from serving.link import EngineDead, RequestRefused
 from serving.messages import FinishReason, Moved, Refused, Request, Snapshot, SourceStep
 
@@ -67,6 +68,7 @@ class ScriptedEngine:
         max_waiting: int = 64,
         max_total: int = 1 << 20,
         step_seconds: float = 0.0,
+        slot: Slot = Slot(target="scripted", kind="scripted"),
     ) -> None:
         self._script = script
         self._ending = () if eos_id is None else (eos_id,)
@@ -76,6 +78,7 @@ class ScriptedEngine:
         self._max_waiting = max_waiting
         self._max_total = max_total
         self._step_seconds = step_seconds
+        self._slot = slot
         self._ids = itertools.count(1)
         self._waiting: deque[_Running] = deque()
         self._running: list[_Running] = []
@@ -130,6 +133,8 @@ class ScriptedEngine:
             last_swap_error="",
             speculation=self._speculation,
             counters=dict(self._counters),
+            target=self._slot.target,
+            kind=self._slot.kind,
         )
 
     def alive(self) -> bool:

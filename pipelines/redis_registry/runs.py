@@ -8,7 +8,7 @@ from typing import cast
 
 import msgspec
 
-from pipelines.errors import RegistryError, RunOpen
+from pipelines.errors import RegistryError, RunOpen, UnknownRun
 from pipelines.redis_registry.server import Part, slot_name, slot_of
 from pipelines.registry import OPEN_STATES, Run, RunPlan, RunState, Slot
 
@@ -46,7 +46,7 @@ class Runs(Part):
     def run(self, run_id: str) -> Run:
         fields = self._server.ask(lambda redis: redis.hgetall(self._key(run_id)))
         if not fields:
-            raise RegistryError(f"run_id is {run_id!r}, expected one that was requested here")
+            raise UnknownRun(f"run_id is {run_id!r}, expected one that was requested here")
         texts = {name.decode(): value.decode() for name, value in fields.items()}
         slot, version = slot_of(fields[b"slot"]), texts.get("version")
         stage = self._server.ask(lambda redis: redis.hget(self._server.key("reached", slot), version)) if version else None

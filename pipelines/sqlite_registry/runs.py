@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from pipelines.errors import RegistryError, RunOpen
+from pipelines.errors import RegistryError, RunOpen, UnknownRun
 from pipelines.registry import OPEN_STATES, Run, RunPlan, RunState, Slot
 from pipelines.sqlite_registry.shelf import Shelf, slot_id
 
@@ -91,7 +91,7 @@ def _find(connection: sqlite3.Connection, run_id: str) -> Run:
 
 def _found(rows: list[tuple[Any, ...]], run_id: str) -> Run:
     if not rows:
-        raise RegistryError(f"run_id is {run_id!r}, expected one that was requested here")
+        raise UnknownRun(f"run_id is {run_id!r}, expected one that was requested here")
     return _run(rows[0])
 
 

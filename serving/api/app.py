@@ -12,7 +12,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from pipelines.registry import Registry
-from serving.api.auth import AuthMiddleware, Keys
+from serving.api.admin import admin_routes
+from serving.api.auth import AdminKey, AuthMiddleware, Keys
 from serving.api.chat import chat_routes
 from serving.api.completions import completion_routes
 from serving.api.engine_metrics import EngineCollector
@@ -58,7 +59,7 @@ def create_app(
     )
     add_handlers(app)
     add_schemas(app)
-    for routes in (completion_routes, chat_routes, model_routes, operation_routes):
+    for routes in (completion_routes, chat_routes, model_routes, operation_routes, admin_routes):
         app.include_router(routes(service))
     return app
 
@@ -75,7 +76,7 @@ def _middleware(service: Service) -> list[Middleware]:
             expose_headers=[REQUEST_ID],
         )
         chain.append(cors)
-    chain.append(Middleware(AuthMiddleware, keys=Keys(service.settings.keys)))
+    chain.append(Middleware(AuthMiddleware, keys=Keys(service.settings.keys), admin=AdminKey(service.settings.admin_key)))
     return chain
 
 

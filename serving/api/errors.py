@@ -3,7 +3,9 @@
 ApiError
 ├── InvalidRequest     400   a field is wrong; `param` names it
 ├── Unauthorized       401
-├── NotFound           404   model or route
+├── Forbidden          403   the admin API is shut
+├── NotFound           404   model or route; version or run
+├── Conflict           409   it is not so (any more), or something else is under way
 ├── BodyTooLarge       413
 ├── Busy               429   come back later
 └── Unavailable        503   the engine is gone or going
@@ -35,6 +37,8 @@ class ErrorDetail(msgspec.Struct, frozen=True):
     param: str | None
     code: int
     """The HTTP status, as vLLM has it."""
+    run_id: str | msgspec.UnsetType = msgspec.UNSET
+    """The run that is under way, where that is the reason."""
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
@@ -48,6 +52,7 @@ class ApiError(Exception):
 
     status = 500
     type = "InternalServerError"
+    run_id: str | msgspec.UnsetType = msgspec.UNSET
 
     def __init__(self, message: str, param: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -56,7 +61,7 @@ class ApiError(Exception):
 
     @property
     def body(self) -> ErrorBody:
-        return error_body(self.status, self.type, str(self), self.param)
+        return error_body(self.status, self.type, str(self), self.param, self.run_id)
 
 
 class InvalidRequest(ApiError):
@@ -69,9 +74,23 @@ class Unauthorized(ApiError):
     type = "AuthenticationError"
 
 
+class Forbidden(ApiError):
+    status = 403
+    type = "PermissionDeniedError"
+
+
 class NotFound(ApiError):
     status = 404
     type = "NotFoundError"
+
+
+class Conflict(ApiError):
+    status = 409
+    type = "ConflictError"
+
+    def __init__(self, message: str, run_id: str | msgspec.UnsetType = msgspec.UNSET) -> None:
+        super().__init__(message)
+        self.run_id = run_id
 
 
 class BodyTooLarge(ApiError):
@@ -100,9 +119,11 @@ class ClientGone(Exception):
     """The client hung up: nobody is left to be told anything."""
 
 
-def error_body(status: int, kind: str, message: str, param: str | None = None) -> ErrorBody:
+def error_body(
+    status: int, kind: str, message: str, param: str | None = None, run_id: str | msgspec.UnsetType = msgspec.UNSET
+) -> ErrorBody:
     field = None if param is None else _cut(param, _MAX_PARAM)
-    return ErrorBody(ErrorDetail(_cut(message, _MAX_MESSAGE), kind, field, status))
+    return ErrorBody(ErrorDetail(_cut(message, _MAX_MESSAGE), kind, field, status, run_id))
 
 
 def _cut(text: str, limit: int) -> str:

@@ -7,16 +7,19 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
+from serving.api.admin_types import ADMIN_TYPES
 from serving.api.errors import ErrorBody
 from serving.api.responses import ChatChunk, ChatCompletion, Completion
 from serving.api.schemas import ChatBody, CompletionBody
 
 _REF = "#/components/schemas/{name}"
-_TYPES = (CompletionBody, ChatBody, Completion, ChatCompletion, ChatChunk, ErrorBody)
+_TYPES = (CompletionBody, ChatBody, Completion, ChatCompletion, ChatChunk, ErrorBody, *ADMIN_TYPES)
 _ERRORS = {
     400: "A field is wrong; `param` names it.",
     401: "No API key, or a wrong one.",
-    404: "No such model.",
+    403: "The admin API is shut.",
+    404: "No such model, version or run.",
+    409: "It is not so (any more), or something else is under way; `run_id` names a run that is.",
     413: "The body is too large.",
     429: "Too many requests at once; `Retry-After` says when to come back.",
     500: "A fault of the server.",
@@ -35,9 +38,24 @@ def documented(body: type[msgspec.Struct], response: type[msgspec.Struct]) -> di
     }
     return {
         "response_model": None,
-        "responses": {200: success, **error_responses(*_ERRORS)},
+        "responses": {200: success, **error_responses(400, 401, 404, 413, 429, 500, 503)},
         "openapi_extra": {"requestBody": {"required": True, "content": {"application/json": {"schema": _ref(body)}}}},
     }
+
+
+def administered(response: type[msgspec.Struct], body: type[msgspec.Struct] | None = None, status: int = 200) -> dict[str, Any]:
+    """Keyword arguments of a route of the admin API."""
+    answer = {"description": "Done.", "content": {"application/json": {"schema": _ref(response)}}}
+    found: dict[str, Any] = {
+        "response_model": None,
+        "status_code": status,
+        "responses": {status: answer, **error_responses(400, 401, 403, 404, 409, 503)},
+        "tags": ["admin"],
+    }
+    if body is not None:
+        content = {"application/json": {"schema": _ref(body)}}
+        found["openapi_extra"] = {"requestBody": {"required": False, "content": content}}
+    return found
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

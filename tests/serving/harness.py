@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from openai import OpenAI
 from starlette.testclient import TestClient
 
+from pipelines.registry import Registry
 from pipelines.trace import Trace
 from pipelines.traffic_log import LogCounters
 from serving.api.app import create_app
@@ -87,13 +88,14 @@ def house(
     *,
     policy: TenantPolicy | None = None,
     log: MemoryLog | None = None,
+    registry: Registry | None = None,
     **settings: Any,
 ) -> House:
     engine = engine or ScriptedEngine(eos_id=ByteTokenizer.eos)
     log = log or MemoryLog()
     traffic = TrafficRecorder(log, policy or TenantPolicy(), "target-1", ByteTokenizer.fingerprint)
     options = {"model": MODEL, "max_model_len": CONTEXT, **settings}
-    app = create_app(engine, ByteTokenizer(), ApiSettings(**options), traffic)
+    app = create_app(engine, ByteTokenizer(), ApiSettings(**options), traffic, registry)
     return House(engine, log, traffic, app)
 
 
