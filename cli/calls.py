@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from cli.config import Configuration
 from cli.errors import Exit
@@ -65,9 +66,29 @@ def status(call: Call) -> Exit | None:
 
 def retrain(call: Call) -> Exit | None:
     from cli.retrain import retrain
+    from pipelines.registry import RunPlan
 
     args = call.args
-    return retrain(call.config, slot=args.slot, reason=args.reason, wait=args.wait, timeout=args.timeout)
+    plan = RunPlan(
+        mode="full" if args.full else "incremental",
+        since=args.since,
+        from_position=args.from_offsets,
+        max_steps=args.max_steps or 0,
+        promote=args.promote,
+    )
+    how = {"slot": args.slot, "reason": args.reason, "key": args.key, "wait": args.wait, "timeout": args.timeout}
+    return retrain(call.config, plan=plan, **how)
+
+
+def runs(call: Call) -> Exit | None:
+    from cli.errors import UsageError
+    from cli.runs import runs
+
+    args = call.args
+    if args.cancel and args.run is None:
+        raise UsageError("--cancel ends one run: which?")
+    runs(call.config, args.run, cancel=args.cancel, reason=args.reason, limit=args.limit, as_data=args.json)
+    return None
 
 
 def versions(call: Call) -> Exit | None:
@@ -77,12 +98,55 @@ def versions(call: Call) -> Exit | None:
     return None
 
 
-def rollback(call: Call) -> Exit | None:
-    from cli.rollback import rollback
+def promote(call: Call) -> Exit | None:
+    from cli.operate import promote
+
+    promote(call.config, call.args.version, **_moving(call.args))
+    return None
+
+
+def canary(call: Call) -> Exit | None:
+    from cli.operate import canary
 
     args = call.args
-    expected = args.expected_generation
-    rollback(call.config, slot=args.slot, expected_generation=expected, reason=args.reason, as_data=args.json)
+    canary(call.config, args.version, share=args.share, share_of=args.share_of, **_moving(args))
+    return None
+
+
+def rollback(call: Call) -> Exit | None:
+    from cli.operate import rollback
+
+    rollback(call.config, call.args.version, **_moving(call.args))
+    return None
+
+
+def _moving(args: argparse.Namespace) -> dict[str, Any]:
+    return {"slot": args.slot, "expected": args.expected_generation, "reason": args.reason, "as_data": args.json}
+
+
+def pause(call: Call) -> Exit | None:
+    return _switched(call, "training", False)
+
+
+def resume(call: Call) -> Exit | None:
+    return _switched(call, "training", True)
+
+
+def speculation(call: Call) -> Exit | None:
+    return _switched(call, "speculation", call.args.on == "on")
+
+
+def _switched(call: Call, which: Literal["training", "speculation"], on: bool) -> Exit | None:
+    from cli.operate import switch
+
+    switch(call.config, which, on, slot=call.args.slot, reason=call.args.reason, as_data=call.args.json)
+    return None
+
+
+def audit(call: Call) -> Exit | None:
+    from cli.audit import audit
+
+    audit(call.config, limit=call.args.limit, as_data=call.args.json)
     return None
 
 

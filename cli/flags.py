@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from cli.options import NO_FLAG, SECTIONS, Option, options
@@ -87,6 +88,38 @@ def rate(text: str) -> float:
     return number
 
 
+def share(text: str) -> float:
+    """A part of the whole."""
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text} given, expected more than 0 and less than 1")
+    return number
+
+
+def moment(text: str) -> float:
+    """A date, a time of a date, or Unix seconds; as Unix seconds."""
+    try:
+        return quantity(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} given, expected a time such as 2026-01-31T18:00, or Unix seconds") from None
+
+
+def offsets(text: str) -> dict[int, int]:
+    """Offsets by partition: `7`, of the only one, or `0:7,1:9`."""
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        found = {int(pair[0]) if len(pair) == 2 else 0: int(pair[-1]) for pair in pairs}
+    except ValueError:
+        found = {}
+    if not found or len(found) < len(pairs) or min(min(found), *found.values()) < 0:
+        raise argparse.ArgumentTypeError(f"{text} given, expected an offset, or partition:offset,…")
+    return found
+
+
 def no_flags(parser: Parser) -> None:
     """For verbs that the configuration alone tells what to do."""
 
@@ -106,12 +139,77 @@ def versions_flags(parser: Parser) -> None:
 
 def retrain_flags(parser: Parser) -> None:
     slot_flag(parser)
-    parser.add_argument("--reason", default="asked for by hand", help="why, for the record")
+    _reason(parser, "asked for by hand")
+    parser.add_argument("--full", action="store_true", help="start from the static heads, not from the weights in training")
+    parser.add_argument(
+        "--since", type=moment, default=0.0, metavar="TIME", help="study only what finished since, as 2026-01-31T18:00"
+    )
+    parser.add_argument(
+        "--from-offsets",
+        type=offsets,
+        default={},
+        metavar="N|P:N,…",
+        help="study only what comes after this offset of the log, or after these of its partitions",
+    )
+    parser.add_argument("--max-steps", type=count, metavar="N", help="steps before it is judged (default: trainer.min_steps)")
+    parser.add_argument(
+        "--promote",
+        choices=("auto", "canary", "manual", "never"),
+        help="what happens to a version that passes the gate (default: trainer.promote)",
+    )
+    parser.add_argument("--key", metavar="TEXT", help="asked again with the same key, it is the same run")
     parser.add_argument("--wait", action="store_true", help="wait for the outcome; the exit code tells it")
     parser.add_argument("--timeout", type=quantity, metavar="SECONDS", help="with --wait: stop waiting after this long")
 
 
+def runs_flags(parser: Parser) -> None:
+    parser.add_argument("run", nargs="?", metavar="RUN", help="only this one")
+    parser.add_argument("--cancel", action="store_true", help="end it first")
+    _reason(parser, "cancelled by hand")
+    parser.add_argument("--limit", type=count, default=20, metavar="N", help="the newest (default: 20)")
+    json_flag(parser)
+
+
+def audit_flags(parser: Parser) -> None:
+    parser.add_argument("--limit", type=count, default=20, metavar="N", help="the newest (default: 20)")
+    json_flag(parser)
+
+
+def promote_flags(parser: Parser) -> None:
+    parser.add_argument("version", metavar="VERSION", help="or the start of its name")
+    _moving_flags(parser, "promoted by hand")
+
+
+def canary_flags(parser: Parser) -> None:
+    parser.add_argument("version", metavar="VERSION", help="or the start of its name")
+    parser.add_argument("--share", type=share, default=0.1, metavar="X", help="more than 0, less than 1 (default: 0.1)")
+    parser.add_argument(
+        "--of",
+        dest="share_of",
+        choices=("requests", "replicas"),
+        default="requests",
+        help="what the share is of, chosen by hash (default: requests)",
+    )
+    _moving_flags(parser, "canary by hand")
+
+
 def rollback_flags(parser: Parser) -> None:
+    parser.add_argument("version", nargs="?", metavar="VERSION", help="the champion, or the candidate (default: the champion)")
+    _moving_flags(parser, "rolled back by hand")
+
+
+def switch_flags(parser: Parser) -> None:
+    slot_flag(parser)
+    _reason(parser, "by hand")
+    json_flag(parser)
+
+
+def speculation_flags(parser: Parser) -> None:
+    parser.add_argument("on", choices=("on", "off"), help="off: every replica decodes plainly")
+    switch_flags(parser)
+
+
+def _moving_flags(parser: Parser, reason: str) -> None:
     slot_flag(parser)
     parser.add_argument(
         "--expected-generation",
@@ -119,8 +217,12 @@ def rollback_flags(parser: Parser) -> None:
         metavar="N",
         help="do nothing if the slot has moved on from this generation",
     )
-    parser.add_argument("--reason", default="rolled back by hand", help="why, for the record")
+    _reason(parser, reason)
     json_flag(parser)
+
+
+def _reason(parser: Parser, default: str) -> None:
+    parser.add_argument("--reason", default=default, metavar="TEXT", help="why, for the record")
 
 
 def demo_flags(parser: Parser) -> None:

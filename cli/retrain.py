@@ -7,28 +7,45 @@ import time
 
 from cli.config import Configuration
 from cli.errors import Exit, TimedOut
+from cli.operate import by_hand
 from cli.slots import chosen_or_first, opened
-from pipelines.registry import OPEN_STATES, Registry, Run
+from pipelines.errors import RunOpen
+from pipelines.registry import OPEN_STATES, Registry, Run, RunPlan
 
 POLL_SECONDS = 0.5
 
-_CODES = {"published": Exit.OK, "rejected": Exit.REJECTED, "failed": Exit.FAILED, "cancelled": Exit.FAILED}
+_CODES = {"rejected": Exit.REJECTED, "failed": Exit.FAILED, "cancelled": Exit.FAILED, "rolled_back": Exit.FAILED}
+"""Of runs that did not bring forth a version that passed the gate."""
 
 
-def retrain(config: Configuration, *, slot: str | None, reason: str, wait: bool, timeout: float | None) -> Exit:
+def retrain(
+    config: Configuration,
+    *,
+    slot: str | None,
+    reason: str,
+    plan: RunPlan,
+    key: str | None,
+    wait: bool,
+    timeout: float | None,
+) -> Exit:
     """Queues a run and prints its id; with `wait`, each state it goes through and how it ended.
 
-    timeout: seconds; None: as long as it takes. Raises NotThere, UsageError, RegistryError, TimedOut.
+    key: the same key gets the same run. timeout: seconds; None: as long as it takes. Raises NotThere, UsageError,
+    RegistryError, TimedOut.
     """
     with opened(config) as registry:
-        before = {run.run_id for run in registry.runs()}
-        run = registry.request_run(chosen_or_first(registry, config, slot), reason)
-        print(f"{run.run_id} {'open already' if run.run_id in before else run.state}: {run.reason}", flush=True)
+        which = chosen_or_first(registry, config, slot)
+        try:
+            run = by_hand(registry).retrain(which, reason, plan=plan, idempotency_key=key)
+            print(f"{run.run_id} {run.state}: {run.reason}", flush=True)
+        except RunOpen as error:
+            run = registry.run(error.run_id)
+            print(f"{run.run_id} open already: {run.reason}", flush=True)
         if not any(each.name.startswith("trainer:") for each in registry.presences(time.time())):
             print("no trainer runs just now: the run waits for one", file=sys.stderr)
         if not wait:
             return Exit.OK
-        return _CODES[_followed(registry, run, timeout).state]
+        return _CODES.get(_followed(registry, run, timeout).state, Exit.OK)
 
 
 def _followed(registry: Registry, run: Run, timeout: float | None) -> Run:

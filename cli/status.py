@@ -97,7 +97,20 @@ def _slots(slots: list[SlotStatus]) -> str:
     if not slots:
         return "no version was published yet"
     head = ("slot", "champion", "generation", "previous", "versions", "quarantined", "learnt up to offset")
-    return table(head, [_slot_row(each) for each in slots])
+    return "\n".join((table(head, [_slot_row(each) for each in slots]), *(line for each in slots for line in _notes(each))))
+
+
+def _notes(each: SlotStatus) -> list[str]:
+    """What is not as usual."""
+    state, notes = each.state, []
+    if state.candidate is not None:
+        what = f"serves {state.share:g} of the {state.share_of}" if state.share else "waits to be promoted"
+        notes.append(f"{each.slot}: candidate {state.candidate} {what}")
+    if not state.training:
+        notes.append(f"{each.slot}: training is paused")
+    if not state.speculation:
+        notes.append(f"{each.slot}: speculation is off")
+    return notes
 
 
 def _slot_row(each: SlotStatus) -> tuple[str, ...]:

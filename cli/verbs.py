@@ -110,11 +110,13 @@ it judged them against the champion of the time.
         name="retrain",
         summary="ask the trainer for a run now",
         story="""
-Queues a retraining; if one is open already, that one. With --wait it shows each state and ends with 0 for
-published, 3 for turned away by the gate, 1 for failed, 5 for timed out.
+Queues a retraining; if one is open already, that one. With --wait it shows each state and ends with 0 for a version
+that passed the gate, 3 for turned away by it, 1 for failed, 5 for timed out. Traces that --since and --from-offsets ask
+for are studied as far as the trainer still keeps them.
 """,
         examples=(
             "everdraft retrain --reason 'new prompt format'",
+            "everdraft retrain --full --since 2026-01-31 --promote canary",
             "everdraft retrain --wait --timeout 600",
         ),
         run=calls.retrain,
@@ -122,18 +124,99 @@ published, 3 for turned away by the gate, 1 for failed, 5 for timed out.
         sections=("", "target", "registry"),
     ),
     Verb(
-        name="rollback",
-        summary="take the champion out of service",
+        name="runs",
+        summary="the retrainings that were asked for, and what became of them",
         story="""
-Makes the version before the champion champion again. The champion and everything trained from it are
-quarantined: they are never published again, and the trainer starts from the champion.
+Lists runs, newest first: queued, collecting, training, judging; then candidate, canary and champion for one whose
+version passed the gate, or rejected, rolled_back, failed, cancelled.
+""",
+        examples=("everdraft runs", "everdraft runs run-1f2e3d4c5b6a --cancel"),
+        usage="[RUN] [flags]",
+        run=calls.runs,
+        arguments=flags.runs_flags,
+    ),
+    Verb(
+        name="promote",
+        summary="make a version champion by hand",
+        story="""
+Makes a recorded version champion, whether it passed the gate or not; the champion before becomes previous. What was
+rolled back stays out.
+""",
+        examples=("everdraft promote 5b7eb7fa", "everdraft promote 5b7eb7fa --expected-generation 7"),
+        usage="VERSION [flags]",
+        run=calls.promote,
+        arguments=flags.promote_flags,
+    ),
+    Verb(
+        name="canary",
+        summary="let a version serve a share of the requests",
+        story="""
+Makes a recorded version the candidate, and lets it draft for a share of the requests, or on a share of the replicas,
+both chosen by hash. The servers promote it when it is not worse than the champion on the requests of the same time,
+and throw it out when it is.
+""",
+        examples=("everdraft canary 5b7eb7fa", "everdraft canary 5b7eb7fa --share 0.5 --of replicas"),
+        usage="VERSION [flags]",
+        run=calls.canary,
+        arguments=flags.canary_flags,
+    ),
+    Verb(
+        name="rollback",
+        summary="take the champion, or a canary, out of service",
+        story="""
+Makes the version before the champion champion again; or, with the candidate's name, takes that out of service. It
+and everything trained from it are quarantined: they are never published again, and the trainer starts from the
+champion.
 """,
         examples=(
             "everdraft rollback",
             "everdraft rollback --expected-generation 7 --reason 'slower on code'",
         ),
+        usage="[VERSION] [flags]",
         run=calls.rollback,
         arguments=flags.rollback_flags,
+    ),
+    Verb(
+        name="pause",
+        summary="let the trainer rest until `resume`",
+        story="""
+The trainer goes on reading along and keeps what it has learnt, but neither trains nor judges.
+""",
+        examples=("everdraft pause --reason 'the accelerator is needed'",),
+        run=calls.pause,
+        arguments=flags.switch_flags,
+    ),
+    Verb(
+        name="resume",
+        summary="let a paused trainer go on",
+        story="""
+The opposite of `pause`.
+""",
+        examples=("everdraft resume",),
+        run=calls.resume,
+        arguments=flags.switch_flags,
+    ),
+    Verb(
+        name="speculation",
+        summary="switch drafting off, or on again, on every replica",
+        story="""
+The kill switch: off, every server decodes plainly from its next poll on. The text is the same either way.
+""",
+        examples=("everdraft speculation off --reason 'to compare'", "everdraft speculation on"),
+        usage="{on,off} [flags]",
+        run=calls.speculation,
+        arguments=flags.speculation_flags,
+    ),
+    Verb(
+        name="audit",
+        summary="what was done by hand, and by whom",
+        story="""
+Lists what was done or refused through the command line and the admin API, newest first, and what servers decided by
+themselves about a canary.
+""",
+        examples=("everdraft audit", "everdraft audit --json --limit 100"),
+        run=calls.audit,
+        arguments=flags.audit_flags,
     ),
     Verb(
         name="replay",

@@ -18,7 +18,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
     slot: str
     state: str
-    """`champion`, `previous`, `quarantined`, or empty."""
+    """`champion`, `candidate`, `canary`, `previous`, `quarantined`, or empty."""
     location: str
     manifest: Manifest
 
@@ -38,6 +38,7 @@ def _of(registry: Registry, slot: Slot) -> list[Version]:
     marks: dict[str | None, str] = {
         **dict.fromkeys(quarantined, "quarantined"),
         state.previous: "previous",
+        state.candidate: "canary" if state.share else "candidate",
         state.champion: "champion",
     }
     return [

@@ -26,7 +26,7 @@ def test_help_names_every_verb_and_every_exit_code(everdraft_command: Commands) 
     outcome = everdraft_command.bare("--help")
     assert outcome.code == Exit.OK
     for verb in VERBS:
-        assert re.search(rf"^ +{verb.name} +{re.escape(verb.summary)}", outcome.out, re.MULTILINE)
+        assert re.search(rf"^ +{verb.name}\s+{re.escape(verb.summary)}", outcome.out, re.MULTILINE)
     for code in Exit:
         assert re.search(rf"^ +{code:d} +\w", outcome.out, re.MULTILINE)
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cli.errors import Exit
-from pipelines.registry import Presence, RunState
+from pipelines.registry import Presence, RunPlan, RunState, SlotState
 from tests.cli.commands import OTHER_SLOT, SLOT, Commands, manifest_of, trace_of
 
 
@@ -53,9 +53,11 @@ def test_status_shows_the_newest_events_of_many(everdraft_command: Commands) -> 
     assert [event["version"] for event in events] == [f"r{number}" for number in range(1195, 1200)]
 
 
-@pytest.mark.parametrize("verb", ["status", "versions", "rollback", "retrain"])
+@pytest.mark.parametrize(
+    "verb", ["status", "versions", "rollback", "retrain", "promote v1", "canary v1", "pause", "speculation off", "runs", "audit"]
+)
 def test_without_a_registry_the_verb_says_where_it_looked(everdraft_command: Commands, verb: str) -> None:
-    outcome = everdraft_command(verb)
+    outcome = everdraft_command(*verb.split())
     assert outcome.code == Exit.NOT_THERE
     assert str(everdraft_command.data / "registry.db") in outcome.err
     assert not everdraft_command.data.exists(), "looking leaves nothing behind"
@@ -86,7 +88,7 @@ def test_rollback_says_what_it_did(everdraft_command: Commands) -> None:
     everdraft_command.publish("v1", "v2")
     outcome = everdraft_command("rollback", "--reason", "slower on code")
     assert outcome.code == Exit.OK
-    assert "v2 is out of service, v1 is champion again (generation 3)" in outcome.out
+    assert "v2 is out of service, v1 is again champion (generation 3)" in outcome.out
     assert "quarantined: v2" in outcome.out
     with everdraft_command.registry() as registry:
         assert registry.state(SLOT).champion == "v1"
@@ -138,7 +140,9 @@ def test_retrain_queues_one_run_and_prints_its_id(everdraft_command: Commands) -
 @pytest.mark.parametrize(
     ("end", "code"),
     [
-        ("published", Exit.OK),
+        ("champion", Exit.OK),
+        ("candidate", Exit.OK),
+        ("rolled_back", Exit.FAILED),
         ("rejected", Exit.REJECTED),
         ("failed", Exit.FAILED),
         ("cancelled", Exit.FAILED),
@@ -166,3 +170,88 @@ def test_retrain_stops_waiting_when_told_and_the_run_goes_on(everdraft_command: 
     assert "still queued after 0 s" in outcome.err
     with everdraft_command.registry() as registry:
         assert registry.runs()[0].state == "queued"
+
+
+def test_retrain_says_how_the_run_is_to_be_done(everdraft_command: Commands) -> None:
+    everdraft_command.publish("v1")
+    how = "--full --since 1970-01-02T00:00:00+00:00 --from-offsets 0:3,1:4 --max-steps 80 --promote manual --key monday"
+    first = everdraft_command("retrain", *how.split())
+    again = everdraft_command("retrain", "--key", "monday")
+    with everdraft_command.registry() as registry:
+        (run,) = registry.runs()
+    assert run.plan == RunPlan(mode="full", since=86400.0, from_position={0: 3, 1: 4}, max_steps=80, promote="manual")
+    assert first.out == again.out == f"{run.run_id} queued: asked for by hand\n"
+
+
+@pytest.mark.parametrize(
+    "flag", ["--since soon", "--from-offsets x", "--from-offsets 0:1,0:2", "--from-offsets 0:-1", "--max-steps 0"]
+)
+def test_retrain_refuses_what_makes_no_sense(everdraft_command: Commands, flag: str) -> None:
+    everdraft_command.publish("v1")
+    outcome = everdraft_command("retrain", *flag.split())
+    assert (outcome.code, flag.split()[0] in outcome.err) == (Exit.USAGE, True)
+    with everdraft_command.registry() as registry:
+        assert registry.runs() == []
+
+
+def test_runs_are_listed_shown_and_cancelled(everdraft_command: Commands) -> None:
+    everdraft_command.publish("v1")
+    everdraft_command("retrain", "--reason", "new prompts")
+    with everdraft_command.registry() as registry:
+        (run,) = registry.runs()
+    assert f"{run.run_id} queued" in " ".join(everdraft_command("runs").out.split())
+    assert everdraft_command("runs", "--cancel").code == Exit.USAGE
+    cancelled = everdraft_command("runs", run.run_id, "--cancel", "--reason", "never mind")
+    assert f"{run.run_id} cancelled" in " ".join(cancelled.out.split())
+    (found,) = json.loads(everdraft_command("runs", run.run_id, "--json").out)
+    assert (found["state"], found["detail"]) == ("cancelled", "never mind")
+    assert everdraft_command("runs", "run-x").code == Exit.FAILED
+
+
+def test_a_canary_is_started_promoted_and_rolled_back_by_the_start_of_its_name(everdraft_command: Commands) -> None:
+    everdraft_command.publish("v1", "v2")
+    with everdraft_command.registry() as registry:
+        registry.record(SLOT, manifest_of("w3", "v2"), "here")
+    started = everdraft_command("canary", "w", "--share", "0.25", "--of", "replicas")
+    assert "w3 serves 0.25 of the replicas (generation 3)" in started.out
+    assert "candidate w3 serves 0.25 of the replicas" in everdraft_command("status").out
+    assert "w3 canary" in " ".join(everdraft_command("versions").out.split())
+    assert "w3 is champion (generation 4)" in everdraft_command("promote", "w").out
+    assert "w3 is out of service, v2 is again champion" in everdraft_command("rollback", "w3").out
+    with everdraft_command.registry() as registry:
+        assert registry.state(SLOT) == SlotState(generation=5, champion="v2")
+
+
+def test_a_canary_is_withdrawn_by_name_and_the_champion_stays(everdraft_command: Commands) -> None:
+    everdraft_command.publish("v1", "v2")
+    with everdraft_command.registry() as registry:
+        registry.record(SLOT, manifest_of("w3", "v2"), "here")
+    everdraft_command("canary", "w3")
+    outcome = everdraft_command("rollback", "w3", "--reason", "slow")
+    assert "w3 is out of service, v2 is champion (generation 4)" in outcome.out
+    assert "quarantined: w3" in outcome.out
+
+
+def test_a_version_is_named_well_enough_or_refused(everdraft_command: Commands) -> None:
+    everdraft_command.publish("v1", "v2")
+    assert "v1, v2" in everdraft_command("promote", "v").err
+    assert everdraft_command("promote", "v").code == Exit.USAGE
+    assert everdraft_command("promote", "x").code == Exit.NOT_THERE
+    assert everdraft_command("canary", "v1", "--share", "1").code == Exit.USAGE
+    with everdraft_command.registry() as registry:
+        assert registry.state(SLOT).champion == "v2"
+
+
+def test_switches_are_thrown_shown_and_written_down(everdraft_command: Commands) -> None:
+    everdraft_command.publish("v1")
+    assert "training is paused" in everdraft_command("pause", "--reason", "maintenance").out
+    assert "speculation is off" in everdraft_command("speculation", "off").out
+    assert "training is paused" in everdraft_command("status").out
+    assert "training goes on" in everdraft_command("resume").out
+    assert "speculation is on" in everdraft_command("speculation", "on").out
+    assert "paused" not in everdraft_command("status").out
+    acts = json.loads(everdraft_command("audit", "--json").out)
+    assert [act["what"] for act in acts] == ["speculation on", "training on", "speculation off", "training off"]
+    assert acts[3]["reason"] == "maintenance"
+    assert "@" in acts[3]["actor"]
+    assert "maintenance" in everdraft_command("audit").out
