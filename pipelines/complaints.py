@@ -11,7 +11,7 @@ _INTERVAL = 10.0
 
 
 class Complaints:
-    """Warns of `subject`, but not of each of a thousand traces: counters know them all. What follows within ten seconds is left out."""
+    """Warns of `subject`, but not of each of a thousand traces: what follows within ten seconds is left out; counters know it."""
 
     def __init__(self, log: logging.Logger, subject: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
