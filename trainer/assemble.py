@@ -88,6 +88,7 @@ def assemble(
         tenant_share=settings.tenant_share,
         generator=generator,
     )
+    runs = Runs(registry, slot)
     lead = Lead(registry, slot, lead_name(settings.name, file.path), clock=clock)
     descent = Descent(Champions(registry, store, slot, taught.tokenizer, floor), distiller, pools, progress, decoder.device)
     review = Review(
@@ -102,6 +103,8 @@ def assemble(
         record.feed,
         Rules(level=settings.level, min_conversations=settings.min_conversations),
         settings.seed,
+        promotion=lambda: runs.plan.promote or settings.promote,
+        canary_share=settings.canary_share,
     )
     return Trainer(
         settings,
@@ -110,13 +113,13 @@ def assemble(
         feed=feed,
         pools=pools,
         audit=Audit(feed, pools, lessons),
-        study=Study(distiller, lessons, mixture, _sizing(settings), generator),
+        study=Study(distiller, lessons, mixture, _sizing(settings), generator, runs.wants),
         distiller=distiller,
         lead=lead,
         descent=descent,
         review=review,
         patience=Patience(settings, progress),
-        runs=Runs(registry, slot),
+        runs=runs,
         clock=clock,
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from pipelines.checkpoint import TrafficSpan
+from pipelines.registry import SlotState
 from pipelines.traffic_log import advance, covers
 from trainer.champion import Champion, Champions
 from trainer.distil import Distiller
@@ -36,6 +37,8 @@ class Descent:
         self._progress = progress
         self._device = device
         self._champion: Champion | None = None
+        self.slot = SlotState()
+        """As of the last look."""
 
     @property
     def looked(self) -> bool:
@@ -50,7 +53,7 @@ class Descent:
     def look(self) -> None:
         """Takes note of who is champion. Raises RegistryUnavailable, nothing having changed."""
         progress = self._progress
-        state = self._champions.state()
+        state = self.slot = self._champions.state()
         if self._champion is not None and state.generation == progress.generation:
             return
         champion = self._champions.load(state.champion)
@@ -63,22 +66,29 @@ class Descent:
         progress.champion, progress.generation = state.champion, state.generation
         self._cut()
 
-    def restart(self) -> None:
-        """Starts training again from the champion."""
-        champion, progress = self.champion, self._progress
+    def restart(self, *, static: bool = False) -> None:
+        """Starts training again from the champion, or from the static heads."""
+        champion, progress = self._champions.load(None) if static else self.champion, self._progress
         self._distiller.restart(champion.heads(self._device))
         progress.parent, progress.config = champion.version, dict(champion.config)
         newer = [trace for trace in self._pools.studied if not covers(champion.span.position, trace.place)]
         progress.span = extended(champion.span, newer)
         log.info("training starts from %s", champion.version or "untrained heads")
 
-    def published(self, version: str, generation: int) -> None:
+    def published(self, version: str, slot: SlotState) -> None:
         """The weights have become the champion: they go on from there."""
         progress = self._progress
+        self.slot = slot
         self._champion = self._champions.load(version)
         progress.parent = progress.champion = version
-        progress.generation = generation
+        progress.generation = slot.generation
         self._cut()
+
+    def staged(self, version: str, slot: SlotState) -> None:
+        """The weights have become a candidate: they go on from there."""
+        self.slot = slot
+        self._progress.parent = version
+        self._progress.generation = slot.generation
 
     def _cut(self) -> None:
         """Held-out traces from before the champion was published have been judged on: they prove nothing any more."""

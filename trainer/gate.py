@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Decision = Literal["published", "not enough evidence", "no gain", "regression in a group", "failed"]
+Decision = Literal["passed", "not enough evidence", "no gain", "regression in a group", "failed"]
 """`failed`: it passed, and could not be published all the same."""
 
 _CHUNK = 1 << 19
@@ -162,5 +162,5 @@ def _decide(bound: float, gain: float, groups: dict[str, float], rules: Rules) -
     if bound > 0 and any(change <= -rules.max_loss for change in groups.values()):
         return "regression in a group"
     if bound > 0:
-        return "published"
+        return "passed"
     return "not enough evidence" if gain >= rules.worth_having else "no gain"

@@ -25,7 +25,7 @@ _COUNTERS = {
     "withheld": ("traces_withheld", "Of those read: consent was for another scope only."),
     "short": ("traces_short", "Of those read: too short or too long to learn from."),
     "judgements": ("judgements", "Candidates that came before the gate."),
-    "published": ("published", "Candidates that passed it."),
+    "published": ("published", "Candidates that passed it and became champion at once."),
     "idle_seconds": ("seconds_idle", "Seconds of one thread used while the server was idle."),
     "guaranteed_seconds": ("seconds_guaranteed", "Seconds of one thread used while the server was busy."),
     "alone_seconds": ("seconds_alone", "Seconds of one thread used while no server ran."),

@@ -56,7 +56,7 @@ class Patience:
         progress = self._progress
         progress.judged_at_step = progress.num_steps
         progress.judged_through = num_held_out
-        if decision == "published":
+        if decision == "passed":
             progress.looks = progress.fruitless = 0
         elif decision == "not enough evidence":
             progress.fruitless = 0

@@ -64,6 +64,22 @@ class Publisher:
         self._prune(state)
         return manifest.version, state
 
+    def stage(self, candidate: Candidate, judgement: Judgement, generation: int, share: float) -> tuple[str, SlotState]:
+        """As `publish`, but the version becomes candidate only, and serves `share` of the requests."""
+        version = self.shelve(candidate, judgement)
+        state = self._registry.stage(
+            self._slot, version, share=share, expected_generation=generation, detail=str(judgement), fence=self._fence()
+        )
+        self._prune(state)
+        return version, state
+
+    def shelve(self, candidate: Candidate, judgement: Judgement) -> str:
+        """Records the version, for somebody to promote by hand; its weights stay until they are pruned."""
+        self._record_static()
+        manifest, location = self._save(candidate, judgement)
+        self._registry.record(self._slot, manifest, location)
+        return manifest.version
+
     def reject(self, candidate: Candidate, judgement: Judgement) -> str:
         """Notes that the gate turned a candidate away; its weights can be looked at until they are pruned."""
         self._record_static()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 
 import msgspec
@@ -11,6 +11,7 @@ import torch
 
 from models.heads import MedusaHeads
 from pipelines.errors import BadCheckpoint, RegistryError, RegistryUnavailable, StaleGeneration
+from pipelines.registry import Promotion
 from trainer.descent import Descent
 from trainer.distil import Distiller
 from trainer.feed import FeedState
@@ -30,7 +31,7 @@ Reviewing = Generator[None, None, tuple[Judgement, str | None]]
 
 
 class Review:
-    """seed: of the bootstrap."""
+    """seed: of the bootstrap. promotion: what becomes of a version that passes. canary_share: what a canary serves."""
 
     def __init__(
         self,
@@ -43,6 +44,8 @@ class Review:
         feed: FeedState,
         rules: Rules,
         seed: int,
+        promotion: Callable[[], Promotion] = lambda: "auto",
+        canary_share: float = 0.25,
     ) -> None:
         self._judge = judge
         self._publisher = publisher
@@ -53,6 +56,8 @@ class Review:
         self._feed = feed
         self._rules = rules
         self._seed = seed
+        self._promotion = promotion
+        self._canary_share = canary_share
 
     def prepare(self) -> Generator[None, None, None]:
         """Work in slices that the next judgement will not have to do: one held-out trace under the champion."""
@@ -107,13 +112,25 @@ class Review:
         if judgement.num_conversations < self._rules.min_conversations:
             return judgement, None  # nothing was judged: there is nothing to show
         try:
-            if judgement.decision != "published":
+            if judgement.decision != "passed":
                 return judgement, self._publisher.reject(candidate, judgement)
-            version, state = self._publisher.publish(candidate, judgement, self._progress.generation)
+            return judgement, self._advance(candidate, judgement)
         except (StaleGeneration, RegistryUnavailable):
             raise
         except (RegistryError, BadCheckpoint, OSError) as error:
             log.error("publishing failed: %s", error)
             return replace(judgement, decision="failed"), None
-        self._descent.published(version, state.generation)
-        return judgement, version
+
+    def _advance(self, candidate: Candidate, judgement: Judgement) -> str:
+        """As far as the policy takes a version that passed; returns its name. Raises what the publisher raises."""
+        promotion, generation = self._promotion(), self._progress.generation
+        if promotion == "never":
+            return self._publisher.shelve(candidate, judgement)
+        if promotion == "auto":
+            version, slot = self._publisher.publish(candidate, judgement, generation)
+            self._descent.published(version, slot)
+        else:
+            share = self._canary_share if promotion == "canary" else 0.0
+            version, slot = self._publisher.stage(candidate, judgement, generation, share)
+            self._descent.staged(version, slot)
+        return version

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 
 from pipelines.errors import RegistryError, RegistryUnavailable
-from pipelines.registry import Registry, Run, RunState, Slot
+from pipelines.registry import OPEN_STATES, Registry, Run, RunPlan, RunState, Slot
+from pipelines.traffic_log import covers
+from trainer.kept import Kept
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +29,24 @@ class Runs:
     def open(self) -> bool:
         return self._run is not None
 
-    def claim(self, num_steps: int) -> None:
-        """Looks for an open run; one that was cancelled is dropped. Raises RegistryUnavailable."""
+    @property
+    def plan(self) -> RunPlan:
+        """Of the open run, or how things are done without one."""
+        return RunPlan() if self._run is None else self._run.plan
+
+    def wants(self, trace: Kept) -> bool:
+        """Whether the run that is open studies the trace."""
+        plan = self.plan
+        return trace.trace.finished_at >= plan.since and not covers(plan.from_position, trace.place)
+
+    def claim(self, num_steps: int) -> bool:
+        """Looks for an open run; one that was cancelled is dropped. True: another one than before. Raises RegistryUnavailable."""
         found = self._registry.claim_run(self._slot)
-        if found is None or self._run is None or found.run_id != self._run.run_id:
+        is_new = found is not None and (self._run is None or found.run_id != self._run.run_id)
+        if is_new or found is None:
             self._started_at = num_steps
         self._run = found
+        return is_new
 
     def steps(self, num_steps: int) -> int:
         """Steps made for it so far."""
@@ -51,4 +65,4 @@ class Runs:
             log.warning("run %s is over: %s", run.run_id, error)  # cancelled meanwhile
             self._run = None
             return
-        self._run = run if state in ("collecting", "training", "judging") else None
+        self._run = run if run.state in OPEN_STATES else None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
+
+from pipelines.registry import Promotion
 
 COUNTS = (
     "window_traces", "reservoir_traces", "pool_bytes", "cache_bytes", "passes", "min_traces", "min_steps",
     "min_conversations", "max_held_out", "budget", "rows_per_step", "common_tokens", "max_store_bytes",
 )  # fmt: skip
-SHARES = ("held_out_fraction", "recent_share", "tenant_share", "guaranteed_share", "level")
+SHARES = ("held_out_fraction", "recent_share", "tenant_share", "guaranteed_share", "level", "canary_share")
 SPANS = ("slice_seconds", "poll_seconds", "commit_seconds", "learning_rate")
 
 
@@ -79,6 +82,11 @@ class TrainerSettings:
     """Held-out traces kept; the newest."""
     min_steps: int = 50
     """Steps between two judgements."""
+    promote: Promotion = "auto"
+    """What becomes of a version that passes: champion at once (auto), a canary first (canary), champion when somebody says so
+    (manual), or nothing but a record (never)."""
+    canary_share: float = 0.25
+    """Of the requests, that a canary serves."""
 
     guaranteed_share: float = 0.1
     """Of one thread, while the server is busy."""
@@ -114,6 +122,7 @@ class TrainerSettings:
             self.max_held_out >= self.min_conversations,
             "at least min_conversations",
         )
+        _expect("promote", self.promote, self.promote in get_args(Promotion), f"one of {', '.join(get_args(Promotion))}")
         _expect("dtype", self.dtype, self.dtype in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -35,7 +35,10 @@ class Study:
         mixture: Mixture,
         sizing: Sizing,
         generator: torch.Generator,
+        wants: Callable[[Kept], bool] = lambda trace: True,
     ) -> None:
+        """wants: which traces are studied just now."""
+        self._wants = wants
         self.distiller = distiller
         self._lessons = lessons
         self._mixture = mixture
@@ -43,8 +46,8 @@ class Study:
         self._generator = generator
 
     def step(self) -> Iterator[int]:
-        """Work in slices: yields after each, with the rows it taught. To be called when there are traces only."""
-        unread = self._mixture.newest(lambda trace: not self._lessons.knows(trace))
+        """Work in slices: yields after each, with the rows it taught. To be called when there are traces only that are wanted."""
+        unread = self._mixture.newest(lambda trace: self._wants(trace) and not self._lessons.knows(trace))
         if unread is not None:
             yield from self._read(unread)
         while not self.distiller.ready:
@@ -73,7 +76,7 @@ class Study:
         runs: list[Tensor] = []
         missing = wanted
         while missing > 0:
-            traces = self._mixture.sample(-(-missing // RUN), self._lessons.knows)
+            traces = self._mixture.sample(-(-missing // RUN), lambda trace: self._wants(trace) and self._lessons.knows(trace))
             assert traces, "there is nothing to study"
             for trace in traces:
                 run = random_run(self._lessons.known(trace), self._generator)[:missing]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from pipelines.errors import LogUnavailable, RegistryUnavailable
+from pipelines.registry import Promotion, RunState
 from trainer.audit import Audit
 from trainer.descent import Descent, extended
 from trainer.distil import Distiller
@@ -116,6 +117,9 @@ class Trainer:
         elif not self._lead.held:
             self.state = "waiting: another trainer leads"
             yield False
+        elif not self._descent.slot.training:
+            self.state = "paused"
+            yield False
         elif self._judging_due():
             yield from self._judge()
         elif self._training_due():
@@ -145,8 +149,8 @@ class Trainer:
         try:
             self._lead.keep()
             self._descent.look()
-            if self._lead.held:
-                self._runs.claim(self.distiller.num_tries)
+            if self._lead.held and self._runs.claim(self.distiller.num_tries) and self._runs.plan.mode == "full":
+                self._descent.restart(static=True)
         except RegistryUnavailable as error:
             self._away("registry", error)
         else:
@@ -188,7 +192,8 @@ class Trainer:
 
     def _training_due(self) -> bool:
         self.state = self._patience.activity(self._feed.state.num_studied)
-        if not self.pools.num_studied:  # no traffic yet, or everything was purged
+        # no traffic yet, none that the run wants, or everything was purged
+        if not any(self._runs.wants(trace) for trace in self.pools.studied):
             self.state = "collecting"
             self._runs.at("collecting", "waiting for traffic")
             return False
@@ -198,30 +203,42 @@ class Trainer:
         return self.state == "training"
 
     def _judging_due(self) -> bool:
-        if "registry" in self.away:
-            return False
+        if "registry" in self.away or self._descent.slot.share > 0:
+            return False  # while a canary serves, nobody knows yet against whom
         if self._runs.open:
-            return self._runs.steps(self.distiller.num_tries) >= self._settings.min_steps
+            return self._runs.steps(self.distiller.num_tries) >= (self._runs.plan.max_steps or self._settings.min_steps)
         return self._patience.due(self.pools.num_conversations, self._feed.state.num_held_out)
 
     def _judge(self) -> Iterator[bool]:
         self.state = "judging"
         self._runs.at("judging")
+        promotion = self._runs.plan.promote or self._settings.promote
+        is_full = self._runs.plan.mode == "full"
         reviewing = self._review.work()
         while True:
             try:
                 next(reviewing)
             except StopIteration as done:
-                self._judged(*done.value)
+                judgement, version = done.value
+                self._judged(judgement, version, promotion)
+                if is_full and judgement.decision != "passed":
+                    self._descent.restart()  # rather than to go on from what was turned away
                 break
             yield True
         yield True
 
-    def _judged(self, judgement: Judgement, version: str | None) -> None:
+    def _judged(self, judgement: Judgement, version: str | None, promotion: Promotion) -> None:
         progress, feed = self.record.progress, self._feed.state
         self._patience.judged(judgement.decision, feed.num_studied, feed.num_held_out)
         progress.last_judgement, progress.last_gain = str(judgement), judgement.gain
         progress.num_judgements += 1
-        progress.num_published += judgement.decision == "published"
-        self._runs.at("champion" if judgement.decision == "published" else "rejected", str(judgement), version)
+        progress.num_published += judgement.decision == "passed" and promotion == "auto"
+        self._runs.at(_end_of_run(judgement, promotion), str(judgement), version)
         self.saving_due = True
+
+
+def _end_of_run(judgement: Judgement, promotion: Promotion) -> RunState:
+    if judgement.decision == "passed":
+        ends: dict[Promotion, RunState] = {"auto": "champion", "canary": "canary"}
+        return ends.get(promotion, "candidate")
+    return "failed" if judgement.decision == "failed" else "rejected"

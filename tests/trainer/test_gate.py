@@ -44,7 +44,7 @@ def test_candidates_without_a_gain_pass_once_in_a_hundred_epochs_though_judged_a
         held_out = conversations(128, 0.0, seed=trial)
         looks = [held_out[:64], held_out[:96], held_out]
         decisions = [decided(seen, look, trial).decision for look, seen in enumerate(looks, 1)]
-        false_publications += "published" in decisions
+        false_publications += "passed" in decisions
     assert false_publications <= rate_limit(trials, RULES.level)
 
 
@@ -64,7 +64,7 @@ def saved(scores: Sequence[Score]) -> NDArray[np.float64]:
 
 
 def test_a_real_gain_of_a_tenth_is_found_at_the_first_look() -> None:
-    found = sum(decided(conversations(64, 0.15, seed)).decision == "published" for seed in range(60))
+    found = sum(decided(conversations(64, 0.15, seed)).decision == "passed" for seed in range(60))
     assert found >= 54
 
 
@@ -95,14 +95,14 @@ def test_what_looks_may_spend_sums_to_the_level_however_many_there_are() -> None
 
 def test_fewer_conversations_than_asked_for_are_not_enough_evidence() -> None:
     assert decided(conversations(63, 0.5, 0)) == Judgement("not enough evidence", 63)
-    assert decided(conversations(64, 0.5, 0)).decision == "published"
+    assert decided(conversations(64, 0.5, 0)).decision == "passed"
 
 
 def test_no_gain_is_told_from_a_gain_that_is_not_proven_yet() -> None:
     lost = decided(conversations(64, -0.1, 0))
     assert (lost.decision, lost.gain < 0) == ("no gain", True)
     unproven = [decided(conversations(64, 0.04, seed)) for seed in range(20)]
-    assert {each.decision for each in unproven} <= {"not enough evidence", "no gain", "published"}
+    assert {each.decision for each in unproven} <= {"not enough evidence", "no gain", "passed"}
     assert any(each.decision == "not enough evidence" and each.gain > 0 for each in unproven)
 
 
@@ -122,7 +122,7 @@ def test_a_group_that_loses_a_twentieth_stops_a_candidate_that_gains_overall(lab
     judgement = decided(winners + losers)
     assert judgement.decision == "regression in a group"
     assert judgement.by_group[f"{label}:{'b' if label == 'tenant' else 'y'}"] == pytest.approx(19 / 20 - 1)
-    assert decided(winners + losers[:31]).decision == "published", "too few to be a group"
+    assert decided(winners + losers[:31]).decision == "passed", "too few to be a group"
 
 
 def test_groups_without_a_label_are_no_domain() -> None:

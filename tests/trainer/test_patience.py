@@ -71,7 +71,7 @@ def test_without_a_gain_twice_in_a_row_it_gives_the_accelerator_back_ever_longer
     assert max(waits) == 4096
 
 
-@pytest.mark.parametrize("decision", ["published", "not enough evidence"])
+@pytest.mark.parametrize("decision", ["passed", "not enough evidence"])
 def test_a_gain_in_sight_makes_it_patient_again(decision: str) -> None:
     subject, progress = patience(looks=3)
     subject.judged("no gain", 100, 64)
@@ -98,7 +98,7 @@ def test_a_shift_of_the_traffic_wakes_it() -> None:
 
 def test_a_publication_starts_the_count_of_looks_anew() -> None:
     subject, progress = patience(looks=5)
-    subject.judged("published", 100, 64)
+    subject.judged("passed", 100, 64)
     assert progress.looks == 0
 
 

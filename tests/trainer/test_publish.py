@@ -15,7 +15,7 @@ from tests.trainer.scripted import SLOT, TOKENIZER, VOCAB, House
 from trainer.gate import Judgement
 from trainer.publish import Candidate, Publisher
 
-PASSED = Judgement("published", 64, 2.0, 1.5, 0.1)
+PASSED = Judgement("passed", 64, 2.0, 1.5, 0.1)
 
 
 def candidate(value: float, parent: str | None = None) -> Candidate:
