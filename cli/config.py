@@ -12,6 +12,7 @@ from cli.layers import Layer, defaults, from_file, from_names
 from cli.options import PREFIX
 from cli.sections import DataSection, RegistrySection, ServerSection, TargetSection, TrafficSection
 from models.source import bundled_target
+from serving.rollout import RolloutSettings
 from serving.settings import EngineSettings
 from trainer.settings import TrainerSettings
 
@@ -87,6 +88,7 @@ def _assemble(settings: Layer) -> Configuration:
         device=target.device,
         registry=registry.url,
         checkpoints=registry.checkpoints,
+        rollout=_build(RolloutSettings, "rollout", settings),
     )
     return Configuration(
         data=data,

@@ -23,6 +23,7 @@ from typing import Any, get_type_hints
 
 from cli.sections import DataSection, RegistrySection, ServerSection, TargetSection, TrafficSection
 from cli.values import Kind
+from serving.rollout import RolloutSettings
 from serving.settings import EngineSettings
 from trainer.settings import TrainerSettings
 
@@ -40,8 +41,9 @@ SECTIONS: dict[str, tuple[type[Any], frozenset[str]]] = {
     "server": (ServerSection, frozenset()),
     "engine": (
         EngineSettings,
-        frozenset({"target", "revision", "dtype", "device", "registry", "checkpoints", "name"}),
+        frozenset({"target", "revision", "dtype", "device", "registry", "checkpoints", "name", "rollout"}),
     ),
+    "rollout": (RolloutSettings, frozenset()),
     "traffic": (TrafficSection, frozenset()),
     "registry": (RegistrySection, frozenset()),
     "trainer": (

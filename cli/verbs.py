@@ -10,7 +10,7 @@ from cli.calls import Call
 from cli.errors import Exit
 from cli.flags import Parser
 
-_EVERY_SECTION = ("", "target", "server", "engine", "traffic", "registry", "trainer")
+_EVERY_SECTION = ("", "target", "server", "engine", "rollout", "traffic", "registry", "trainer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ finish; a second one does not.
             "EVERDRAFT_API_KEYS_FILE=keys everdraft serve --host 0.0.0.0   # lines of key=tenant",
         ),
         run=calls.serve,
-        sections=("", "target", "server", "engine", "traffic", "registry"),
+        sections=("", "target", "server", "engine", "rollout", "traffic", "registry"),
     ),
     Verb(
         name="train",

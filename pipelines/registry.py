@@ -125,6 +125,69 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
 
 
 
+class Ratio(msgspec.Struct, frozen=True):
+    """A ratio of two sums over requests."""
+
+    value: float
+    log_variance: float
+    """Of the logarithm of `value`."""
+
+
+class Served(msgspec.Struct, kw_only=True):
+    """What one version did for the requests that it served to their end: sums over these, and of squares."""
+
+    num_requests: int = 0
+    tokens: float = 0.0
+    steps: float = 0.0
+    seconds: float = 0.0
+    """Of the steps that they took part in."""
+    tokens_squared: float = 0.0
+    steps_squared: float = 0.0
+    seconds_squared: float = 0.0
+    tokens_steps: float = 0.0
+    tokens_seconds: float = 0.0
+
+    def add(self, tokens: float, steps: float, seconds: float) -> None:
+        """One request more."""
+        self.num_requests += 1
+        self.tokens += tokens
+        self.steps += steps
+        self.seconds += seconds
+        self.tokens_squared += tokens * tokens
+        self.steps_squared += steps * steps
+        self.seconds_squared += seconds * seconds
+        self.tokens_steps += tokens * steps
+        self.tokens_seconds += tokens * seconds
+
+    def __add__(self, other: Served) -> Served:
+        return Served(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+    @property
+    def length(self) -> Ratio:
+        """Tokens per step."""
+        return _ratio(self.tokens, self.steps, self.tokens_squared, self.steps_squared, self.tokens_steps)
+
+    @property
+    def speed(self) -> Ratio:
+        """Tokens per second."""
+        return _ratio(self.tokens, self.seconds, self.tokens_squared, self.seconds_squared, self.tokens_seconds)
+
+
+def _ratio(above: float, below: float, above_squared: float, below_squared: float, product: float) -> Ratio:
+    """By the delta method: the spread of above - value * below over the requests, relative to `above`."""
+    value = above / below
+    return Ratio(value, max(0.0, above_squared - 2 * value * product + value * value * below_squared) / (above * above))
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """Two versions in service at once on a replica, chosen by hash, and what each did."""
+
+    generation: int
+    champion: Served
+    rival: Served
+    """The candidate that is tried, or the champion before that is held back to compare with."""
+
+
 class Presence(msgspec.Struct, frozen=True, kw_only=True):
     """A process that says what it is doing; it lapses unless repeated."""
 
@@ -138,6 +201,7 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     figures: dict[str, float] = {}
     """Small numbers worth showing: step, loss, acceptance length, tokens per second, …"""
     state: str = ""
+    trial: Trial | None = None
 
 
 class Registry(Protocol):

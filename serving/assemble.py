@@ -20,10 +20,12 @@ from pipelines.registry import Presence, Slot, open_registry
 from pipelines.store import CheckpointStore
 from serving.engine import Engine
 from serving.profile import pass_seconds
+from serving.referee import Referee
 from serving.scheduler import Scheduler
 from serving.settings import EngineSettings
 from serving.swap import Swap
 from serving.target import Target
+from serving.trial import Trial
 from speculator.controller import Controller
 from speculator.cost import StepCosts
 from speculator.medusa import MedusaSpeculator
@@ -54,13 +56,14 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
     floor = _static_heads(settings, loaded)
     sources = _sources(settings, loaded, floor)
     shadow, costs = Shadow(settings.shadow_every), StepCosts()
-    speculator = MergedSpeculator(sources, costs=costs, shadow=shadow, max_tree=settings.max_tree)
+    rival = _rival(settings, loaded, floor)
+    speculator = MergedSpeculator(sources, costs=costs, shadow=shadow, rival=rival, max_tree=settings.max_tree)
     controller = Controller(speculator.source_names, costs=costs, shadow=shadow, max_tree=settings.max_tree)
     target = Target(loaded.decoder, pool)
     if sources:
         costs.profile(lambda num_sequences, num_rows: pass_seconds(target, num_sequences, num_rows))
-    engine = Engine(target, scheduler, speculator, controller)
-    engine.swap = _swap(settings, loaded, floor, lambda: _presence(settings, engine))
+    engine = Engine(target, scheduler, speculator, controller, probe_share=settings.probe_share)
+    engine.swap = _swap(settings, loaded, floor, engine.trial, lambda: _presence(settings, engine))
     engine.swap.start()
     return engine
 
@@ -90,6 +93,13 @@ def _sources(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint |
     return sources
 
 
+def _rival(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None) -> Speculator | None:
+    """Heads for a second version, where versions come from a registry."""
+    if not settings.registry or "medusa" not in settings.sources:
+        return None
+    return _heads(settings, loaded, floor, loaded.decoder.output_embeddings(), "medusa-rival")
+
+
 def _heads(
     settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None, embeddings: Tensor, name: str
 ) -> MedusaSpeculator:
@@ -109,7 +119,9 @@ def _heads(
     )
 
 
-def _swap(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None, presence: Callable[[], Presence]) -> Swap:
+def _swap(
+    settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None, trial: Trial, presence: Callable[[], Presence]
+) -> Swap:
     slot = Slot(target=loaded.fingerprint, kind=KIND)
     if not settings.registry or "medusa" not in settings.sources:
         return Swap(slot)
@@ -120,6 +132,7 @@ def _swap(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | No
         floor=floor,
         interval=settings.poll_seconds,
         presence=presence,
+        referee=Referee(slot, settings.rollout, settings.name, trial),
     )
 
 
@@ -140,4 +153,5 @@ def _presence(settings: EngineSettings, engine: Engine) -> Presence:
             "tokens": float(counters["decode_tokens"]),
         },
         state="serving",
+        trial=engine.trial.report(),
     )

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipelines.registry import Slot
+from serving.lots import salted
 from serving.messages import FinishReason, Moved, Refused, Request
 from serving.scheduler import Scheduler
 from serving.stats import EngineStats
 from serving.swap import Swap
 from serving.target import Target
+from serving.trial import Trial
 from speculator.batch import Batch
 from speculator.drafts import Drafts
 from speculator.merged import MergedSpeculator
@@ -68,13 +70,20 @@ class Engine:
         controller: Budgeting | None = None,
         swap: Swap | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        trial: Trial | None = None,
+        probe_share: float = 0.0,
     ) -> None:
+        """probe_share: of the requests, served without drafts, to compare with."""
         self.target = target
         self.scheduler = scheduler
         self.speculator = speculator
         self.controller: Budgeting = controller or FixedBudget(scheduler.max_tree)
         self.swap = swap or Swap(Slot(target="", kind=""))
+        self.speculation = self.controller.enabled
+        """False: the operator of this server wants plain decoding; the slot has a say too (`Swap.speculation`)."""
+        self.trial = trial or Trial()
         self.stats = EngineStats()
+        self._probe_share = probe_share
         self._clock = clock
 
     @property
@@ -86,7 +95,11 @@ class Engine:
         answer = self.scheduler.submit(request)
         if isinstance(answer, Refused):
             return answer
+        answer.probe = answer.lot is not None and salted(answer.lot, "probe") < self._probe_share
+        answer.speculative = answer.speculative and not answer.probe
         self.speculator.begin(answer)
+        if answer.lot is not None:
+            self.trial.begin(answer, self.speculator.has_rival(answer))
         return None
 
     def abort(self, request_id: int) -> Moved | None:
@@ -95,11 +108,13 @@ class Engine:
         if sequence is None:
             return None
         self.speculator.end(sequence)
+        self.trial.end(sequence)
         return Moved(request_id, (), "abort", 0, -1)
 
     def step(self) -> tuple[Moved, ...]:
         """One forward pass for everybody; what it emitted for each sequence."""
         started = self._clock()
+        self.controller.enabled = self.speculation and self.swap.speculation
         batch = self.scheduler.schedule()
         drafts = self.speculator.propose(batch, self.controller.budget(batch))
         drafted = self._clock()
@@ -115,7 +130,14 @@ class Engine:
         self._end(batch, reasons)
         self.swap.if_newer(self.speculator)
         self._time(batch, drafts, verdicts, drafted - started, self._clock() - drafted)
+        self._book(batch, verdicts, reasons, self._clock() - started)
         return moved
+
+    def _book(self, batch: Batch, verdicts: Verdicts, reasons: list[FinishReason | None], seconds: float) -> None:
+        """What the step was to each sequence: for the trial, and for the comparison with those that are served plainly."""
+        for sequence, emitted, reason in zip(batch.decoding, verdicts.emitted, reasons, strict=False):
+            self.stats.served(sequence, len(emitted), seconds)
+            self.trial.stepped(sequence, len(emitted), seconds, reason)
 
     def audit(self) -> None:
         """What must hold whenever nothing runs: every page is free again."""

@@ -81,7 +81,7 @@ class _Loop:
 
     def _command(self, command: Command) -> None:
         if command.action == "speculation":
-            self._engine.controller.enabled = command.value == "on"
+            self._engine.speculation = command.value == "on"
         elif command.action == "drain":
             self._draining = True
         elif command.action == "stop":
@@ -123,9 +123,9 @@ def snapshot(engine: Engine) -> Snapshot:
         num_swap_failures=swap.num_failures,
         last_swap_at=swap.last_swap_at,
         last_swap_error=swap.last_error,
-        speculation=engine.controller.enabled,
+        speculation=engine.speculation and swap.speculation,
         counters={**stats.counters, **engine.speculator.shadow.counters(), "audits": stats.num_audits},
-        gauges=engine.controller.gauges(),
+        gauges={**engine.controller.gauges(), **engine.trial.gauges()},
         target=swap.slot.target,
         kind=swap.slot.kind,
     )

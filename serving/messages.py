@@ -32,6 +32,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     learn: bool = True
     """Whether anything may learn from it (store, tenant policy): decided before it gets here."""
     speculative: bool = True
+    lot: float | None = None
+    """A number from 0 to 1, the same for all of a conversation: who falls below a share is served by what is tried out."""
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True):

@@ -145,4 +145,5 @@ def _sequence(request: Request) -> Sequence:
         sampling=sampling,
         learn=request.learn,
         speculative=request.speculative,
+        lot=request.lot,
     )

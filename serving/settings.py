@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from serving.rollout import RolloutSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +44,22 @@ class EngineSettings:
     """How often to look for a newer version in the registry."""
     shadow_every: int = 16
     """Every how many steps adaptive and static heads are both scored on the text to come; 0: never."""
+    probe_share: float = 0.0
+    """Of the requests, served without drafts to measure what drafting gains; 0: none."""
     name: str = "engine"
+    rollout: RolloutSettings = field(default_factory=RolloutSettings)
 
     def __post_init__(self) -> None:
-        for field in ("page_size", "max_cached_tokens", "max_running", "max_waiting", "max_prompt_tokens"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}, expected at least 1")
-        for field in ("threads", "max_tree", "suffix_tokens", "shadow_every"):
-            if getattr(self, field) < 0:
-                raise ValueError(f"{field} is {getattr(self, field)}, expected 0 or more")
+        for each in ("page_size", "max_cached_tokens", "max_running", "max_waiting", "max_prompt_tokens"):
+            if getattr(self, each) < 1:
+                raise ValueError(f"{each} is {getattr(self, each)}, expected at least 1")
+        for each in ("threads", "max_tree", "suffix_tokens", "shadow_every"):
+            if getattr(self, each) < 0:
+                raise ValueError(f"{each} is {getattr(self, each)}, expected 0 or more")
         if self.poll_seconds <= 0:
             raise ValueError(f"poll_seconds is {self.poll_seconds}, expected more than 0")
+        if not 0 <= self.probe_share <= 0.5:
+            raise ValueError(f"probe_share is {self.probe_share}, expected 0 to 0.5")
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype is {self.dtype!r}, expected float32 or bfloat16")
         unknown = sorted(set(self.sources) - {"medusa", "suffix"})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 
 from serving.messages import FinishReason, Moved, SourceStep
-from speculator.batch import Batch
+from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts
 from speculator.records import step_records
 from speculator.verify import Verdicts
@@ -18,11 +18,18 @@ class EngineStats:
         self.num_steps = 0
         self.step_seconds = 0.0
         self.num_audits = 0
-        self.counters: Counter[str] = Counter()
+        self.counters: defaultdict[str, float] = defaultdict(float)
 
     def stepped(self, seconds: float) -> None:
         self.num_steps += 1
         self.step_seconds += seconds
+
+    def served(self, sequence: Sequence, num_tokens: int, seconds: float) -> None:
+        """A decoding sequence took part in a step that took so long."""
+        if sequence.speculative or sequence.probe:
+            how = "probe" if sequence.probe else "speculated"
+            self.counters[f"served_tokens:{how}"] += num_tokens
+            self.counters[f"served_seconds:{how}"] += seconds
 
     def record(
         self, batch: Batch, drafts: Drafts, verdicts: Verdicts, reasons: list[FinishReason | None]

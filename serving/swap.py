@@ -1,4 +1,4 @@
-"""Swap: notices a newer champion, loads it in the background, and flips to it between two steps."""
+"""Swap: notices what the slot asks for, loads it in the background, and flips to it between two steps."""
 
 from __future__ import annotations
 
@@ -6,20 +6,34 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
 
 from pipelines.checkpoint import Checkpoint
 from pipelines.errors import BadCheckpoint, PipelineError
-from pipelines.registry import Presence, Registry, Slot
+from pipelines.registry import Presence, Registry, Slot, SlotState
 from pipelines.store import CheckpointStore
+from serving.referee import Referee
+from speculator.merged import MergedSpeculator
 
 log = logging.getLogger(__name__)
 
 
-class Loadable(Protocol):
-    """What takes a checkpoint: a speculator."""
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A second version, and the part of this replica's requests that it serves."""
 
-    def load(self, checkpoint: Checkpoint) -> None: ...
+    checkpoint: Checkpoint
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """What a generation of the slot puts in service."""
+
+    generation: int
+    champion: Checkpoint | None
+    """None: the one in service stays."""
+    rival: Rival | None
 
 
 class Swap:
@@ -38,21 +52,31 @@ class Swap:
         floor: Checkpoint | None = None,
         interval: float = 0.5,
         presence: Callable[[], Presence] | None = None,
+        referee: Referee | None = None,
     ) -> None:
-        """floor: what to serve when the slot is empty or emptied by a rollback. presence: what to announce at each poll."""
+        """floor: what to serve when the slot is empty or emptied by a rollback. presence: what to announce at each poll.
+        referee: decides on versions that are tried out; None: none are."""
         self.generation = 0
         self.num_swaps = 0
         self.num_failures = 0
         self.last_swap_at = 0.0
         self.last_error = ""
         self.slot = slot
+        self.speculation = True
+        """False: the slot is to decode plainly."""
         self._open_registry = open_registry
         self._store = store
         self._floor = floor
         self._interval = interval
         self._presence = presence
-        self._ready: tuple[int, Checkpoint] | None = None
-        self._seen = 0
+        self._referee = referee
+        self._ready: Lineup | None = None
+        self._state = SlotState()
+        """As of the last look."""
+        self._lined_up: str | None = None
+        """The champion that was loaded last."""
+        self._event = 0
+        """The newest event seen: the next one ends the wait for the next look."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="swap", daemon=True)
 
@@ -66,23 +90,38 @@ class Swap:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
-    def if_newer(self, speculator: Loadable) -> bool:
-        """Flips to the checkpoint that is ready, if there is one. Between two steps, from the engine's thread."""
+    def if_newer(self, speculator: MergedSpeculator) -> bool:
+        """Flips to what is ready, if anything is. Between two steps, from the engine's thread."""
         ready = self._ready
         if ready is None:
             return False
         self._ready = None
-        generation, checkpoint = ready
-        try:
-            speculator.load(checkpoint)
-        except BadCheckpoint as error:
-            self._refuse(generation, str(error))
-            return False
-        self.generation = generation
-        self.num_swaps += 1
-        self.last_swap_at = time.time()
-        log.info("swapped to version %s, generation %d", checkpoint.manifest.version, generation)
+        if ready.champion is not None:
+            try:
+                speculator.load(ready.champion)
+            except BadCheckpoint as error:
+                self._lined_up = None
+                self._refuse(ready.generation, str(error))
+                return False
+            self.num_swaps += 1
+            self.last_swap_at = time.time()
+            log.info("swapped to version %s, generation %d", ready.champion.manifest.version, ready.generation)
+        self.generation = ready.generation
+        self._flip_rival(ready, speculator)
         return True
+
+    def _flip_rival(self, ready: Lineup, speculator: MergedSpeculator) -> None:
+        referee, rival = self._referee, ready.rival
+        if referee is None:
+            return
+        if rival is None:
+            referee.dismiss(speculator)
+            return
+        try:
+            referee.begin(ready.generation, rival.checkpoint, rival.share, speculator)
+        except BadCheckpoint as error:
+            self._refuse(ready.generation, str(error))
+            referee.unfit(ready.generation, rival.checkpoint.manifest.version, str(error))
 
     def _poll(self) -> None:
         registry: Registry | None = None
@@ -94,34 +133,67 @@ class Swap:
                 self._look(registry)
                 if self._presence is not None:
                     registry.announce(self._presence())
+                if self._referee is not None and self._referee.look(registry, self._state):
+                    self._ready = Lineup(self._state.generation, None, None)
+                if registry.wait(self._event, self._interval):
+                    self._event = max(event.id for event in registry.events(self._event, 1000))
             except PipelineError as error:
                 # the registry is away: serving goes on with what it has
                 if str(error) != self.last_error:
                     log.warning("registry: %s", error)
                 self.last_error = str(error)
-            self._stop.wait(self._interval)
+                self._stop.wait(self._interval)
         if registry is not None:
             registry.close()
 
     def _look(self, registry: Registry) -> None:
         state = registry.state(self.slot)
-        if state.generation == self._seen:
-            return
-        if state.champion is None:
-            if self._floor is not None:
-                self._ready = (state.generation, self._floor)
-            self._seen = state.generation
-            return
+        self.speculation = state.speculation
+        if state.generation != self._state.generation:
+            self._line_up(registry, self._state, state)
+        self._state = state
+
+    def _line_up(self, registry: Registry, before: SlotState, state: SlotState) -> None:
         try:
-            assert self._store is not None
-            location = registry.location(self.slot, state.champion)
-            tokenizer = registry.manifest(self.slot, state.champion).tokenizer
-            checkpoint = self._store.load(location, target=self.slot.target, tokenizer=tokenizer, kind=self.slot.kind)
+            champion = self._champion(registry, state)
         except BadCheckpoint as error:
             self._refuse(state.generation, str(error))
+            return
+        rival = self._rival(registry, before, state)
+        waiting = self._ready
+        if champion is None and waiting is not None:
+            champion = waiting.champion  # loaded for the generation before, and not flipped to yet
+        self._ready = Lineup(state.generation, champion, rival)
+
+    def _champion(self, registry: Registry, state: SlotState) -> Checkpoint | None:
+        """The one to flip to; None: it is in service already. Raises BadCheckpoint."""
+        version = state.champion
+        if version is None or version == self._lined_up:
+            champion = self._floor if version is None else None
         else:
-            self._ready = (state.generation, checkpoint)
-        self._seen = state.generation
+            champion = self._load(registry, version)
+        self._lined_up = version
+        return champion
+
+    def _rival(self, registry: Registry, before: SlotState, state: SlotState) -> Rival | None:
+        if self._referee is None:
+            return None
+        version, share = self._referee.rival(before, state)
+        if version is None:
+            return None
+        try:
+            return Rival(self._load(registry, version), share)
+        except BadCheckpoint as error:
+            self._refuse(state.generation, str(error))
+            self._referee.unfit(state.generation, version, str(error))
+            return None
+
+    def _load(self, registry: Registry, version: str) -> Checkpoint:
+        """Raises BadCheckpoint, RegistryError."""
+        assert self._store is not None
+        location = registry.location(self.slot, version)
+        tokenizer = registry.manifest(self.slot, version).tokenizer
+        return self._store.load(location, target=self.slot.target, tokenizer=tokenizer, kind=self.slot.kind)
 
     def _refuse(self, generation: int, why: str) -> None:
         self.num_failures += 1

@@ -52,6 +52,10 @@ class Sequence:
     """Whether sources may learn from this sequence beyond its own lifetime (opt-out is decided before it gets here)."""
     speculative: bool = True
     """False: the caller asked for plain decoding."""
+    lot: float | None = None
+    """A number from 0 to 1 that decides which of two versions drafts for it; None: it takes no part in trials."""
+    probe: bool = False
+    """Served without drafts to measure what these gain."""
     pages: list[int] = field(default_factory=list)
     num_written: int = 0
     """Tokens whose keys and values are in the pages."""

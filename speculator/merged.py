@@ -20,6 +20,8 @@ from speculator.verify import Verdicts
 
 SHADOW_NODES = 12
 """Drafted nodes, at least, of a tree that is scored on the text to come."""
+_HEADS = "medusa"
+"""How the names of heads begin, of which one copy at a time drafts for a sequence."""
 SHADOW_SEQUENCES = 2
 """Sequences of a batch that are drafted for by everyone in a shadowed step, for the score alone."""
 
@@ -28,6 +30,7 @@ class MergedSpeculator:
     """Asks every source that the budget allows, calibrates what they say, merges their trees and prunes them
     across the batch.
 
+    rival: heads that draft in place of those named `medusa…` for the sequences of a trial (see `try_out`).
     costs: is told how long each source took. shadow: scores the sources' own trees on the text to come; in
     the steps that it samples, sources that the budget leaves out propose too, for some sequences and for the score
     alone. max_tree: most nodes of one sequence.
@@ -45,6 +48,7 @@ class MergedSpeculator:
         *,
         costs: StepCosts | None = None,
         shadow: Shadow | None = None,
+        rival: Speculator | None = None,
         max_tree: int = 64,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -52,21 +56,27 @@ class MergedSpeculator:
         assert len(set(self.source_names)) == len(sources), "two sources of one name"
         self.costs = costs or StepCosts()
         self.shadow = shadow or Shadow(every=0)
-        self._sources = tuple(sources)
+        self._sources = tuple(sources) if rival is None else (*sources, rival)
+        self._names = tuple(source.name for source in self._sources)
+        self._rival = rival
+        self._share: Callable[[steps.Sequence], bool] | None = None
+        """Which sequences the rival drafts for; None: there is no trial."""
+        self._with_rival: set[int] = set()
         self._max_tree = max_tree
         self._clock = clock
-        self._calibration = Calibration(len(sources))
+        self._calibration = Calibration(len(self._sources))
         self._rests = Rests()
         self._asked: list[int] = []
         """Rows of the batch that are drafted for in this step."""
-        self._proposed: list[tuple[int, Drafts]] = []
-        """By source, what it proposed for them."""
+        self._proposed: list[tuple[int, dict[int, Tree]]] = []
+        """By source, what it proposed for them, by row."""
         self._turn = 0
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """The version in use of each source."""
-        return {source.name: source.version for source in self._sources}
+        """The version in use of each source; of the rival only while it is tried out."""
+        used = self._sources if self._share is not None or self._rival is None else self._sources[:-1]
+        return {source.name: source.version for source in used}
 
     @property
     def version(self) -> str:
@@ -79,6 +89,29 @@ class MergedSpeculator:
     def begin(self, sequence: steps.Sequence) -> None:
         for source in self._sources:
             source.begin(sequence)
+        if self._share is not None and self._share(sequence):
+            self._with_rival.add(sequence.id)
+
+    def try_out(self, checkpoint: Checkpoint, chosen: Callable[[steps.Sequence], bool]) -> None:
+        """From now on the rival drafts with these weights for the sequences that are `chosen` as they enter.
+
+        Raises ForeignCheckpoint where there is no rival or the weights do not fit it: then nobody is tried out.
+        """
+        self.stop_trial()
+        if self._rival is None:
+            raise ForeignCheckpoint(f"version {checkpoint.manifest.version}: nobody here can try it out")
+        self._rival.load(checkpoint)
+        self._calibration.loosen(len(self._sources) - 1)
+        self._share = chosen
+
+    def stop_trial(self) -> None:
+        """One version drafts for everybody again."""
+        self._share = None
+        self._with_rival.clear()
+
+    def has_rival(self, sequence: steps.Sequence) -> bool:
+        """Whether the rival drafts for it."""
+        return sequence.id in self._with_rival
 
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
         self._proposed = []
@@ -92,23 +125,24 @@ class MergedSpeculator:
         if not self._asked:
             return drafts
         started = self._clock()
-        asked = Batch(tuple(decoding[row] for row in self._asked))
-        again = len(asked.decoding) == len(decoding) <= SHADOW_SEQUENCES  # what is scored can be used too
+        again = len(self._asked) == len(decoding) <= SHADOW_SEQUENCES  # what is scored can be used too
         arm = frozenset(name for name in self.source_names if budget.allows(name))
         for index, source in enumerate(self._sources):
-            if source.name in arm:
-                drafted = scored.get(index) if again else None
-                self._proposed.append((index, drafted or self._ask(source, asked, budget)))
+            rows = self._rows(source, arm, decoding)
+            if rows:
+                drafted = (scored.get(index) if again else None) or self._ask_for(source, rows, decoding, budget)
+                own = drafted.trees if len(drafted) == len(rows) else [drafted.trees[row] for row in rows]
+                self._proposed.append((index, dict(zip(rows, own, strict=True))))
         trees = list(drafts.trees)
-        for at, (row, sequence) in enumerate(zip(self._asked, asked.decoding, strict=True)):
-            trees[row] = self._merged(at, sequence)
-        expected = self.costs.drafting(arm, len(asked.decoding))
+        for row in self._asked:
+            trees[row] = self._merged(row, decoding[row])
+        asked = tuple(decoding[row] for row in self._asked)
+        expected = self.costs.drafting(arm, len(asked))
         kept = prune(trees, budget.nodes, max_tree=self._max_tree, step_seconds=budget.step_seconds, draft_seconds=expected)
         if not scored:
-            self.costs.drafted(arm, len(asked.decoding), self._clock() - started)
-        own, each = [kept[row] for row in self._asked], expected / len(asked.decoding)
-        self._rests.judge(asked.decoding, own, len(decoding), budget.step_seconds, each)
-        return Drafts.pack(kept, self.source_names, self.versions)
+            self.costs.drafted(arm, len(asked), self._clock() - started)
+        self._rests.judge(asked, [kept[row] for row in self._asked], len(decoding), budget.step_seconds, expected / len(asked))
+        return Drafts.pack(kept, self._names, self.versions)
 
     def verifying(self, batch: Batch, drafts: Drafts) -> None:
         for source in self._sources:
@@ -118,7 +152,7 @@ class MergedSpeculator:
         """Calibrates every source on its own trees as it proposed them: what was emitted judges also what was
         pruned."""
         for index, proposed in self._proposed:
-            for row, tree in zip(self._asked, proposed.trees, strict=True):
+            for row, tree in proposed.items():
                 self._calibration.observe(index, tree, verdicts.emitted[row], not batch.decoding[row].sampling.greedy)
         self._proposed = []
         for source in self._sources:
@@ -130,6 +164,7 @@ class MergedSpeculator:
     def end(self, sequence: steps.Sequence) -> None:
         for source in self._sources:
             source.end(sequence)
+        self._with_rival.discard(sequence.id)
         self._rests.end(sequence)
         self.shadow.settle(sequence, ended=True)
 
@@ -159,7 +194,9 @@ class MergedSpeculator:
         few = self._few(batch)
         # drafted at one size, whatever the budget: else the score would follow the budget, not the source
         budget = replace(budget, nodes=max(budget.nodes, SHADOW_NODES * len(few.decoding)), sources=None)
-        scored = {index: self._ask(source, few, budget) for index, source in enumerate(self._sources)}
+        scored = {
+            index: self._ask(source, few, budget) for index, source in enumerate(self._sources) if source is not self._rival
+        }
         for index, drafts in scored.items():
             self.shadow.add(self.source_names[index], few.decoding, drafts)
         return scored
@@ -169,12 +206,26 @@ class MergedSpeculator:
         assert len(drafts) == len(batch.decoding), f"{source.name} left sequences out"
         return drafts
 
-    def _merged(self, at: int, sequence: steps.Sequence) -> Tree:
-        """The calibrated union of what was proposed for the sequence asked for at place `at`."""
+    def _rows(self, source: Speculator, arm: frozenset[str], decoding: tuple[steps.Sequence, ...]) -> list[int]:
+        """Of the rows that are drafted for, those of this source: the rival stands in for whichever heads are in the arm."""
+        is_rival = source is self._rival
+        if source.name not in arm and not (is_rival and any(name.startswith(_HEADS) for name in arm)):
+            return []
+        if not self._with_rival or not source.name.startswith(_HEADS):
+            return [] if is_rival else self._asked
+        return [row for row in self._asked if (decoding[row].id in self._with_rival) == is_rival]
+
+    def _ask_for(self, source: Speculator, rows: list[int], decoding: tuple[steps.Sequence, ...], budget: Budget) -> Drafts:
+        if source is self._rival and budget.sources is not None:
+            budget = replace(budget, sources=budget.sources | {source.name})
+        return self._ask(source, Batch(tuple(decoding[row] for row in rows)), budget)
+
+    def _merged(self, row: int, sequence: steps.Sequence) -> Tree:
+        """The calibrated union of what was proposed for the sequence of a row."""
         trees = []
-        for index, drafts in self._proposed:
-            tree = drafts.trees[at]
-            if len(tree) > 1:
+        for index, proposed in self._proposed:
+            tree = proposed.get(row)
+            if tree is not None and len(tree) > 1:
                 chances = self._calibration.chances(index, tree, not sequence.sampling.greedy)
                 bits = [1 << index] * len(tree)
                 bits[0] = 0

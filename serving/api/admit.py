@@ -11,6 +11,7 @@ from serving.api.answer import Answer, Origin
 from serving.api.resolve import Prompt, engine_request, stop_strings
 from serving.api.schemas import GenerationBody
 from serving.api.service import Service
+from serving.lots import lot
 from serving.text import AnswerText
 from serving.traffic import conversation_id
 
@@ -46,8 +47,9 @@ def admit(service: Service, body: GenerationBody, asks: Sequence[Ask], head: Hea
     metadata = body.metadata or {}
     answers = []
     for index, ask in enumerate(asks):
-        request = engine_request(body, ask.prompt, ask.max_tokens, tenant, consent is not None, service)
         conversation = conversation_id(metadata.get("conversation"), body.user, ask.opening)
+        drawn = lot(f"{tenant} {conversation}")
+        request = engine_request(body, ask.prompt, ask.max_tokens, tenant, consent is not None, drawn, service)
         origin = Origin(f"{head.id}-{index}", consent, conversation, metadata.get("domain"))
         assembler = AnswerText(
             service.tokenizer,

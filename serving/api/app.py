@@ -25,6 +25,7 @@ from serving.api.operations import operation_routes
 from serving.api.outermost import REQUEST_ID, OutermostMiddleware
 from serving.api.service import Admission, Service
 from serving.api.settings import ApiSettings
+from serving.dashboard.routes import Dashboard
 from serving.link import EngineLink
 from serving.text import TextTokenizer
 from serving.traffic import TrafficRecorder
@@ -44,11 +45,13 @@ def create_app(
     metrics.registry.register(EngineCollector(settings.model, engine, traffic))
     admission = Admission(settings.max_in_flight, settings.retry_after)
     service = Service(engine, tokenizer, settings, traffic, metrics, admission, registry)
+    dashboard = Dashboard(service)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
-        yield
-        await _settle(service)
+        async with dashboard.running():
+            yield
+            await _settle(service)
 
     app = FastAPI(
         title="Everdraft",
@@ -61,6 +64,7 @@ def create_app(
     add_schemas(app)
     for routes in (completion_routes, chat_routes, model_routes, operation_routes, admin_routes):
         app.include_router(routes(service))
+    app.include_router(dashboard.routes())
     return app
 
 

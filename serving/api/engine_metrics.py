@@ -27,6 +27,11 @@ _TRAFFIC = {
 _LABEL_NAMES = {
     "shadow_steps": ("source",),
     "shadow_tokens": ("source",),
+    "served_tokens": ("how",),
+    "served_seconds": ("how",),
+    "trial_requests": ("side",),
+    "trial_acceptance_length": ("side",),
+    "trial_tokens_per_second": ("side",),
     "gain": ("batch",),
     "arm": ("batch", "arm"),
 }

@@ -93,8 +93,10 @@ def check_max_tokens(max_tokens: int, field: str, prompt: Prompt, service: Servi
         )
 
 
-def engine_request(body: GenerationBody, prompt: Prompt, max_tokens: int, tenant: str, learn: bool, service: Service) -> Request:
-    """The request that the engine gets for one prompt."""
+def engine_request(
+    body: GenerationBody, prompt: Prompt, max_tokens: int, tenant: str, learn: bool, lot: float, service: Service
+) -> Request:
+    """The request that the engine gets for one prompt. lot: see `serving.messages.Request`."""
     tokenizer = service.tokenizer
     temperature = 1.0 if body.temperature is None else body.temperature
     top_k = max(body.top_k or 0, 0)
@@ -112,6 +114,7 @@ def engine_request(body: GenerationBody, prompt: Prompt, max_tokens: int, tenant
         stop_ids=tuple(sorted(stop_ids)),
         learn=learn,
         speculative=body.speculative is not False,
+        lot=lot,
     )
 
 
