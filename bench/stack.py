@@ -15,7 +15,7 @@ from cli.config import Configuration, load
 from cli.flags import as_words
 from cli.live.process import VerbProcess
 from pipelines.registry import Presence, Registry, Slot, SlotState, open_registry
-from pipelines.store import CheckpointStore
+from pipelines.store import open_store
 from pipelines.traffic_log import open_writer
 from serving.traffic import Outcome, TenantPolicy, TrafficRecorder, conversation_id
 from speculator.static_heads import KIND
@@ -38,7 +38,7 @@ class Stack:
         self._slot: Slot | None = None
         self._trainer: VerbProcess | None = None
         self.registry: Registry = open_registry(self.configuration.registry.url)
-        self.store = CheckpointStore(Path(self.configuration.registry.checkpoints))
+        self.store = open_store(self.configuration.registry.checkpoints)
 
     def serves(self, target: str, tokenizer: str) -> None:
         """Told once which target the traffic is for, by fingerprint."""

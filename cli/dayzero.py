@@ -18,6 +18,7 @@ from cli.target import loaded_target
 from models.loading import Target
 from pipelines.checkpoint import Manifest
 from pipelines.registry import Slot, open_registry
+from pipelines.store import CheckpointStore, open_store
 from serving.assemble import build_engine
 from speculator.static_heads import KIND
 from trainer.assemble import Taught
@@ -48,16 +49,16 @@ def dayzero(config: Configuration, lesson: Lesson, *, out: Path | None, given: M
     """
     try:
         settings = DayZeroSettings(**given, seed=lesson.seed)  # type: ignore[arg-type]  # checked at the door
+        store = open_store(out or config.registry.checkpoints)
         target = loaded_target(config)
         texts = list(_answers(config, target, _prompts(lesson), lesson))
-        folder = out or Path(config.registry.checkpoints)
-        manifest = _learnt(target, texts, folder, settings)
+        manifest = _learnt(target, texts, store, settings)
     except ValueError as error:
         raise UsageError(str(error)) from None
     judged = manifest.evaluation
     worth = f", {judged.tokens_per_step:.3f} tokens per step on answers kept aside" if judged else ""
     print(f"version {manifest.version}: {manifest.span.num_traces} answers{worth}")
-    print(_published(config, manifest) if out is None else f"written to {folder / manifest.version}")
+    print(_published(config, manifest) if out is None else f"written to {out / manifest.version}")
 
 
 def _prompts(lesson: Lesson) -> list[Prompt]:
@@ -76,7 +77,7 @@ def _answers(config: Configuration, target: Target, asked: Sequence[Prompt], les
         yield text
 
 
-def _learnt(target: Target, texts: Sequence[Text], folder: Path, settings: DayZeroSettings) -> Manifest:
+def _learnt(target: Target, texts: Sequence[Text], store: CheckpointStore, settings: DayZeroSettings) -> Manifest:
     def progress(step: int, loss: float) -> None:
         _show(step, f"the heads learn: step {step} of {settings.steps}, loss {loss:.3f}")
 
@@ -84,7 +85,7 @@ def _learnt(target: Target, texts: Sequence[Text], folder: Path, settings: DayZe
         Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint),
         [text.tokens[: text.num_prompt] for text in texts],
         lambda asked: [text.output_ids for text in texts],
-        folder,
+        store,
         settings,
         progress,
     )

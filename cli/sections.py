@@ -111,4 +111,4 @@ class RegistrySection:
     url: str = ""
     """URL of the registry (sqlite:///… or redis://…); empty: SQLite in the data folder."""
     checkpoints: str = ""
-    """Folder of the weights, shared by server and trainer; empty: in the data folder."""
+    """Folder of the weights, or URL (s3://bucket/prefix), shared by server and trainer; empty: in the data folder."""

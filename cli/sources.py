@@ -13,7 +13,7 @@ from models.loading import Target
 from pipelines.checkpoint import Checkpoint
 from pipelines.errors import UnknownVersion
 from pipelines.registry import Slot
-from pipelines.store import CheckpointStore
+from pipelines.store import open_store
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
@@ -85,6 +85,6 @@ def _registered(name: str, config: Configuration, target: Target) -> Checkpoint:
             known = ", ".join(each.version for each in registry.versions(slot)) or "none yet"
             raise NotThere(f"no version {name} for this target; there are {known}") from None
     tokenizer = target.tokenizer.fingerprint
-    return CheckpointStore(Path(config.registry.checkpoints)).load(
+    return open_store(config.registry.checkpoints).load(
         location, target=target.fingerprint, tokenizer=tokenizer, kind=KIND
     )

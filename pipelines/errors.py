@@ -9,6 +9,7 @@ PipelineError
 │   └── ForeignCheckpoint   sound, but for another target, tokenizer or kind
 └── RegistryError
     ├── RegistryUnavailable the back end does not answer, or is not a registry
+    │   └── StoreUnavailable    whoever keeps the weights does not answer
     ├── UnknownVersion      no such version in the slot
     ├── UnknownRun          no such run
     ├── RunOpen             the slot has an open run already
@@ -56,6 +57,10 @@ class RegistryUnavailable(RegistryError):
 
     Nothing was changed; or all of it was, if a server across a network fell silent after the question: look before asking again.
     """
+
+
+class StoreUnavailable(RegistryUnavailable):
+    """Whoever keeps the weights does not answer: nothing can be loaded or published until they do, as without a registry."""
 
 
 class UnknownVersion(RegistryError):

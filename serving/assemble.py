@@ -17,7 +17,7 @@ from models.loading import load_target
 from models.pages import PagePool
 from pipelines.checkpoint import Checkpoint
 from pipelines.registry import Presence, Slot, open_registry
-from pipelines.store import CheckpointStore
+from pipelines.store import open_store
 from serving.engine import Engine
 from serving.profile import pass_seconds
 from serving.referee import Referee
@@ -128,7 +128,7 @@ def _swap(
     return Swap(
         slot,
         open_registry=lambda: open_registry(settings.registry),
-        store=CheckpointStore(Path(settings.checkpoints)),
+        store=open_store(settings.checkpoints),
         floor=floor,
         interval=settings.poll_seconds,
         presence=presence,

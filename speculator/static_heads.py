@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipelines.checkpoint import Checkpoint
 from pipelines.errors import ForeignCheckpoint
-from pipelines.store import CheckpointStore
+from pipelines.store import open_store
 
 KIND = "medusa"
 
@@ -26,7 +26,7 @@ def find_static_heads(folder: Path, *, target: str, tokenizer: str) -> Checkpoin
     for path in sorted(folder.glob("[!.]*")):
         if path.is_dir():
             try:
-                found.append(CheckpointStore(folder).load(path.name, target=target, tokenizer=tokenizer, kind=KIND))
+                found.append(open_store(folder).load(path.name, target=target, tokenizer=tokenizer, kind=KIND))
             except ForeignCheckpoint:
                 continue  # another target's: the slot of this one is empty
     return max(found, key=lambda checkpoint: checkpoint.manifest.created_at, default=None)

@@ -16,7 +16,7 @@ from models.decoder import Decoder
 from models.heads import MedusaHeads
 from pipelines.checkpoint import Checkpoint
 from pipelines.registry import Registry, Slot
-from pipelines.store import CheckpointStore
+from pipelines.store import open_store
 from pipelines.traffic_log import TrafficReader
 from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
 from trainer.audit import Audit
@@ -72,7 +72,7 @@ def assemble(
     generator = torch.Generator().manual_seed(settings.seed)
     static = static_heads(settings.heads, taught)
     floor = Champion.of(static) if static else Champion.untrained(untrained_heads(decoder))
-    store = CheckpointStore(Path(settings.checkpoints), max_bytes=settings.max_store_bytes)
+    store = open_store(settings.checkpoints, max_bytes=settings.max_store_bytes)
 
     pools = Pools(settings, record, generator)
     distiller = distiller_of(settings, decoder, floor.heads(decoder.device), generator)

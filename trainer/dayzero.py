@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -85,11 +84,11 @@ def first_heads(
     taught: Taught,
     prompts: Sequence[Tokens],
     generate: Generate,
-    folder: Path,
+    store: CheckpointStore,
     settings: DayZeroSettings,
     progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Manifest:
-    """Trains heads for a target and saves them as a checkpoint in `folder`; the manifest says what they are worth.
+    """Trains heads for a target and saves them as a checkpoint; the manifest says what they are worth.
 
     progress: called after each step with its number and its loss. Raises ValueError when no prompt got an answer
     to learn from.
@@ -107,7 +106,7 @@ def first_heads(
     heads = _train(taught, studied, lessons, settings, progress)
     judgement = _judge(taught, held_out, lessons, heads, settings) if len(held_out) > 1 else None
     log.info("first heads: %s", judgement)
-    manifest, _ = CheckpointStore(folder).save(
+    manifest, _ = store.save(
         dict(heads.named_parameters()),
         kind=KIND,
         parent=None,

@@ -20,7 +20,7 @@ from bench.sizes import QUICK
 from bench.stack import Stack
 from models.heads import MedusaHeads
 from models.loading import load_target
-from pipelines.store import CheckpointStore
+from pipelines.store import open_store
 from tests.models.families import save_model
 
 SIZES = replace(QUICK, swap_seconds=0.1, swap_tokens=60, crowd_each=6, identity=6)
@@ -34,7 +34,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     loaded = load_target(str(place / "target"))
     heads = MedusaHeads(loaded.config.hidden_size, 2, 1, loaded.config.vocab_size)
     torch.manual_seed(1)
-    CheckpointStore(place / "heads").save(
+    open_store(place / "heads").save(
         {name: 0.1 * torch.randn_like(weight) for name, weight in heads.state_dict().items()},
         kind="medusa",
         parent=None,

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from cli.errors import Exit
-from pipelines.store import CheckpointStore
+from pipelines.store import open_store
 from tests.cli.commands import SLOT, Commands, manifest_of
 
 
-def saved(folder: Path, *names: str) -> list[str]:
+def saved(place: str | Path, *names: str) -> list[str]:
     """Versions that passed the gate, each with the one before as its parent."""
     versions: list[str] = []
     for number, name in enumerate(names):
         parent = versions[-1] if versions else None
-        manifest, _ = CheckpointStore(folder).save(
+        manifest, _ = open_store(place).save(
             {name: torch.ones(1)},
             kind=SLOT.kind,
             parent=parent,
@@ -57,6 +57,19 @@ def test_without_a_version_it_says_where_it_looked(everdraft_command: Commands, 
     outcome = everdraft_command("registry", "rebuild", "--registry-checkpoints", str(elsewhere))
     assert outcome.code == Exit.NOT_THERE
     assert f"no version lies in {elsewhere}" in outcome.err
+
+
+def test_the_weights_may_lie_at_a_url(everdraft_command: Commands, tmp_path: Path) -> None:
+    (tmp_path / "bucket").mkdir()
+    url = f"file://{tmp_path}/bucket"
+    (version,) = saved(url, "only")
+    assert f"champion {version}" in everdraft_command("registry", "rebuild", "--registry-checkpoints", url).out
+
+
+def test_a_url_of_no_protocol_is_a_wrong_use(everdraft_command: Commands) -> None:
+    outcome = everdraft_command("registry", "rebuild", "--registry-checkpoints", "pigeon://loft/checkpoints")
+    assert outcome.code == Exit.USAGE
+    assert "checkpoints: 'pigeon' is no protocol" in outcome.err
 
 
 def test_an_action_that_does_not_exist_is_a_wrong_use(everdraft_command: Commands) -> None:

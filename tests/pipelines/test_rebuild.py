@@ -10,7 +10,7 @@ import torch
 from pipelines.checkpoint import Evaluation
 from pipelines.rebuild import rebuild
 from pipelines.registry import Slot, open_registry
-from pipelines.store import CheckpointStore
+from pipelines.store import CheckpointStore, open_store
 
 ALL = Slot(target="target", kind="medusa")
 ACME = Slot(target="target", kind="medusa", scope="acme")
@@ -40,7 +40,7 @@ def save(store: CheckpointStore, number: int, evaluation: Evaluation | None, slo
 
 @pytest.fixture
 def store(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "checkpoints")
+    return open_store(tmp_path / "checkpoints")
 
 
 def url(tmp_path: Path) -> str:
@@ -75,8 +75,9 @@ def test_what_the_registry_knows_stays(store: CheckpointStore, tmp_path: Path) -
 
 def test_what_is_torn_or_renamed_is_left_out(store: CheckpointStore, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sound, torn, renamed = (save(store, number, judged(0.1)) for number in (1, 2, 3))
-    (store.root / torn / "manifest.json").write_text("{")
-    (store.root / renamed).rename(store.root / "other")
+    root = Path(store.place)
+    (root / torn / "manifest.json").write_text("{")
+    (root / renamed).rename(root / "other")
     registry = open_registry(url(tmp_path))
     assert rebuild(registry, store)[ALL].champion == sound
     assert [manifest.version for manifest in registry.versions(ALL)] == [sound]

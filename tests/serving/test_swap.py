@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import pytest
 import torch
 
 from models.heads import MedusaHeads
 from pipelines.checkpoint import Manifest
+from pipelines.errors import StoreUnavailable
 from pipelines.registry import Registry, Slot, open_registry
-from pipelines.store import CheckpointStore
+from pipelines.store import open_store
 from serving.engine import Engine, FixedBudget
 from serving.messages import Request
 from serving.swap import Swap
@@ -41,7 +43,7 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.url = f"sqlite:///{folder / 'registry.db'}"
-        self.store = CheckpointStore(folder / "checkpoints")
+        self.store = open_store(folder / "checkpoints")
         self.registry: Registry = open_registry(self.url)
         speculator = MergedSpeculator([MedusaSpeculator(heads(0), DECODER.logits, name="medusa", version="static")])
         target = tiny_target(DECODER)
@@ -134,7 +136,7 @@ def refused(folder: Path, spoil: Callable[[House], None], why: str) -> None:
 def test_a_truncated_checkpoint_is_refused_and_the_old_version_stays(tmp_path: Path) -> None:
     def spoil(here: House) -> None:
         manifest = save_only(here, 2)
-        weights = here.store.root / manifest.version / "weights.safetensors"
+        weights = Path(here.store.place) / manifest.version / "weights.safetensors"
         weights.write_bytes(weights.read_bytes()[:-100])
         announce(here, manifest)
 
@@ -152,6 +154,22 @@ def test_heads_of_another_shape_are_refused_and_the_old_version_stays(tmp_path: 
         wait_until(lambda: not here.take() and here.engine.swap.num_failures == 1)
 
     refused(tmp_path, spoil, "shape")
+
+
+def test_a_store_that_does_not_answer_is_asked_until_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("the bucket is away")
+
+    with house(tmp_path) as here:
+        good = here.publish(seed=1)
+        wait_until(lambda: taken(here, good))
+        with monkeypatch.context() as outage:
+            outage.setattr(here.store, "load", away)
+            better = here.publish(seed=2)
+            wait_until(lambda: "the bucket is away" in here.engine.swap.last_error)
+            assert not taken(here, better)
+        wait_until(lambda: taken(here, better))
+        assert here.engine.swap.num_failures == 0, "nothing was wrong with the version"
 
 
 def save_only(here: House, seed: int, target: str = SLOT.target, made: MedusaHeads | None = None) -> Manifest:

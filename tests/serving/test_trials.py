@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.registry import Presence, Registry, Served, SlotState, Trial, open_registry
-from pipelines.store import CheckpointStore
+from pipelines.store import open_store
 from serving.engine import Engine, FixedBudget
 from serving.lots import lot
 from serving.messages import Request
@@ -31,7 +31,7 @@ class House:
 
     def __init__(self, folder: Path, settings: RolloutSettings = SETTINGS, name: str = "here", speculate: int = 6) -> None:
         self.url = f"sqlite:///{folder / 'registry.db'}"
-        self.store = CheckpointStore(folder / "checkpoints")
+        self.store = open_store(folder / "checkpoints")
         self.registry: Registry = open_registry(self.url)
         medusa = MedusaSpeculator(heads(0), DECODER.logits, name="medusa", version="static")
         rival = MedusaSpeculator(heads(0), DECODER.logits, name="medusa-rival", version="none")
@@ -279,7 +279,7 @@ def test_a_canary_that_cannot_be_loaded_is_thrown_out(tmp_path: Path) -> None:
         candidate = here.record(2, champion)
         here.registry.promote(SLOT, champion)
         wait_until(lambda: here.serves(1))
-        weights = here.store.root / candidate / "weights.safetensors"
+        weights = Path(here.store.place) / candidate / "weights.safetensors"
         weights.write_bytes(weights.read_bytes()[:-10])
         here.registry.stage(SLOT, candidate, share=0.5)
         wait_until(lambda: here.registry.state(SLOT).candidate is None)

@@ -20,7 +20,7 @@ from torch import Tensor
 from models.decoder import Decoder
 from models.heads import MedusaHeads
 from pipelines.registry import Registry, Slot, open_registry
-from pipelines.store import CheckpointStore
+from pipelines.store import open_store
 from pipelines.trace import SamplingRecord, Trace
 from pipelines.traffic_log import TrafficReader, open_reader, open_writer
 from speculator.static_heads import KIND
@@ -103,7 +103,7 @@ class House:
             heads=str(folder / "static"),
             **{"held_out_fraction": 0.3, "learning_rate": 0.05, "poll_seconds": 5 * TICK, **changes},
         )
-        self.store = CheckpointStore(Path(self.settings.checkpoints))
+        self.store = open_store(self.settings.checkpoints)
         self.registry: Registry = open_registry(self.settings.registry)
         self.reader: TrafficReader = open_reader(self.settings.traffic)
 
@@ -116,7 +116,7 @@ class House:
     def add_static_heads(self) -> str:
         """Saves untrained heads as the static ones; returns their version."""
         heads = MedusaHeads(VOCAB, 3, 1, VOCAB)
-        manifest, _ = CheckpointStore(Path(self.settings.heads)).save(
+        manifest, _ = open_store(self.settings.heads).save(
             dict(heads.named_parameters()),
             kind=KIND,
             parent=None,

@@ -10,7 +10,7 @@ import torch
 from models.heads import MedusaHeads
 from pipelines.checkpoint import TrafficSpan
 from pipelines.errors import CorruptCheckpoint, StaleGeneration
-from pipelines.store import CheckpointStore
+from pipelines.store import open_store
 from tests.trainer.scripted import SLOT, TOKENIZER, VOCAB, House
 from trainer.gate import Judgement
 from trainer.publish import Candidate, Publisher
@@ -27,7 +27,7 @@ def candidate(value: float, parent: str | None = None) -> Candidate:
 
 
 def publisher(house: House, max_bytes: int = 1 << 30) -> Publisher:
-    store = CheckpointStore(house.store.root, max_bytes=max_bytes)
+    store = open_store(house.store.place, max_bytes=max_bytes)
     return Publisher(house.registry, store, SLOT, TOKENIZER, budget=16, static=None)
 
 
@@ -36,7 +36,7 @@ def test_weights_that_are_not_finite_reach_neither_store_nor_registry(house: Hou
     with pytest.raises(CorruptCheckpoint):
         publisher(house).publish(candidate(value), PASSED, 0)
     assert house.registry.versions(SLOT) == []
-    assert not house.store.root.exists() or not list(house.store.root.iterdir())
+    assert house.store.manifests() == []
 
 
 def test_a_slot_that_has_moved_is_left_alone(house: House) -> None:
@@ -66,5 +66,5 @@ def test_pruning_keeps_what_is_in_service_and_what_a_rollback_goes_back_to(build
         parent = lineage[-1] if lineage else None
         subject.reject(candidate(-1.0 - generation, parent), Judgement("no gain", 64, 1.4, 1.5, -0.2))
         lineage.append(subject.publish(candidate(1.0 + generation, parent), PASSED, generation)[0])
-    assert sorted(path.name for path in house.store.root.iterdir()) == sorted(lineage)
+    assert sorted(manifest.version for manifest in house.store.manifests()) == sorted(lineage)
     assert house.registry.rollback(SLOT).champion == lineage[-2]

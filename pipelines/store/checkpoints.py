@@ -1,7 +1,7 @@
-"""CheckpointStore: the weights themselves, in a directory that servers and trainers share.
+"""CheckpointStore: saves versions, and hands out those that are what they say.
 
-A version is a folder named by its content hash, with `weights.safetensors` and `manifest.json`. It appears by
-one rename, whole or not at all, and never changes. A location is the folder's name, so a store can be moved.
+A version is a folder named by its content hash, with `weights.safetensors` and `manifest.json`. It appears whole or not at all,
+and never changes. A location is the folder's name, so a store can be moved.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import logging
 import re
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 import msgspec
 from torch import Tensor
@@ -23,14 +22,13 @@ from pipelines.checkpoint import (
     decode_manifest,
     encode_manifest,
 )
-from pipelines.errors import BadCheckpoint, CorruptCheckpoint, ForeignCheckpoint
-from pipelines.folders import drop_folder, folder_bytes, opened_folder, put_folder, read_plain, sweep_torn
+from pipelines.errors import BadCheckpoint, CorruptCheckpoint, ForeignCheckpoint, StoreUnavailable
+from pipelines.store.files import MANIFEST, WEIGHTS, Files
 from pipelines.weights import decode_weights, encode_weights, num_parameters
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "weights.safetensors"
-MANIFEST = "manifest.json"
+MAX_STORE_BYTES = 8 << 30
 MAX_WEIGHTS_BYTES = 4 << 30
 _MAX_MANIFEST_BYTES = 1 << 20
 _LOCATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]*")
@@ -45,11 +43,19 @@ def version_of(*, kind: str, parent: str | None, target: str, tokenizer: str, co
 
 
 class CheckpointStore:
-    """The versions under `root`, which is created when needed. `prune` leaves at most `max_bytes`."""
+    """The versions among `files`. `prune` leaves at most `max_bytes`.
 
-    def __init__(self, root: Path, *, max_bytes: int = 8 << 30) -> None:
-        self.root = root
+    Whatever it is asked for, it raises StoreUnavailable while nobody answers for the files; those of a folder always do.
+    """
+
+    def __init__(self, files: Files, *, max_bytes: int = MAX_STORE_BYTES) -> None:
         self.max_bytes = max_bytes
+        self._files = files
+
+    @property
+    def place(self) -> str:
+        """The folder's path, or a URL without passwords."""
+        return self._files.place
 
     def save(
         self,
@@ -96,11 +102,12 @@ class CheckpointStore:
             evaluation=evaluation,
             note=note,
         )
-        files = {WEIGHTS: data, MANIFEST: encode_manifest(manifest)}
+        encoded = encode_manifest(manifest)
         try:
-            manifest = self.load(version, target=target, tokenizer=tokenizer, kind=kind).manifest
+            manifest = self._manifest(version)
+            decode_weights(self._read(version, WEIGHTS, MAX_WEIGHTS_BYTES), manifest)
         except BadCheckpoint:  # not there yet, or damaged since
-            put_folder(self.root, version, files)
+            self._files.put(version, data, encoded)
         return manifest, version
 
     def load(
@@ -118,44 +125,52 @@ class CheckpointStore:
         for another target, tokenizer or kind, CorruptCheckpoint for one that is missing, torn, altered,
         renamed, larger than `max_bytes` or not finite.
         """
-        manifest = decode_manifest(self._read(location, MANIFEST, _MAX_MANIFEST_BYTES))
-        _expect_unaltered(manifest, location)
+        manifest = self._manifest(location)
         _expect_made_for(manifest, {"kind": kind, "target": target, "tokenizer": tokenizer})
-        weights = decode_weights(self._read(location, WEIGHTS, max_bytes), manifest)
+        weights = decode_weights(self._read(location, WEIGHTS, max_bytes, sha256=manifest.weights_sha256), manifest)
         return Checkpoint(manifest, weights)
 
     def manifests(self) -> list[Manifest]:
         """Of all versions here, oldest first; a version's name is its location. What is torn or altered is left out and named."""
         found = []
-        for location in sorted(path.name for path in self.root.glob("[!.]*") if path.is_dir()):
+        for location in sorted(self._files.sizes()):
             try:
-                manifest = decode_manifest(self._read(location, MANIFEST, _MAX_MANIFEST_BYTES))
-                _expect_unaltered(manifest, location)
-                found.append(manifest)
+                found.append(self._manifest(location))
             except BadCheckpoint as error:
                 log.warning("%s is left out: %s", location, error)
         return sorted(found, key=lambda manifest: manifest.created_at)
 
     def prune(self, keep: Collection[str]) -> list[str]:
-        """Deletes the oldest locations but those in `keep` until the rest fits; returns which went."""
-        sweep_torn(self.root)
-        sizes = {path.name: folder_bytes(path) for path in self.root.glob("[!.]*") if path.is_dir()}
-        excess = sum(sizes.values()) - self.max_bytes
+        """Deletes the oldest locations but those in `keep` until the rest fits; returns which went.
+
+        Where nobody answers, what is left to delete is left for the next time.
+        """
         removed: list[str] = []
-        for location in sorted(sizes.keys() - set(keep), key=self._created_at):
-            if excess <= 0:
-                break
-            drop_folder(self.root, location)
-            excess -= sizes[location]
-            removed.append(location)
+        try:
+            self._files.sweep()
+            sizes = self._files.sizes()
+            excess = sum(sizes.values()) - self.max_bytes
+            if excess > 0:
+                for location in sorted(sizes.keys() - set(keep), key=self._created_at):
+                    self._files.drop(location)
+                    excess -= sizes[location]
+                    removed.append(location)
+                    if excess <= 0:
+                        break
+        except StoreUnavailable as error:
+            log.warning("old versions stay for now: %s", error)
         return removed
 
-    def _read(self, location: str, name: str, max_bytes: int) -> bytes:
+    def _manifest(self, location: str) -> Manifest:
+        manifest = decode_manifest(self._read(location, MANIFEST, _MAX_MANIFEST_BYTES))
+        _expect_unaltered(manifest, location)
+        return manifest
+
+    def _read(self, location: str, name: str, max_bytes: int, *, sha256: str | None = None) -> bytes:
         if not _LOCATION.fullmatch(location):
             raise BadCheckpoint(f"location is {location!r}, expected the name of a folder in the store")
         try:
-            with opened_folder(self.root / location) as folder:
-                return read_plain(folder, name, max_bytes)
+            return self._files.read(location, name, max_bytes, sha256=sha256)
         except (OSError, ValueError) as error:
             raise CorruptCheckpoint(f"{name} of {location}: {error}") from error
 
