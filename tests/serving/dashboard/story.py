@@ -1,0 +1,135 @@
+"""A slot with a past, as a trainer and its operators leave it behind, and an engine that serves from it: no model needed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipelines.checkpoint import Evaluation, Manifest, TrafficSpan
+from pipelines.registry import Presence, Registry, Slot
+from pipelines.sqlite_registry import SqliteRegistry
+from serving.messages import Snapshot
+from serving.scripted import ScriptedEngine
+from tests.pipelines.records import make_manifest
+
+SLOT = Slot(target="target-1", kind="medusa")
+STATIC, FIRST, SECOND, WORSE, THIRD, FALLEN, FOURTH, NEXT = (
+    "0f5a61c07a2e93d4", "3c11b97d20fe48aa", "77d0ce51b3941c06", "5be2f90acc17d835",
+    "a90417ecd6b85f23", "e4470b1f2a9dc681", "c2d86f9be01a7734", "19f7a3d50c64be82",
+)  # fmt: skip
+
+
+class LearningEngine(ScriptedEngine):
+    """Shows what an engine with learnt and static heads counts: the learnt ones half as good again on the same text."""
+
+    def __init__(self, version: str = FOURTH, **options: Any) -> None:
+        super().__init__(slot=SLOT, **options)
+        self.version = version
+
+    def snapshot(self) -> Snapshot | None:
+        found = super().snapshot()
+        assert found is not None
+        drafts, accepted = found.counters["drafts"], found.counters["accepted_tokens"]
+        counters = {
+            **found.counters,
+            "decode_steps": drafts,
+            "decode_tokens": drafts + accepted,
+            "shadow_steps:medusa": drafts,
+            "shadow_tokens:medusa": drafts + accepted,
+            "shadow_steps:medusa-static": drafts,
+            "shadow_tokens:medusa-static": drafts + accepted // 3,
+        }
+        return msgspec.structs.replace(
+            found,
+            versions={"medusa": self.version, "medusa-static": STATIC, "suffix": "live"},
+            counters=counters,
+            gauges={"zero_share": 0.12, "gain:1": 1.71, "arm:1:medusa+suffix": 1.0, "gain:4": 1.0, "arm:4:none": 1.0},
+        )
+
+
+def evaluation(before: float, after: float, lower: float, **groups: float) -> Evaluation:
+    return Evaluation(
+        num_conversations=96,
+        champion_tokens_per_step=before,
+        tokens_per_step=after,
+        gain=after - before,
+        gain_lower=lower,
+        budget=12,
+        by_group={f"domain:{name}": change for name, change in groups.items()} | {"tenant:acme-secret": 0.5},
+    )
+
+
+def version(name: str, parent: str | None, judged: Evaluation | None, minutes_ago: float, num_traces: int = 0) -> Manifest:
+    at = time.time() - 60 * minutes_ago
+    return make_manifest(
+        name,
+        parent,
+        created_at=at,
+        evaluation=judged,
+        span=TrafficSpan(num_traces=num_traces, num_tokens=180 * num_traces, newest_at=at - 5),
+        note="learnt from traffic" if judged else "static heads",
+    )
+
+
+def tell(registry: Registry, slot: Slot = SLOT) -> None:
+    """Four versions published one after another, one turned away, one rolled back, a candidate, a run and three processes."""
+    registry.record(slot, version(STATIC, None, None, 3000), STATIC)
+    _published(registry, slot, version(FIRST, STATIC, evaluation(1.52, 1.71, 0.11, sql=0.14, math=0.09), 52, 410))
+    _published(registry, slot, version(SECOND, FIRST, evaluation(1.71, 1.94, 0.12, sql=0.19, math=0.07), 41, 960))
+    worse = version(WORSE, SECOND, evaluation(1.94, 1.95, -0.02, sql=0.03, math=-0.02), 33, 1300)
+    registry.record(slot, worse, WORSE)
+    registry.reject(slot, worse, _said("no gain", worse))
+    _published(registry, slot, version(THIRD, SECOND, evaluation(1.94, 2.18, 0.15, sql=0.15, math=0.1), 24, 1700))
+    _published(registry, slot, version(FALLEN, THIRD, evaluation(2.18, 2.24, 0.01, sql=0.07, math=-0.04), 16, 2050))
+    registry.rollback(slot, detail="slower on math than it was judged to be")
+    _published(registry, slot, version(FOURTH, THIRD, evaluation(2.18, 2.41, 0.14, sql=0.12, math=0.08), 8, 2600))
+    candidate = version(NEXT, FOURTH, evaluation(2.41, 2.55, 0.06, sql=0.08, math=0.02), 2, 3100)
+    registry.record(slot, candidate, NEXT)
+    registry.stage(slot, NEXT, detail=_said("published", candidate))
+    run = registry.request_run(slot, "new prompt format in sql")
+    registry.update_run(run.run_id, "champion", version=FOURTH, detail="published")
+    registry.request_run(slot, "weekly")
+    announce(registry)
+
+
+def announce(registry: Registry, state: str = "training", at: float | None = None) -> None:
+    """What a trainer and two servers say of themselves."""
+    now = time.time() if at is None else at
+    trainer = {
+        "step": 18_240.0, "loss": 2.3187, "lag": 12.0, "held_out_now": 48.0, "freshness_seconds": 41.0, "judgements": 31.0,
+        "published": 5.0, "last_gain": 0.231, "idle_seconds": 840.0, "guaranteed_seconds": 290.0, "alone_seconds": 0.0,
+    }  # fmt: skip
+    said = f"{state}; last judgement: published: 2.180 -> 2.410 tokens per step, gain at least 0.140, 96 conversations"
+    registry.announce(Presence(name="trainer:pluto", at=now, ttl=3600, version=FOURTH, generation=7, figures=trainer, state=said))
+    here: dict[str, Any]
+    for name, champion, length in (("pluto:8000", FOURTH, 2.44), ("charon:8000", THIRD, 2.17)):
+        figures = {"busy": 1.0, "num_running": 3.0, "num_waiting": 0.0, "acceptance_length": length, "tokens": 91_000.0}
+        generation = registry.state(SLOT).generation - (champion == THIRD)
+        here = {"version": champion, "generation": generation, "figures": figures, "state": "serving"}
+        registry.announce(Presence(name=f"serving:{name}", at=now, ttl=3600, **here))
+
+
+def story_registry(folder: Path, slot: Slot = SLOT) -> SqliteRegistry:
+    registry = SqliteRegistry(folder / "registry.db")
+    tell(registry, slot)
+    return registry
+
+
+def _published(registry: Registry, slot: Slot, manifest: Manifest) -> None:
+    generation = registry.state(slot).generation
+    registry.publish(
+        slot, manifest, manifest.version, expected_generation=generation, detail=_said("published", manifest)
+    )
+
+
+def _said(decision: str, manifest: Manifest) -> str:
+    """As the gate says it."""
+    judged = manifest.evaluation
+    assert judged is not None
+    return (
+        f"{decision}: {judged.champion_tokens_per_step:.3f} -> {judged.tokens_per_step:.3f} tokens per step, "
+        f"gain at least {judged.gain_lower:.3f}, {judged.num_conversations} conversations"
+    )
