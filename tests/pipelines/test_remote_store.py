@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import known_implementations
 
 from pipelines.errors import BadUrl, CorruptCheckpoint, RegistryUnavailable, StoreUnavailable
 from pipelines.store import MANIFEST, WEIGHTS, CheckpointStore, open_store
@@ -203,8 +204,6 @@ def test_a_url_that_cannot_work_is_refused_by_the_name_of_its_setting(url: str, 
 
 
 def test_a_protocol_whose_package_is_missing_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsspec.registry import register_implementation
-
-    register_implementation("pigeon", "nowhere.Pigeons", errtxt="Install pigeons to send some")
+    monkeypatch.setitem(known_implementations, "pigeon", {"class": "nowhere.Pigeons", "err": "Install pigeons to send some"})
     with pytest.raises(BadUrl, match=r"^checkpoints: Install pigeons to send some$"):
         open_store("pigeon://loft/checkpoints")
