@@ -18,7 +18,7 @@ from pipelines.kafka_log.address import KafkaAddress
 _PATIENCE = 15.0
 """Seconds for which the first to ask waits."""
 _FETCH_WAIT_MS = 10
-CALL_MS = 5_000
+CALL_MS = 10_000
 """Milliseconds of one question to the broker."""
 
 

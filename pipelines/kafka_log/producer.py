@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from pipelines.kafka_log.address import KafkaAddress
 from pipelines.kafka_log.records import OVERHEAD, Headers
@@ -20,6 +21,8 @@ _BATCH_BYTES = 256 << 10
 _LINGER_MS = 5
 _DELIVERY_MS = 20_000
 """Milliseconds after which a record that no broker took is given back."""
+_ENDING = 2.0
+"""Seconds in which a thread of kafka-python's does what it is told, or what is due."""
 _HOPELESS = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
@@ -39,7 +42,8 @@ class Producer:
         producer = self._connected()
         try:
             futures = [producer.send(topic, value, key, headers) for topic, key, value, headers in records]
-            producer.flush(timeout=_DELIVERY_MS / 1000)
+            with suppress(KafkaTimeoutError):  # which says nothing; the futures do
+                producer.flush(timeout=_DELIVERY_MS / 1000 + _ENDING)
             hopeless = [index for index, future in enumerate(futures) if isinstance(future.exception, _HOPELESS)]
             for future in futures:
                 if not future.is_done:
@@ -52,9 +56,13 @@ class Producer:
         return hopeless
 
     def close(self) -> None:
+        """Ends the connection, its thread and what it has not sent, waiting for no broker."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.close(timeout=0)
+            producer._sender.force_close()  # `close` alone fails over what is not sent, and leaves the thread to send it later
+            producer._sender.join(_ENDING)
+            with suppress(KafkaError):
+                producer.close(timeout=0)
 
     def _connected(self) -> KafkaProducer:
         if self._producer is None:

@@ -29,7 +29,7 @@ from pipelines.traffic_log import LoggedTrace, Place, Position
 log = logging.getLogger(__name__)
 
 _POLL_MS = 20
-_STALLED = 5.0
+_STALLED = 15.0
 """Seconds without a record, short of the end, after which the broker is taken to be away."""
 _LOOK_FOR_PARTITIONS = 30.0
 _MAX_IDS = 65536
@@ -185,18 +185,33 @@ class KafkaReader:
                     yield record
             if batches:
                 heard = time.monotonic()
-            elif all(self._next.get(at, 0) >= end for at, end in self._known_ends(consumer).items()):
+            elif self._at_end(consumer):
                 return
             elif time.monotonic() > heard + _STALLED:
                 raise KafkaError("the broker says that there is more, and sends nothing")
 
-    def _step(self, partition: int, offset: int) -> None:
+    def _at_end(self, consumer: KafkaConsumer) -> bool:
+        """Whether nothing is left; offsets whose records are deleted, the last ones too, are passed over."""
+        for at, end in self._known_ends(consumer).items():
+            if self._next.get(at, 0) < end:
+                self._pass(at, consumer.position(TopicPartition(self._address.topic, at), timeout_ms=CALL_MS))
+            if self._next.get(at, 0) < end:
+                return False
+        return True
+
+    def _pass(self, partition: int, offset: int) -> None:
+        """What comes next in a partition is at `offset`, or will be."""
         expected = self._next.get(partition, 0)
         if expected and offset > expected:
             log.warning(
-                "traffic log %s: partition %d goes on at offset %d, expected %d: its retention was faster than this reader",
-                *(self._address, partition, offset, expected),
+                "traffic log %s: %d records of partition %d, from offset %d on, were deleted by retention before they were read",
+                *(self._address, offset - expected, partition, expected),
             )
+        self._next[partition] = max(expected, offset)
+
+    def _step(self, partition: int, offset: int) -> None:
+        self._pass(partition, offset)
+        expected = self._next[partition]
         if offset < expected:
             log.warning(
                 "traffic log %s: partition %d goes on at offset %d, expected %d: the topic was made anew; from its start, then",

@@ -26,8 +26,9 @@ from pipelines.traffic_log import LogCounters, LoggedTrace
 
 log = logging.getLogger(__name__)
 
-_SHIPMENT = 200
-"""Traces sent at once, at most: they are in memory together, up to `max_record_bytes` each."""
+_SHIPMENT, _SHIPMENT_BYTES = 200, 1 << 20
+"""Sent at once, at most, but for a single trace that is larger: all of it has to arrive in time, and decoded it is ten times
+as large."""
 _LOOK = 0.1
 """Seconds between two looks into the spool."""
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.2, 5.0
@@ -49,6 +50,8 @@ class KafkaWriter:
         self._moved = threading.Condition()
         self._shipped = 0
         """Offset in the spool up to which everything is in the topic."""
+        self._forgotten = 0
+        """The same, up to which everything is deleted from the spool."""
         self._num_lost = 0
         self._closing = threading.Event()
         self._complaints = Complaints(log, f"traffic log {address}")
@@ -108,7 +111,7 @@ class KafkaWriter:
             except Exception as error:  # whatever it is, the traces that wait are to be tried again
                 if not isinstance(error, (KafkaError, LogUnavailable, OSError)):
                     log.exception("traffic log %s", self._address)
-                self._complaints.warn(f"{_what(error)}; {self._num_spooled()} traces wait in the spool, trying again")
+                self._complaints.warn(f"{_what(error)}; {self._num_spooled()} traces wait in the spool and are tried again")
                 self._closing.wait(backoff)
                 backoff = min(2 * backoff, _MAX_BACKOFF)
             else:
@@ -121,7 +124,7 @@ class KafkaWriter:
     def _ship_some(self) -> bool:
         """Sends the oldest traces of the spool; False: there are none."""
         end = self._reader.end().get(0, 0)  # before reading: what comes meanwhile is for the next time
-        logged = self._reader.read_all({0: self._shipped}, _SHIPMENT)
+        logged = self._reader.read_all({0: self._shipped}, _SHIPMENT, _SHIPMENT_BYTES)
         last = logged[-1].place.offset if logged else end
         if logged and not self._shipped:  # the first look: what is before was sent in an earlier life
             self._shipped = logged[0].place.offset - 1
@@ -129,12 +132,14 @@ class KafkaWriter:
         if logged:
             for index in self._producer.send([self._record(each) for each in logged]):
                 self._lose(1, f"{logged[index].trace.trace_id!r} is too large for the broker")
-            self._reader.drop(last)
         if missing:
             self._lose(missing, "too old or too many for the spool: see traffic.max_age and traffic.max_bytes")
         with self._moved:
             self._shipped = max(self._shipped, last)
             self._moved.notify_all()
+        if self._forgotten < self._shipped:  # last: what a full disk cannot forget is not to be sent again
+            self._reader.drop(self._shipped)
+            self._forgotten = self._shipped
         return bool(logged)
 
     def _lose(self, number: int, why: str) -> None:
@@ -146,4 +151,7 @@ class KafkaWriter:
 
 
 def _what(error: Exception) -> str:
+    """What went wrong; where it was the broker, what to look at."""
+    if isinstance(error, KafkaError):
+        return f"{error} (does the broker answer, and are its topics there? `everdraft topics` makes them)"
     return f"{type(error).__name__}: {error}"

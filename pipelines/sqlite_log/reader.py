@@ -6,6 +6,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,14 @@ class SqliteReader:
         """Up to `limit` traces with offset > `after`, in order. Raises LogUnavailable."""
         return self._read(after, limit, time.time())
 
-    def read_all(self, after: Position, limit: int) -> list[LoggedTrace]:
-        """As `read`, what has expired included: for handing it on. Raises LogUnavailable."""
-        return self._read(after, limit, -math.inf)
+    def read_all(self, after: Position, limit: int, max_bytes: int) -> list[LoggedTrace]:
+        """As `read`, what has expired included, for handing it on; as many as `max_bytes` hold, and at least one.
+
+        Raises LogUnavailable.
+        """
+        sql = "SELECT length(body) FROM traces WHERE offset > ? ORDER BY offset LIMIT ?"
+        sizes = accumulate(size for (size,) in self._query(sql, after.get(_PARTITION, 0), limit))
+        return self._read(after, max(1, sum(size <= max_bytes for size in sizes)), -math.inf)
 
     def end(self) -> Position:
         """The greatest offset written so far, even if deleted since. Raises LogUnavailable."""

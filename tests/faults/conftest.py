@@ -1,0 +1,46 @@
+"""Servers for the faults, each of a test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.kafka_log import KafkaAddress
+from pipelines.kafka_log.topics import TopicPlan, create_topics
+from tests.faults.mock_cluster import MockCluster
+from tests.faults.proxy import ProxiedBroker
+
+
+@pytest.fixture
+def proxied(tmp_path: Path) -> Iterator[ProxiedBroker]:
+    """A broker behind a proxy, running."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    broker = ProxiedBroker(folder)
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()
+
+
+@pytest.fixture
+def new_log(proxied: ProxiedBroker) -> Callable[[int], str]:
+    """Makes the topics of a log of so many partitions; its URL."""
+
+    def make(partitions: int) -> str:
+        url = f"kafka://{proxied.proxy.address}/traffic"
+        create_topics(KafkaAddress.parse(url), TopicPlan(partitions=partitions))
+        return url
+
+    return make
+
+
+@pytest.fixture
+def mock() -> Iterator[MockCluster]:
+    """A broker of librdkafka's with the topics of a log of two partitions."""
+    cluster = MockCluster(**{"traffic": 2, "traffic.dead": 1, "traffic.purges": 1})
+    yield cluster
+    cluster.close()
