@@ -20,6 +20,7 @@ make() { # NAME VALUE
 
 make redis_password "$(random)"
 make grafana_password "$(random)"
+make admin_key "$(random)"
 key=$(random)
 make api_keys "$key = default"
 make api_key "$(sed -n 's/ *=.*//p;q' "$folder/api_keys")"

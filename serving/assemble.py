@@ -63,7 +63,7 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
     if sources:
         costs.profile(lambda num_sequences, num_rows: pass_seconds(target, num_sequences, num_rows))
     engine = Engine(target, scheduler, speculator, controller, probe_share=settings.probe_share)
-    engine.swap = _swap(settings, loaded, floor, engine.trial, lambda: _presence(settings, engine))
+    engine.swap = _swap(settings, loaded, engine.trial, lambda: _presence(settings, engine))
     engine.swap.start()
     return engine
 
@@ -119,9 +119,7 @@ def _heads(
     )
 
 
-def _swap(
-    settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None, trial: Trial, presence: Callable[[], Presence]
-) -> Swap:
+def _swap(settings: EngineSettings, loaded: LoadedTarget, trial: Trial, presence: Callable[[], Presence]) -> Swap:
     slot = Slot(target=loaded.fingerprint, kind=KIND)
     if not settings.registry or "medusa" not in settings.sources:
         return Swap(slot)
@@ -129,7 +127,6 @@ def _swap(
         slot,
         open_registry=lambda: open_registry(settings.registry),
         store=open_store(settings.checkpoints),
-        floor=floor,
         interval=settings.poll_seconds,
         presence=presence,
         referee=Referee(slot, settings.rollout, settings.name, trial),

@@ -49,13 +49,11 @@ class Swap:
         *,
         open_registry: Callable[[], Registry] | None = None,
         store: CheckpointStore | None = None,
-        floor: Checkpoint | None = None,
         interval: float = 0.5,
         presence: Callable[[], Presence] | None = None,
         referee: Referee | None = None,
     ) -> None:
-        """floor: what to serve when the slot is empty or emptied by a rollback. presence: what to announce at each poll.
-        referee: decides on versions that are tried out; None: none are."""
+        """presence: what to announce at each poll. referee: decides on versions that are tried out; None: none are."""
         self.generation = 0
         self.num_swaps = 0
         self.num_failures = 0
@@ -66,7 +64,6 @@ class Swap:
         """False: the slot is to decode plainly."""
         self._open_registry = open_registry
         self._store = store
-        self._floor = floor
         self._interval = interval
         self._presence = presence
         self._referee = referee
@@ -149,6 +146,11 @@ class Swap:
     def _look(self, registry: Registry) -> None:
         state = registry.state(self.slot)
         self.speculation = state.speculation
+        if state.champion is None and self._state.champion is not None:
+            kept = self._state.champion
+            log.error("the registry has lost all versions: %s stays in service (everdraft registry rebuild)", kept)
+            self._state = SlotState()
+            return
         if state.generation != self._state.generation:
             self._line_up(registry, self._state, state)
         self._state = state
@@ -169,9 +171,8 @@ class Swap:
         """The one to flip to; None: it is in service already. Raises BadCheckpoint."""
         version = state.champion
         if version is None or version == self._lined_up:
-            champion = self._floor if version is None else None
-        else:
-            champion = self._load(registry, version)
+            return None
+        champion = self._load(registry, version)
         self._lined_up = version
         return champion
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pipelines.registry import Served, Slot, SlotState
@@ -61,15 +62,13 @@ class Trial:
         self._open.pop(sequence.id, None)
 
     def gauges(self) -> dict[str, float]:
-        """For metrics: how far each of two versions in service has come; nothing without a trial."""
-        if not self.generation:
-            return {}
+        """For metrics: how far each of two versions in service has come."""
         found = {}
         for side, served in (("champion", self.champion), ("rival", self.rival)):
             found[f"trial_requests:{side}"] = float(served.num_requests)
-            if served.steps and served.seconds:
-                found[f"trial_acceptance_length:{side}"] = served.length.value
-                found[f"trial_tokens_per_second:{side}"] = served.speed.value
+            known = served.steps and served.seconds
+            found[f"trial_acceptance_length:{side}"] = served.length.value if known else math.nan
+            found[f"trial_tokens_per_second:{side}"] = served.speed.value if known else math.nan
         return found
 
     def report(self) -> Report | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from models.heads import MedusaHeads
 from pipelines.checkpoint import Checkpoint, TrafficSpan
-from pipelines.errors import BadCheckpoint
+from pipelines.errors import BadCheckpoint, StaleGeneration
+from pipelines.rebuild import rebuild
 from pipelines.registry import Registry, Slot, SlotState
 from pipelines.store import CheckpointStore
 
@@ -58,6 +60,13 @@ class Champions:
     def state(self) -> SlotState:
         """Raises RegistryUnavailable."""
         return self._registry.state(self._slot)
+
+    def recover(self, champion: str | None) -> SlotState:
+        """Makes a registry anew that has lost what it knew, with the champion that was seen last. Raises RegistryError."""
+        log.error("the registry has lost all versions: it is made anew from the manifests in %s", self._store.place)
+        with suppress(StaleGeneration):  # another trainer was faster
+            rebuild(self._registry, self._store, champion)
+        return self.state()
 
     def quarantined(self, version: str | None) -> bool:
         """Whether a version was rolled back, or descends from one that was. Raises RegistryUnavailable."""

@@ -53,7 +53,10 @@ class Descent:
     def look(self) -> None:
         """Takes note of who is champion. Raises RegistryUnavailable, nothing having changed."""
         progress = self._progress
-        state = self.slot = self._champions.state()
+        state = self._champions.state()
+        if state.generation == 0 and progress.champion is not None:
+            state = self._champions.recover(progress.champion)
+        self.slot = state
         if self._champion is not None and state.generation == progress.generation:
             return
         champion = self._champions.load(state.champion)

@@ -36,6 +36,7 @@ _GAUGES = {
     "held_out_now": ("held_out_conversations", "Conversations that the next judgement may use."),
     "freshness_seconds": ("freshness_seconds", "Age of the newest trace learnt from."),
     "last_gain": ("last_gain", "Gain, in tokens per step, at the latest judgement."),
+    "last_gain_lower": ("last_gain_lower", "Lower bound on that gain."),
 }
 
 
@@ -66,6 +67,9 @@ class TrainerCollector(Collector):
             yield CounterMetricFamily(f"everdraft_trainer_{metric}", text, value=figures.get(name, 0.0))
         for name, (metric, text) in _GAUGES.items():
             yield GaugeMetricFamily(f"everdraft_trainer_{metric}", text, value=figures.get(name, 0.0))
+        activity = GaugeMetricFamily("everdraft_trainer_activity", "1 for what the trainer does.", labels=("activity",))
+        activity.add_metric((presence.state.partition(";")[0].partition(",")[0],), 1.0)
+        yield activity
         info = GaugeMetricFamily("everdraft_trainer_info", "1, with what the weights descend from.", labels=("parent",))
         info.add_metric((presence.version or "",), 1.0)
         yield info

@@ -51,6 +51,7 @@ def _figures(trainer: Trainer, record: Record, used: Used, now: float) -> dict[s
         "judgements": float(progress.num_judgements),
         "published": float(progress.num_published),
         "last_gain": progress.last_gain,
+        "last_gain_lower": progress.last_gain_lower,
         "idle_seconds": used.idle,
         "guaranteed_seconds": used.guaranteed,
         "alone_seconds": used.alone,

@@ -66,6 +66,7 @@ class Progress(msgspec.Struct):
     """Studied traces from which training goes on after it was given up for want of gain."""
     last_judgement: str = ""
     last_gain: float = 0.0
+    last_gain_lower: float = 0.0
     num_judgements: int = 0
     num_published: int = 0
     used: tuple[float, float, float] = (0.0, 0.0, 0.0)

@@ -230,7 +230,8 @@ class Trainer:
     def _judged(self, judgement: Judgement, version: str | None, promotion: Promotion) -> None:
         progress, feed = self.record.progress, self._feed.state
         self._patience.judged(judgement.decision, feed.num_studied, feed.num_held_out)
-        progress.last_judgement, progress.last_gain = str(judgement), judgement.gain
+        progress.last_judgement = str(judgement)
+        progress.last_gain, progress.last_gain_lower = judgement.gain, judgement.gain_lower
         progress.num_judgements += 1
         progress.num_published += judgement.decision == "passed" and promotion == "auto"
         self._runs.at(_end_of_run(judgement, promotion), str(judgement), version)

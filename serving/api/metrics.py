@@ -26,6 +26,11 @@ MAX_POSITIONS = 32
 MAX_VERSIONS = 32
 """Versions whose series are kept; the longest unused goes first, so that swaps cannot pile up series."""
 
+MAX_DOMAINS = 32
+"""As for versions: clients make domains up."""
+MAX_NAME = 64
+"""Characters of a domain that are shown."""
+
 _TTFT = (
     0.001,
     0.005,
@@ -131,6 +136,14 @@ class Metrics:
             buckets=_LENGTHS,
             registry=self.registry,
         )
+        self._domains = _Recent(MAX_DOMAINS)
+        self._by_domain = [
+            Counter(f"everdraft_domain_{what}", text, ("domain",), registry=self.registry)
+            for what, text in (
+                ("tokens", "Tokens of verification steps, by the domain that requests name."),
+                ("steps", "Verification steps, by the domain that requests name."),
+            )
+        ]
         self._responses = Counter("everdraft_http_responses", "HTTP responses.", ("route", "status"), registry=self.registry)
 
     def moved(self, answer: Answer, moved: Moved, since_last: float) -> None:
@@ -153,6 +166,8 @@ class Metrics:
         self._max_tokens.observe(answer.request.max_tokens)
         if answer.first_at is not None and answer.last_at is not None and len(answer.output_ids) > 1:
             self._per_token.observe((answer.last_at - answer.first_at) / (len(answer.output_ids) - 1))
+        if answer.origin.domain:
+            self._by(answer.origin.domain[:MAX_NAME], answer.moves)
         length = request_metrics(answer.moves).speculative_decoding.mean_acceptance_length
         if length is not None:
             self._length.observe(length)
@@ -178,6 +193,14 @@ class Metrics:
                 family.remove(*gone)
             family.labels(*labels).inc(count)
 
+    def _by(self, domain: str, moves: Sequence[Moved]) -> None:
+        verified = [moved for moved in moves if moved.nodes >= 0 and moved.token_ids]
+        gone = self._domains.use((domain,))
+        for family, count in zip(self._by_domain, (sum(len(moved.token_ids) for moved in verified), len(verified)), strict=True):
+            if gone is not None:
+                family.remove(*gone)
+            family.labels(domain).inc(count)
+
     def _counter(self, name: str, text: str) -> Counter:
         return self._bound(Counter(name, text, LABELS, registry=self.registry))
 
@@ -196,9 +219,9 @@ class _Recent:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, ...], None] = OrderedDict()
 
-    def use(self, labels: tuple[str, str]) -> tuple[str, str] | None:
+    def use(self, labels: tuple[str, ...]) -> tuple[str, ...] | None:
         """Notes a use; the labels that have to go for it, if any."""
         self._seen[labels] = None
         self._seen.move_to_end(labels)

@@ -207,16 +207,13 @@ def test_a_trainer_paused_past_its_lease_publishes_nothing_over_its_successor(
     time.sleep(0.5)
     assert schooling.registry.lead(TAUGHT, "its successor", 60.0) == 2
     before = schooling.registry.state(TAUGHT)
-    work = paused.work()
     review = paused._review
     candidate = review._candidate()
     assert candidate is not None
     with pytest.raises(Superseded):
         review._publisher.publish(candidate, PASSED, before.generation)
-    for _ in range(300):
-        next(work)
+    train_until(paused, lambda: paused.state == "waiting: another trainer leads")
     assert schooling.registry.state(TAUGHT) == before
-    assert paused.state == "waiting: another trainer leads"
 
 
 def test_a_clock_that_jumps_stops_nobody(fleet: Fleet, schooling: Schooling, monkeypatch: pytest.MonkeyPatch) -> None:

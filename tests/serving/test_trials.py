@@ -29,21 +29,23 @@ SETTINGS = RolloutSettings(min_requests=4, holdback=0.5)
 class House:
     """A replica, its registry and its store."""
 
-    def __init__(self, folder: Path, settings: RolloutSettings = SETTINGS, name: str = "here", speculate: int = 6) -> None:
-        self.url = f"sqlite:///{folder / 'registry.db'}"
+    def __init__(
+        self, folder: Path, settings: RolloutSettings = SETTINGS, name: str = "here", *, url: str = "", interval: float = 0.01
+    ) -> None:
+        self.url = url or f"sqlite:///{folder / 'registry.db'}"
         self.store = open_store(folder / "checkpoints")
         self.registry: Registry = open_registry(self.url)
         medusa = MedusaSpeculator(heads(0), DECODER.logits, name="medusa", version="static")
         rival = MedusaSpeculator(heads(0), DECODER.logits, name="medusa-rival", version="none")
         target = tiny_target(DECODER)
         self.engine = Engine(
-            target, tiny_scheduler(target), MergedSpeculator([medusa], rival=rival), FixedBudget(speculate), trial=Counting()
+            target, tiny_scheduler(target), MergedSpeculator([medusa], rival=rival), FixedBudget(6), trial=Counting()
         )
         self.engine.swap = Swap(
             SLOT,
             open_registry=lambda: open_registry(self.url),
             store=self.store,
-            interval=0.01,
+            interval=interval,
             presence=lambda: Presence(name=f"serving:{name}", at=time.time(), ttl=60, trial=self.engine.trial.report()),
             referee=Referee(SLOT, settings, name, self.engine.trial),
         )
