@@ -18,6 +18,7 @@ from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
+from pipelines.complaints import Complaints
 from pipelines.errors import BadTrace, LogUnavailable
 from pipelines.kafka_log.address import KafkaAddress
 from pipelines.kafka_log.consumer import CALL_MS, Consumer, partitions_of
@@ -32,6 +33,7 @@ _POLL_MS = 20
 _STALLED = 15.0
 """Seconds without a record, short of the end, after which the broker is taken to be away."""
 _LOOK_FOR_PARTITIONS = 30.0
+_NO_BURIAL = 60.0
 _MAX_IDS = 65536
 """Ids of traces remembered, against duplicates."""
 _PAGE = 1000
@@ -57,6 +59,8 @@ class KafkaReader:
         """Last record skipped and counted, by partition."""
         self._num_skipped = 0
         self._ids: OrderedDict[str, Place] = OrderedDict()
+        self._bury_from = 0.0
+        self._complaints = Complaints(log, f"traffic log {address}")
 
     def read(self, after: Position, limit: int) -> list[LoggedTrace]:
         """Up to `limit` traces that `after` does not cover. Raises LogUnavailable."""
@@ -263,11 +267,15 @@ class KafkaReader:
         return False
 
     def _bury(self, record: ConsumerRecord, reason: str) -> None:
-        """Sends an undecodable record to the dead letters."""
+        """Sends an undecodable record to the dead letters. If that fails, none is sent for a while: each try takes seconds."""
+        if time.monotonic() < self._bury_from:
+            return
         where = f"{record.topic}/{record.partition}/{record.offset}"
-        log.warning("traffic log %s: record %s goes to %s: %s", self._address, where, self._address.dead_letters, reason)
         headers = [*(record.headers or ()), ("reason", reason.encode()), ("from", where.encode())]
         try:
             self._producer.send([(self._address.dead_letters, record.key or b"", record.value or b"", headers)])
         except KafkaError as error:
-            log.warning("traffic log %s: record %s is skipped, and could not be kept: %s", self._address, where, error)
+            self._bury_from = time.monotonic() + _NO_BURIAL
+            self._complaints.warn(f"record {where} is skipped ({reason}); {self._address.dead_letters} does not take it: {error}")
+        else:
+            self._complaints.warn(f"record {where} went to {self._address.dead_letters}: {reason}")

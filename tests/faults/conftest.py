@@ -11,6 +11,7 @@ from pipelines.kafka_log import KafkaAddress
 from pipelines.kafka_log.topics import TopicPlan, create_topics
 from tests.faults.mock_cluster import MockCluster
 from tests.faults.proxy import ProxiedBroker
+from tests.pipelines.conftest import kafka_address as kafka_address
 
 
 @pytest.fixture

@@ -18,12 +18,14 @@ from tests.servers.process import missing
 PRODUCE = 0
 """Kind of request, by Kafka's protocol."""
 NOT_ENOUGH_REPLICAS = 19
+_UNKNOWN_TOPIC = 3
 _VERSION = (2, 3)
 _PRODUCER = 0
 _ARGUMENTS: dict[str, list[Any]] = {
     "cluster_destroy": [],
     "topic_create": [ctypes.c_char_p, ctypes.c_int, ctypes.c_int],
     "partition_delete_records": [ctypes.c_char_p, ctypes.c_int32, ctypes.c_int64],
+    "topic_set_error": [ctypes.c_char_p, ctypes.c_int],
     "push_request_errors_array": [ctypes.c_int16, ctypes.c_size_t, ctypes.c_void_p],
     "clear_request_errors": [ctypes.c_int16],
 }
@@ -46,6 +48,10 @@ class MockCluster:
         """settings: of kafka-python, beside ours."""
         brokers = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
         return KafkaAddress((brokers,), topic, security={"api_version": _VERSION, **settings})
+
+    def forget(self, topic: str) -> None:
+        """Answers as if there were no such topic."""
+        self._library.rd_kafka_mock_topic_set_error(self._cluster, topic.encode(), _UNKNOWN_TOPIC)
 
     def truncate(self, topic: str, partition: int, first: int) -> None:
         """Deletes everything before Kafka's offset `first`, as retention does."""
