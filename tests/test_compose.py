@@ -128,6 +128,7 @@ def test_our_services_are_told_what_they_understand(name: str, tmp_path: Path) -
     args = everdraft.command_line().parse_strictly(service["command"])
     assert args.verb.name == service["command"][0]
     (tmp_path / "api_keys").write_text("sk = default")
+    (tmp_path / "admin_key").write_text("admin")
     environment = {key: value.replace("/run/secrets", str(tmp_path)) for key, value in environment_of(service).items()}
     config = load({}, {key: value for key, value in environment.items() if key.startswith("EVERDRAFT_")})
     if name in ("serving", "trainer"):

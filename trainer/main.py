@@ -76,7 +76,10 @@ def work(
     slices = trainer.work()
     while not stop.is_set():
         if not pacer.run(lambda: next(slices)):
+            began = time.monotonic()
             stop.wait(settings.poll_seconds)
+            if trainer.resting:
+                progress.rested += time.monotonic() - began
         progress.used = (pacer.used.idle, pacer.used.guaranteed, pacer.used.alone)
         now = time.monotonic()
         if now >= save_at or trainer.saving_due:

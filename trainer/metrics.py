@@ -29,6 +29,7 @@ _COUNTERS = {
     "idle_seconds": ("seconds_idle", "Seconds of one thread used while the server was idle."),
     "guaranteed_seconds": ("seconds_guaranteed", "Seconds of one thread used while the server was busy."),
     "alone_seconds": ("seconds_alone", "Seconds of one thread used while no server ran."),
+    "rested_seconds": ("seconds_rested", "Seconds handed back: no gain in sight, or everything learnt."),
 }
 _GAUGES = {
     "loss": ("loss", "Of the latest step."),

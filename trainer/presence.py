@@ -55,4 +55,5 @@ def _figures(trainer: Trainer, record: Record, used: Used, now: float) -> dict[s
         "idle_seconds": used.idle,
         "guaranteed_seconds": used.guaranteed,
         "alone_seconds": used.alone,
+        "rested_seconds": progress.rested,
     }

@@ -71,6 +71,8 @@ class Progress(msgspec.Struct):
     num_published: int = 0
     used: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Seconds of one thread while the server was idle, while it was busy, and without one."""
+    rested: float = 0.0
+    """Seconds for which the accelerator was handed back: no gain in sight, or everything learnt."""
 
 
 class Record(msgspec.Struct, kw_only=True):

@@ -86,6 +86,11 @@ class Trainer:
         """Held-out conversations that the next judgement may use."""
         return self.pools.num_conversations
 
+    @property
+    def resting(self) -> bool:
+        """Whether it hands the accelerator back because there is nothing to gain from it just now."""
+        return self.state in ("no gain in sight", "caught up")
+
     def work(self) -> Iterator[bool]:
         """Never ends. True after each slice of work, False when there is nothing to do until more traffic comes.
 

@@ -127,7 +127,8 @@ LEARNING = Dashboard(
         Panel("Freshness of the draft", (("everdraft_trainer_freshness_seconds", "age of what was learnt last"),), unit="s"),
         Panel("Time spent on learning", ((rate("everdraft_trainer_seconds_idle_total"), "while the server was idle"),
                                          (rate("everdraft_trainer_seconds_guaranteed_total"), "while it was busy"),
-                                         (rate("everdraft_trainer_seconds_alone_total"), "without a server")),
+                                         (rate("everdraft_trainer_seconds_alone_total"), "without a server"),
+                                         (rate("everdraft_trainer_seconds_rested_total"), "saved: nothing to gain")),
               unit="percentunit", about="Of one thread."),
     ),
 )  # fmt: skip
