@@ -127,9 +127,9 @@ class Swap:
                 if registry is None:
                     assert self._open_registry is not None
                     registry = self._open_registry()
-                self._look(registry)
                 if self._presence is not None:
-                    registry.announce(self._presence())
+                    registry.announce(self._presence())  # first: also a server that cannot load what it should is there
+                self._look(registry)
                 if self._referee is not None and self._referee.look(registry, self._state):
                     self._ready = Lineup(self._state.generation, None, None)
                 if registry.wait(self._event, self._interval):
@@ -162,6 +162,7 @@ class Swap:
             self._refuse(state.generation, str(error))
             return
         rival = self._rival(registry, before, state)
+        self._lined_up = state.champion  # only now: had the registry gone away meanwhile, all of it would be tried again
         waiting = self._ready
         if champion is None and waiting is not None:
             champion = waiting.champion  # loaded for the generation before, and not flipped to yet
@@ -172,9 +173,7 @@ class Swap:
         version = state.champion
         if version is None or version == self._lined_up:
             return None
-        champion = self._load(registry, version)
-        self._lined_up = version
-        return champion
+        return self._load(registry, version)
 
     def _rival(self, registry: Registry, before: SlotState, state: SlotState) -> Rival | None:
         if self._referee is None:
