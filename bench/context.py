@@ -27,6 +27,8 @@ class Bench:
     versions: Versions
     say: Callable[[str], None]
     """Shows progress."""
+    log: str = ""
+    """URL of the traffic log of the figure `log`; empty: SQLite in the server's data."""
     _adapted: Adapted | BenchError | CliError | None = field(default=None, init=False)
 
     def adapted(self) -> Adapted:

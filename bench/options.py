@@ -22,6 +22,8 @@ class Options:
     target: str = ""
     """Empty: the bundled one."""
     heads: str = ""
+    log: str = ""
+    """URL of the traffic log of the figure `log`; empty: SQLite."""
     threads: int = 0
     """0: all cores but one."""
 

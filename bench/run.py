@@ -66,7 +66,7 @@ class _Run:
             "prompts": supply.about,
         }
         versions = Versions(stack.store, house.settings, loaded)
-        return Bench(house, supply, self._options.sizes, Judge(loaded.decoder), stack, versions, self._say)
+        return Bench(house, supply, self._options.sizes, Judge(loaded.decoder), stack, versions, self._say, self._options.log)
 
     def _figure(self, bench: Bench, name: str, trainer: Trainer) -> None:
         entry = FIGURES[name]
