@@ -1,0 +1,182 @@
+"""DraftModel: a small language model that drafts for a target, in a form that can be trained.
+
+The tensors have Hugging Face's names and shapes, so its weights are an ordinary Llama checkpoint: served by
+`models.decoder.Decoder`, and read by whatever else reads such files.
+
+Legend: B sequences, T tokens of each, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kernels.rope.reference import rope_table
+from models.config import DecoderConfig
+from models.errors import BadModel
+from models.weights import expected_shapes
+
+ConfigValues = dict[str, int | float | str | bool]
+
+_EMBEDDING = "model.embed_tokens.weight"
+_INIT = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftShape:
+    """How large a draft model is. The defaults suit a target of some ten million weights.
+
+    Raises ValueError, naming the field, for a shape that cannot be.
+    """
+
+    hidden_size: int = 128
+    intermediate_size: int = 384
+    num_layers: int = 2
+    num_heads: int = 4
+    num_kv_heads: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(f"hidden_size is {self.hidden_size}, expected a multiple of twice num_heads ({self.num_heads})")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(f"num_kv_heads is {self.num_kv_heads}, expected a divisor of num_heads ({self.num_heads})")
+
+    def config_for(self, target: DecoderConfig) -> ConfigValues:
+        """`config.json` of a draft of this shape for a target: same vocabulary, same context."""
+        return {
+            "model_type": "llama",
+            "vocab_size": target.vocab_size,
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_layers,
+            "num_attention_heads": self.num_heads,
+            "num_key_value_heads": self.num_kv_heads,
+            "max_position_embeddings": target.max_positions,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 10000.0,
+            "tie_word_embeddings": True,
+        }
+
+
+class DraftModel(nn.Module):
+    """Keeps its tensors by their Hugging Face names in `tensors`; starts from small random numbers."""
+
+    def __init__(self, config: ConfigValues, generator: torch.Generator | None = None) -> None:
+        """Raises BadModel or UnsupportedModel for a config that is none of a decoder's."""
+        super().__init__()
+        self.config = dict(config)
+        self.shape = DecoderConfig.from_hf(config)
+        if not self.shape.tie_embeddings:
+            raise BadModel("config of a draft model: tie_word_embeddings is false; expected true")
+        # nn.ParameterDict takes no dots in its keys
+        shapes = expected_shapes(self.shape)
+        self._names = {name: name.replace(".", "/") for name in shapes}
+        first = {self._names[name]: nn.Parameter(_first(name, shape, generator)) for name, shape in shapes.items()}
+        self._tensors = nn.ParameterDict(first)
+        frequencies = self.shape.rope.frequencies(self.shape.head_dim)
+        cos, sin = rope_table(frequencies, self.shape.max_positions, torch.float32)
+        self.register_buffer("_cos", cos, persistent=False)
+        self.register_buffer("_sin", sin, persistent=False)
+        self._cos: Tensor
+        self._sin: Tensor
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, int | float | str | bool]) -> Self:
+        return cls(dict(config))
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """By Hugging Face name."""
+        return {name: self._tensors[key] for name, key in self._names.items()}
+
+    @property
+    def device(self) -> torch.device:
+        return self._cos.device
+
+    def start_from(self, embeddings: Tensor) -> None:
+        """Starts from a target's output embeddings [V, H of the target]: their best approximation in so few dimensions.
+
+        (By singular values, Eckart and Young 1936: products of rows are kept as well as they can be.)
+        """
+        with torch.no_grad():
+            u, s, _ = torch.linalg.svd(embeddings.detach().float().cpu(), full_matrices=False)
+            size = min(self.shape.hidden_size, s.shape[0])
+            reduced = u[:, :size] * s[:size]
+            own = self._tensors[self._names[_EMBEDDING]]
+            own[:, :size] = reduced * (embeddings.float().std().item() / reduced.std())
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Hidden states [B, T, H] after the last norm, of tokens [B, T] from position 0 on; padding goes behind the text."""
+        get, shape = self._get, self.shape
+        x = F.embedding(tokens, get(_EMBEDDING))
+        length = tokens.shape[1]
+        cos, sin = self._cos[:length], self._sin[:length]
+        for index in range(shape.num_layers):
+            prefix = f"model.layers.{index}"
+            x = x + self._attention(prefix, self._norm(x, f"{prefix}.input_layernorm"), cos, sin)
+            inner = self._norm(x, f"{prefix}.post_attention_layernorm")
+            gate, up, down = (get(f"{prefix}.mlp.{name}.weight") for name in ("gate_proj", "up_proj", "down_proj"))
+            x = x + F.linear(F.silu(F.linear(inner, gate)) * F.linear(inner, up), down)
+        return self._norm(x, "model.norm")
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[…, V] of hidden states […, H]."""
+        return F.linear(hidden, self._get(_EMBEDDING))
+
+    @torch.no_grad()
+    def copy_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes the weights over. Raises BadModel, naming the tensor, if one is not as expected: then all stay as they were."""
+        check_draft_weights(weights, self.shape)
+        for name, tensor in weights.items():
+            self._get(name).copy_(tensor)
+
+    def _get(self, name: str) -> Tensor:
+        found: Tensor = self._tensors[self._names[name]]
+        return found
+
+    def _norm(self, x: Tensor, name: str) -> Tensor:
+        weight = self._get(f"{name}.weight")
+        return F.rms_norm(x, weight.shape, weight, self.shape.norm_eps)
+
+    def _attention(self, prefix: str, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        shape, (batch, length, _) = self.shape, x.shape
+
+        def heads(name: str, count: int) -> Tensor:
+            joined = F.linear(x, self._get(f"{prefix}.self_attn.{name}.weight"))
+            return joined.view(batch, length, count, shape.head_dim).transpose(1, 2)
+
+        query = _turn(heads("q_proj", shape.num_heads), cos, sin)
+        key = _turn(heads("k_proj", shape.num_kv_heads), cos, sin)
+        value = heads("v_proj", shape.num_kv_heads)
+        out = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+        return F.linear(out.transpose(1, 2).reshape(batch, length, -1), self._get(f"{prefix}.self_attn.o_proj.weight"))
+
+
+def check_draft_weights(weights: Mapping[str, Tensor], shape: DecoderConfig) -> None:
+    """Raises BadModel, naming the tensor, for one that is missing, unexpected, mis-shaped or not finite."""
+    expected = expected_shapes(shape)
+    if weights.keys() != expected.keys():
+        wrong = sorted(weights.keys() ^ expected.keys())
+        raise BadModel(f"draft model: tensor {wrong[0]} is {'unexpected' if wrong[0] in weights else 'missing'}")
+    for name, tensor in weights.items():
+        if tuple(tensor.shape) != expected[name]:
+            raise BadModel(f"draft model: {name} has shape {list(tensor.shape)}; expected {list(expected[name])}")
+        if not torch.isfinite(tensor).all():
+            raise BadModel(f"draft model: {name} holds numbers that are not finite")
+
+
+def _first(name: str, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    return torch.ones(shape) if name.endswith("norm.weight") else _INIT * torch.randn(shape, generator=generator)
+
+
+def _turn(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """[B, A, T, D] turned by position."""
+    return heads * cos + heads.roll(heads.shape[-1] // 2, -1) * sin
