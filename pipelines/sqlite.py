@@ -18,8 +18,9 @@ from typing import Any
 _RETRY = 0.02
 """Seconds between two attempts to open a file that another process is just creating or closing."""
 
+_AT_BIRTH = "auto_vacuum = INCREMENTAL"
+"""Heeded only before the first table exists, hence first; later it is a write, for which a full disk has no room."""
 _SETTINGS = (
-    "auto_vacuum = INCREMENTAL",  # heeded only before the first table exists, hence first
     "journal_mode = WAL",
     "synchronous = FULL",  # a commit survives a power cut, not only a killed process
     "secure_delete = ON",  # what is deleted is overwritten with zeros
@@ -135,7 +136,7 @@ class Database:
         found = self._marked(connection)
         if not found and not self._create:
             raise FileNotFoundError(f"{self.path}: its writer is still creating it")
-        for setting in _SETTINGS:
+        for setting in _SETTINGS if found else (_AT_BIRTH, *_SETTINGS):
             connection.execute(f"PRAGMA {setting}")
         if not found:
             connection.execute("BEGIN IMMEDIATE")

@@ -124,6 +124,8 @@ class KafkaWriter:
     def _ship_some(self) -> bool:
         """Sends the oldest traces of the spool; False: there are none."""
         end = self._reader.end().get(0, 0)  # before reading: what comes meanwhile is for the next time
+        if end < self._shipped:  # somebody deleted the spool, and it was begun anew
+            self._shipped = self._forgotten = 0
         logged = self._reader.read_all({0: self._shipped}, _SHIPMENT, _SHIPMENT_BYTES)
         last = logged[-1].place.offset if logged else end
         if logged and not self._shipped:  # the first look: what is before was sent in an earlier life

@@ -107,6 +107,9 @@ class SqliteReader:
         while len(found) < limit:
             sql = "SELECT offset, body FROM traces WHERE offset > ? ORDER BY offset LIMIT ?"
             rows = self._query(sql, last, limit - len(found))
+            if not rows and last > self._last():  # somebody deleted the file, and it was begun anew
+                last = self._skipped_up_to = 0
+                continue
             if not rows:
                 break
             found += self._decoded(rows, expiring_at)

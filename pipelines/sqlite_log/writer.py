@@ -90,7 +90,8 @@ class SqliteWriter:
                 with self._database.transaction() as connection:
                     connection.executemany(INSERT, rows)
             except (sqlite3.Error, OSError) as error:
-                self._complaints.warn(f"{error}; {len(rows)} traces wait, trying again")
+                now = self.counters()
+                self._complaints.warn(f"{error}; {now.pending} traces wait and are tried again, {now.dropped} were dropped")
                 self._outbox.pause(backoff)
                 backoff = min(2 * backoff, _MAX_BACKOFF)
             else:

@@ -24,6 +24,7 @@ class Load:
     def __init__(self, writer: TrafficWriter, rate: float, **fields: Any) -> None:
         self.ids: list[str] = []
         """Of what was appended."""
+        self.taken: list[str] = []
         self.refused = 0
         self.longest = 0.0
         """Seconds of the longest call."""
@@ -54,8 +55,11 @@ class Load:
             started = time.monotonic()
             taken = self._writer.append(trace)
             self.longest = max(self.longest, time.monotonic() - started)
-            self.refused += not taken
             self.ids.append(trace.trace_id)
+            if taken:
+                self.taken.append(trace.trace_id)
+            else:
+                self.refused += 1
 
     def _sample(self) -> None:
         while not self._stop.wait(_SAMPLE):
