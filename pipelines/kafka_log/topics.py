@@ -33,6 +33,7 @@ class TopicPlan:
         traffic = {
             "cleanup.policy": "delete",
             "compression.type": "zstd",
+            "message.timestamp.type": "LogAppendTime",  # retention goes by the broker's clock, whatever a server's says
             "retention.ms": str(self.retention_hours * 3_600_000),
             "retention.bytes": str(self.retention_bytes),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -28,10 +29,10 @@ class Retention:
 
         The size is looked at every time, expiry and age once a minute. Raises sqlite3.Error or OSError.
         """
-        if now >= self._age_due:
+        if time.monotonic() >= self._age_due:  # not by `now`, which may go back
             while self._forget_old(database, now):
                 yield
-            self._age_due = now + _AGE_INTERVAL
+            self._age_due = time.monotonic() + _AGE_INTERVAL
         if _used_bytes(database) > _HIGH * self.max_bytes:
             while self._forget_first(database):
                 yield
