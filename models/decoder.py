@@ -127,17 +127,25 @@ class Decoder:
         capture: layers whose hidden states are wanted too (0 to the number of layers).
         """
 
+        captured: dict[int, Tensor] = {}
+        hidden = self._paged(rows, pages, capture, captured)
+        if rows.scored is not None:
+            captured = {layer: state.index_select(0, rows.scored) for layer, state in captured.items()}
+        return Scores(self.logits(hidden), hidden, captured)
+
+    @torch.inference_mode()
+    def states(self, rows: Rows, pages: KeyValuePages) -> Tensor:
+        """[N, H] as `forward`, for who scores them otherwise than with all of the vocabulary."""
+        return self._paged(rows, pages, (), {})
+
+    def _paged(self, rows: Rows, pages: KeyValuePages, capture: Collection[int], captured: dict[int, Tensor]) -> Tensor:
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             keys, values = pages.keys[layer], pages.values[layer]
             write_pages(keys, values, rows.slots, key, value)
             return ragged_attention(query, keys, values, rows.spans)
 
-        captured: dict[int, Tensor] = {}
         hidden = self._run(rows.tokens, rows.positions, attend, capture, captured)
-        if rows.scored is not None:
-            hidden = hidden.index_select(0, rows.scored)
-            captured = {layer: state.index_select(0, rows.scored) for layer, state in captured.items()}
-        return Scores(self.logits(hidden), hidden, captured)
+        return hidden if rows.scored is None else hidden.index_select(0, rows.scored)
 
     @torch.no_grad()
     def hidden_states(self, tokens: Tensor) -> Tensor:

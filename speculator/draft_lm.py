@@ -1,0 +1,159 @@
+"""DraftModelSpeculator: a small language model of its own drafts, level by level, before the target verifies."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence as SequenceOf
+from dataclasses import replace
+
+from torch import Tensor
+
+from kernels.candidates import Noise, candidates
+from models.draft import DraftModel
+from models.errors import ModelError
+from pipelines.errors import ForeignCheckpoint
+from speculator.batch import Batch, Sequence
+from speculator.draft_runner import DraftRunner, Track
+from speculator.drafts import Drafts, Tree
+from speculator.growth import Growth
+from speculator.law import noise_of, process
+from speculator.protocol import Budget, Checkpoint
+from speculator.verify import Verdicts
+
+KIND = "draft-lm"
+MOST_READ = 256
+"""Tokens of one text that are read in one step: a long prompt must not hold up the others."""
+_PROMPT_TAIL = 256
+_MOST_SAID = 1024
+"""Tokens that wait to be shown to the draft vocabulary; older ones are forgotten."""
+
+
+class DraftModelSpeculator:
+    """runner: over pages numbered as the target's, so that a sequence's pages are its pages here too.
+
+    depth: levels of a tree, each a pass of the model. width: nodes read at each level, for one sequence. siblings: candidates for
+    the children of a node; with one of each it drafts a chain.
+    """
+
+    needs_hidden = False
+
+    def __init__(
+        self,
+        runner: DraftRunner,
+        *,
+        name: str = KIND,
+        version: str,
+        max_tree: int = 32,
+        depth: int = 5,
+        width: int = 3,
+        siblings: int = 4,
+    ) -> None:
+        assert width * (depth - 1) <= max_tree, "what is read must fit behind the text"
+        self.name = name
+        self.version = version
+        self._runner = runner
+        self._max_tree = max_tree
+        self._depth = depth
+        self._width = width
+        self._siblings = siblings
+        self._tracks: dict[int, Track] = {}
+        self._said: deque[int] = deque(maxlen=_MOST_SAID)
+        self._seconds_per_call = 0.0
+
+    def begin(self, sequence: Sequence) -> None:
+        self._tracks[sequence.id] = Track([])
+        self._said.extend(sequence.tokens[-_PROMPT_TAIL:])
+
+    def propose(self, batch: Batch, budget: Budget) -> Drafts:
+        """A tree for each decoding sequence; empty while its text is still being read, or with nothing left to draft."""
+        started = time.perf_counter()
+        trees = [Tree.rooted(sequence.tokens[-1]) for sequence in batch.decoding]
+        asked = [row for row, sequence in enumerate(batch.decoding) if sequence.speculative and sequence.num_left > 1]
+        if asked and budget.allows(self.name):
+            self._runner.vocabulary.see(self._said)
+            self._said.clear()
+            most = min(budget.share(len(asked)), self._max_tree)
+            for row, tree in self._drafted(batch, asked, most, min(self._depth, budget.max_depth)).items():
+                trees[row] = tree
+            self._seconds_per_call = 0.9 * self._seconds_per_call + 0.1 * (time.perf_counter() - started)
+        return Drafts.pack(trees, (self.name,), {self.name: self.version})
+
+    def verifying(self, batch: Batch, drafts: Drafts) -> None:
+        """It drafts before the target works, not beside it."""
+
+    def observe(self, batch: Batch, drafts: Drafts, verdicts: Verdicts) -> None:
+        """What was accepted is read with the next draft, from its own place in the text."""
+        for emitted in verdicts.emitted:
+            self._said.extend(emitted)
+
+    def end(self, sequence: Sequence) -> None:
+        self._tracks.pop(sequence.id, None)
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Raises ForeignCheckpoint, changing nothing, for weights that do not fit."""
+        try:
+            model = DraftModel.from_config(checkpoint.manifest.config)
+            model.copy_weights(checkpoint.weights)
+            self._runner.swap(model)
+        except ModelError as error:
+            raise ForeignCheckpoint(f"version {checkpoint.manifest.version}: {error}") from error
+        self.version = checkpoint.manifest.version
+
+    def cost(self, rows: int) -> float:
+        return self._seconds_per_call
+
+    def _drafted(self, batch: Batch, asked: SequenceOf[int], most: int, depth: int) -> dict[int, Tree]:
+        """By row, for those whose text is read to its end."""
+        rows, states = self._read(batch, asked)
+        growing = {}
+        for row in rows:
+            sequence = batch.decoding[row]
+            growing[row] = Growth(sequence.tokens[-1], self._tracks[sequence.id], len(sequence.tokens), width=self._width)
+        deepening = dict(growing)
+        for level in range(depth):
+            self._sprout(batch, deepening, states, level)
+            deepening = {
+                row: growth for row, growth in deepening.items() if level + 1 < min(depth, batch.decoding[row].num_left - 1)
+            }
+            branches = [branch for growth in deepening.values() for branch in growth.branches()]
+            if not branches:
+                break
+            states = self._runner.grow(branches)
+        return {row: growth.best(most) for row, growth in growing.items()}
+
+    def _read(self, batch: Batch, asked: SequenceOf[int]) -> tuple[list[int], Tensor]:
+        """Reads what is new of each text; the rows that are through, and the states [rows, H] of their newest tokens."""
+        texts, through = [], []
+        for row in asked:
+            sequence = batch.decoding[row]
+            track = self._tracks[sequence.id]
+            track.pages = sequence.pages
+            new = sequence.tokens[track.num_read : track.num_read + MOST_READ]
+            texts.append((track, new))
+            through.append(track.num_read + len(new) == len(sequence.tokens))
+        states = self._runner.read(texts)
+        kept = [at for at, done in enumerate(through) if done]
+        return [asked[at] for at in kept], states[kept]
+
+    def _sprout(self, batch: Batch, growing: dict[int, Growth], states: Tensor, level: int) -> None:
+        """Gives every node that was read its children. states: [nodes, H], in the order of the growths and their nodes."""
+        vocabulary = self._runner.vocabulary
+        logits = vocabulary.scores(states)
+        noise: list[Noise | None] = []
+        counts = [len(growth.reading) for growth in growing.values()]
+        at = 0
+        for row, count in zip(growing, counts, strict=True):
+            sequence = batch.decoding[row]
+            key = noise_of(sequence.sampling, sequence.num_output + level)
+            if key is not None and sequence.sampling.filtered:
+                for node in range(at, at + count):
+                    logits[node] = process(logits[node], sequence.sampling)
+                key = replace(key, temperature=1.0)
+            noise += [key] * count
+            at += count
+        tokens, chances = candidates(logits, self._siblings, noise, vocabulary.ids)
+        at = 0
+        for growth, count in zip(growing.values(), counts, strict=True):
+            growth.sprout(tokens[at : at + count], chances[at : at + count])
+            at += count

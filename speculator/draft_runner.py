@@ -1,0 +1,127 @@
+"""DraftRunner: a draft model over pages of its own: texts are read, and branches grow behind them.
+
+A branch's tokens lie in slots behind the text, wherever there is one free, so what a row may look at is a list of slots: the
+text's, those of its ancestors, its own. Several branches share positions and never see each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from kernels.attention import Span, Spans
+from models.decoder import Decoder, Rows
+from models.draft import DraftModel
+from models.pages import KeyValuePages, slots_of
+from speculator.vocabulary import DraftVocabulary
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """A text as the draft model knows it."""
+
+    pages: list[int]
+    num_read: int = 0
+    """Its first tokens, whose keys and values are in the pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """The newest token of a branch behind a text, about to be read."""
+
+    track: Track
+    text_length: int
+    """Tokens of the text that it continues, all of them read."""
+    token: int
+    place: int
+    """Where it goes: a position of the track's pages, at least `text_length`, that no other branch uses."""
+    behind: tuple[int, ...] = field(default=())
+    """Places of its ancestors behind the text, oldest first."""
+
+    @property
+    def position(self) -> int:
+        return self.text_length + len(self.behind)
+
+
+class DraftRunner:
+    """page_size, num_pages: of its pages; the target's, where the two run parallel."""
+
+    def __init__(self, model: DraftModel, *, page_size: int, num_pages: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.page_size = page_size
+        self._device, self._dtype = device, dtype
+        self._take(model)
+        self._pages = KeyValuePages(model.shape, page_size * num_pages, dtype, device)
+
+    def _take(self, model: DraftModel) -> None:
+        weights = {name: tensor.detach() for name, tensor in model.tensors.items()}
+        self._decoder = Decoder(model.shape, weights, self._dtype, self._device)
+        self.vocabulary = DraftVocabulary(self._decoder.output_embeddings())
+
+    def swap(self, model: DraftModel) -> None:
+        """Other weights of the same shape. What was read with the old ones stays: it costs acceptance, never correctness."""
+        seen = self.vocabulary
+        self._take(model)
+        self.vocabulary.see(seen.ids.tolist())
+
+    def read(self, texts: Sequence[tuple[Track, Sequence[int]]], *, scored: int = 1) -> Tensor:
+        """Reads what follows `num_read` of each text; hidden states [sum of min(scored, tokens), H] of the last `scored` of each.
+
+        tokens: those that follow, at least one each; the pages must have room for them.
+        """
+        tokens: list[int] = []
+        positions: list[int] = []
+        slots: list[int] = []
+        wanted: list[int] = []
+        spans: list[Span] = []
+        for track, following in texts:
+            start, stop, first = track.num_read, track.num_read + len(following), len(tokens)
+            keys = self._keys(track, stop)
+            spans.append(Span(first, len(following), keys))
+            slots += range(keys.stop - len(following), keys.stop) if isinstance(keys, slice) else keys[start:].tolist()
+            tokens += following
+            positions += range(start, stop)
+            wanted += range(max(first, len(tokens) - scored), len(tokens))
+            track.num_read = stop
+        return self._run(tokens, positions, slots, spans, wanted)
+
+    def grow(self, branches: Sequence[Branch]) -> Tensor:
+        """Reads the newest token of each branch: hidden states [N, H]."""
+        slots = [self._slot(branch.track, branch.place) for branch in branches]
+        texts: dict[tuple[int, int], slice | Tensor] = {}
+        spans = []
+        for row, (branch, slot) in enumerate(zip(branches, slots, strict=True)):
+            key = (id(branch.track), branch.text_length)
+            if key not in texts:
+                texts[key] = self._keys(branch.track, branch.text_length)
+            own = [self._slot(branch.track, place) for place in branch.behind] + [slot]
+            spans.append(Span(row, 1, _joined(texts[key], own, self._device)))
+        positions = [branch.position for branch in branches]
+        return self._run([branch.token for branch in branches], positions, slots, spans, None)
+
+    def _run(
+        self, tokens: list[int], positions: list[int], slots: list[int], spans: list[Span], wanted: list[int] | None
+    ) -> Tensor:
+        def made(values: list[int]) -> Tensor:
+            return torch.tensor(values, dtype=torch.int64, device=self._device)
+
+        scored = None if wanted is None or len(wanted) == len(tokens) else made(wanted)
+        return self._decoder.states(Rows(made(tokens), made(positions), made(slots), Spans(spans), scored), self._pages)
+
+    def _keys(self, track: Track, length: int) -> slice | Tensor:
+        found = slots_of(track.pages, self.page_size, 0, length)
+        return found if isinstance(found, slice) else torch.tensor(found, dtype=torch.int64, device=self._device)
+
+    def _slot(self, track: Track, place: int) -> int:
+        return track.pages[place // self.page_size] * self.page_size + place % self.page_size
+
+
+def _joined(text: slice | Tensor, own: list[int], device: torch.device) -> slice | Tensor:
+    """The slots of a text, then these; one slice where they follow on each other."""
+    if isinstance(text, slice):
+        if own == list(range(text.stop, text.stop + len(own))):
+            return slice(text.start, text.stop + len(own))
+        text = torch.arange(text.start, text.stop, dtype=torch.int64, device=device)
+    return torch.cat((text, torch.tensor(own, dtype=torch.int64, device=device)))
