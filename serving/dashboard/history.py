@@ -38,6 +38,14 @@ class ShadowSample(msgspec.Struct, frozen=True, array_like=True):
     tokens: int
 
 
+class ServedSample(msgspec.Struct, frozen=True, array_like=True):
+    """What requests of one kind were served: `speculated` for, or a `probe`, decoded plainly to compare with."""
+
+    how: str
+    tokens: int
+    seconds: float
+
+
 class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was counted between `at - seconds` and `at`; see `Reading`. Ratios are left to whoever adds samples up."""
 
@@ -53,6 +61,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     steps: int = 0
     step_tokens: int = 0
     shadow: tuple[ShadowSample, ...] = ()
+    served: tuple[ServedSample, ...] = ()
+    """Nothing where there are no probes."""
     running: int = 0
     waiting: int = 0
 
@@ -117,21 +127,34 @@ def between(before: Reading, after: Reading, at: float) -> Sample:
         accepted=round(_grown(before.accepted, after.accepted)),
         positions=tuple(positions),
         sources=tuple(
-            SourceSample(source, version, *pair) for (source, version), pair in _pairs(before.sources, after.sources)
+            SourceSample(source, version, round(drafted), round(accepted))
+            for (source, version), (drafted, accepted) in _pairs(before.sources, after.sources)
         ),
         steps=round(_grown(before.steps, after.steps)),
         step_tokens=round(_grown(before.step_tokens, after.step_tokens)),
-        shadow=tuple(ShadowSample(source, *pair) for source, pair in _pairs(before.shadow, after.shadow)),
+        shadow=tuple(
+            ShadowSample(source, round(steps), round(tokens)) for source, (steps, tokens) in _pairs(before.shadow, after.shadow)
+        ),
+        served=_served(before, after),
         running=after.running,
         waiting=after.waiting,
     )
 
 
-def _pairs(before: Mapping[K, Pair], after: Mapping[K, Pair]) -> Iterator[tuple[K, tuple[int, int]]]:
+def _served(before: Reading, after: Reading) -> tuple[ServedSample, ...]:
+    if "probe" not in after.served:
+        return ()
+    return tuple(
+        ServedSample(how, round(tokens), round(seconds, 4))
+        for how, (tokens, seconds) in _pairs(before.served, after.served)
+    )
+
+
+def _pairs(before: Mapping[K, Pair], after: Mapping[K, Pair]) -> Iterator[tuple[K, Pair]]:
     """How both figures grew, where the first of them did."""
     for key, (first, second) in after.items():
         old_first, old_second = before.get(key, (0.0, 0.0))
-        grown = round(_grown(old_first, first)), round(_grown(old_second, second))
+        grown = _grown(old_first, first), _grown(old_second, second)
         if grown[0]:
             yield key, grown
 

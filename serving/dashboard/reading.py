@@ -42,6 +42,8 @@ class Reading:
     """Tokens that these emitted."""
     shadow: Mapping[str, Pair] = field(default_factory=dict)
     """By source: steps scored on the emitted text, and the tokens it would have had in them."""
+    served: Mapping[str, Pair] = field(default_factory=dict)
+    """Tokens, and seconds of their steps, of requests that were `speculated` for, and of the `probe`s that were not."""
     running: int = 0
     waiting: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -55,11 +57,6 @@ def read(snapshot: Snapshot, metrics: Metrics, at: float) -> Reading:
     values = _Samples(metrics)
     counters = snapshot.counters
     accepted = values.by(_ACCEPTED_BY, "source", "version")
-    shadow = {
-        source: (steps, counters.get(f"shadow_tokens:{source}", 0.0))
-        for name, steps in counters.items()
-        if (source := name.removeprefix("shadow_steps:")) != name
-    }
     return Reading(
         at=at,
         **{name: values.total(metric) for name, metric in _COUNTERS.items()},
@@ -70,7 +67,8 @@ def read(snapshot: Snapshot, metrics: Metrics, at: float) -> Reading:
         },
         steps=counters.get("decode_steps", 0.0),
         step_tokens=counters.get("decode_tokens", 0.0),
-        shadow=shadow,
+        shadow=_both(counters, "shadow_steps", "shadow_tokens"),
+        served=_both(counters, "served_tokens", "served_seconds"),
         running=snapshot.num_running,
         waiting=snapshot.num_waiting,
         versions=snapshot.versions,
@@ -78,6 +76,15 @@ def read(snapshot: Snapshot, metrics: Metrics, at: float) -> Reading:
         num_swaps=snapshot.num_swaps,
         last_swap_at=snapshot.last_swap_at,
     )
+
+
+def _both(counters: Mapping[str, float], first: str, second: str) -> dict[str, Pair]:
+    """Two of the engine's counters by what follows the colon in their names."""
+    return {
+        key: (value, counters.get(f"{second}:{key}", 0.0))
+        for name, value in counters.items()
+        if (key := name.removeprefix(f"{first}:")) != name
+    }
 
 
 class _Samples:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
 from pipelines.checkpoint import Manifest
-from pipelines.registry import Event, Presence, Run, ShareOf, SlotState, Stage
+from pipelines.registry import Event, Presence, Run, Served, ShareOf, SlotState, Stage
 
 SHOWN_VERSIONS = 30
 _GATE = ("published", "staged", "rejected")
@@ -73,6 +74,23 @@ class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
     figures: dict[str, float]
 
 
+class SideView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one of two versions in service did for its requests, on all servers together."""
+
+    version: str | None
+    num_requests: int
+    tokens_per_step: float | None
+    tokens_per_second: float | None
+
+
+class TrialView(msgspec.Struct, frozen=True, kw_only=True):
+    """Two versions in service at once: a `canary`, or a new champion on `watch` against the one before."""
+
+    kind: Literal["canary", "watch"]
+    champion: SideView
+    rival: SideView
+
+
 class SlotView(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     champion: str | None
@@ -84,11 +102,12 @@ class SlotView(msgspec.Struct, frozen=True, kw_only=True):
     speculation: bool
     trainers: list[ProcessView]
     servers: list[ProcessView]
+    trial: TrialView | None
     runs: list[RunView]
     """Newest first."""
 
 
-def slot_view(state: SlotState, presences: Iterable[Presence], runs: Iterable[Run]) -> SlotView:
+def slot_view(state: SlotState, presences: Sequence[Presence], runs: Iterable[Run]) -> SlotView:
     """runs: newest first."""
     processes = [_process(each) for each in presences]
     return SlotView(
@@ -102,6 +121,7 @@ def slot_view(state: SlotState, presences: Iterable[Presence], runs: Iterable[Ru
         speculation=state.speculation,
         trainers=[each for each in processes if each.name.startswith("trainer:")],
         servers=[each for each in processes if each.name.startswith("serving:")],
+        trial=_trial(state, presences),
         runs=[_run(each) for each in runs],
     )
 
@@ -183,6 +203,29 @@ def _process(presence: Presence) -> ProcessView:
         generation=presence.generation,
         state=_cut(presence.state),
         figures={name: round(value, 4) for name, value in presence.figures.items()},
+    )
+
+
+def _trial(state: SlotState, presences: Sequence[Presence]) -> TrialView | None:
+    trials = [each.trial for each in presences if each.trial is not None and each.trial.generation == state.generation]
+    if not trials:
+        return None
+    is_canary = state.candidate is not None and state.share > 0
+    return TrialView(
+        kind="canary" if is_canary else "watch",
+        champion=_side(state.champion, [trial.champion for trial in trials]),
+        rival=_side(state.candidate if is_canary else state.previous, [trial.rival for trial in trials]),
+    )
+
+
+def _side(version: str | None, parts: Sequence[Served]) -> SideView:
+    served = sum(parts, Served())
+    known = served.steps > 0 and served.seconds > 0
+    return SideView(
+        version=version,
+        num_requests=served.num_requests,
+        tokens_per_step=round(served.length.value, 4) if known else None,
+        tokens_per_second=round(served.speed.value, 2) if known else None,
     )
 
 

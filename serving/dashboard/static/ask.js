@@ -7,7 +7,7 @@ const KEY_HINT = "In the file admin.key of the server's data folder, unless EVER
 
 /**
  * Resolves with whether it was done.
- * deed: {title, text: [paragraphs], label, danger, modes: [[value, words]], path, body(reason, mode) -> what is sent}
+ * deed: {title, text: [paragraphs], label, go: another label for the dialog, danger, modes: [[value, words]], path, body(reason, mode) -> what is sent}
  */
 export function ask(deed) {
   const reason = h("input", { name: "reason", type: "text", required: true, maxlength: 300, autocomplete: "off", placeholder: "for the audit log" });
@@ -27,7 +27,7 @@ function shown(deed, fields, act) {
   const dialog = byId("ask");
   const secret = key.get() ? null : h("input", { name: "key", type: "password", required: true, autocomplete: "off", spellcheck: "false" });
   const problem = h("p", { class: "problem", role: "alert" });
-  const go = h("button", { type: "submit", class: deed.danger ? "danger" : "primary" }, deed.label);
+  const go = h("button", { type: "submit", class: deed.danger ? "danger" : "primary" }, deed.go ?? deed.label);
   const form = h(
     "form", { method: "dialog" },
     h("h2", null, deed.title),

@@ -3,13 +3,19 @@
 export const MARGIN = { l: 44, r: 14, t: 8, b: 28 };
 const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false, doubleClick: false };
 
-/** Resolves when the library is there. */
-export const ready = new Promise((resolve, reject) => {
-  if (window.Plotly) resolve();
-  const script = document.getElementById("plotly");
-  script.addEventListener("load", () => resolve());
-  script.addEventListener("error", () => reject(new Error("the charts' library could not be loaded")));
-});
+let loading = null;
+
+/** Resolves when the library is there. It takes a browser half a second to read, so the figures are shown first. */
+export function load() {
+  loading ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = document.querySelector("meta[name=plotly]").content;
+    script.addEventListener("load", () => resolve());
+    script.addEventListener("error", () => reject(new Error("the charts' library could not be loaded")));
+    document.head.append(script);
+  });
+  return loading;
+}
 
 /** A colour of the style sheet, light or dark as it is now. */
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();

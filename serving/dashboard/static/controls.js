@@ -50,7 +50,7 @@ const DEEDS = {
     path: `speculators/${encodeURIComponent(version)}/rollback`, body: moved(slot), done: `${short(version)} is rolled back.`,
   }),
   cancel: (run) => ({
-    label: "Cancel", title: "Cancel the run", text: [`${run} ends; what was learnt so far is kept.`], danger: true,
+    label: "Cancel run", go: "End the run", title: "Cancel the run", text: [`${run} ends; what was learnt so far is kept.`], danger: true,
     path: `training/runs/${encodeURIComponent(run)}/cancel`, body: (reason) => ({ reason }), done: "The run is cancelled.",
   }),
 };

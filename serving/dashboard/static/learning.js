@@ -55,7 +55,7 @@ function trainer(each) {
     ["conversations held out", count(f.held_out_now)],
     ["age of what it learnt", f.freshness_seconds ? span(f.freshness_seconds) : "–"],
     ["judged and published", `${count(f.published)} of ${count(f.judgements)}`],
-    ["latest gain", signed(f.last_gain, 3)],
+    [`latest gain${Number.isFinite(f.last_gain_lower) ? `, at least ${signed(f.last_gain_lower, 2)}` : ""}`, signed(f.last_gain, 3)],
     ["of it in idle time", used ? percent((f.idle_seconds ?? 0) / used) : "–"],
   ];
   return h(

@@ -1,7 +1,7 @@
 // The page: asks the server once a second what is new, and shows it.
 
 import { tick } from "./ages.js";
-import { ready } from "./charts.js";
+import { load } from "./charts.js";
 import { Controls } from "./controls.js";
 import { byId, h, Part } from "./dom.js";
 import { Fleet } from "./fleet.js";
@@ -10,6 +10,7 @@ import { Learning } from "./learning.js";
 import { Memory } from "./memory.js";
 import { Serving } from "./serving.js";
 import { Story } from "./story.js";
+import { Trial } from "./trial.js";
 import { Versions } from "./versions.js";
 import { clock } from "./words.js";
 
@@ -25,13 +26,14 @@ const RANGES = [
 const memory = new Memory();
 const controls = new Controls(() => { redraw(); void look(); });
 const headline = new Headline(controls), story = new Story(), serving = new Serving();
-const learning = new Learning(controls), versions = new Versions(controls), fleet = new Fleet();
+const learning = new Learning(controls), versions = new Versions(controls), trial = new Trial(), fleet = new Fleet();
 const notices = new Part(byId("notices"));
 let range = RANGES[1];
 let awaySince = null;
 let offset = 0; // seconds that the server's clock is ahead of this one
 let drawnTo = "";
 let asking = null;
+let drawing = false;
 
 function redraw() {
   if (!memory.feed) return;
@@ -46,6 +48,7 @@ function show() {
   controls.show(memory);
   headline.show(memory, range);
   learning.show(memory);
+  trial.show(memory);
   versions.show(memory);
   fleet.show(memory);
   notices.show([awaySince, feed.registry.away_since, feed.registry.problem, feed.registry.configured, feed.server.engine], () => notes(feed));
@@ -96,8 +99,22 @@ async function question() {
   } catch {
     awaySince ??= Date.now() / 1000 + offset;
   }
-  if (memory.feed) show();
-  else byId("live").textContent = "no answer yet";
+  if (memory.feed) {
+    show();
+    void draws();
+  } else byId("live").textContent = "no answer yet";
+}
+
+/** From the first answer on. */
+async function draws() {
+  if (drawing) return;
+  drawing = true;
+  try {
+    await load();
+    redraw();
+  } catch {
+    byId("story-plot").prepend(h("p", { class: "empty" }, "The charts' library could not be loaded."));
+  }
 }
 
 async function forEver() {
@@ -119,5 +136,4 @@ chooseRange(range);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 document.addEventListener("visibilitychange", redraw);
 addEventListener("resize", redraw);
-ready.then(redraw, () => byId("story-plot").prepend(h("p", { class: "empty" }, "The charts' library could not be loaded.")));
 void forEver();

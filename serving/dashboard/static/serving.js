@@ -3,7 +3,7 @@
 import { drawBars, drawLines } from "./charts.js";
 import { byId, h, Part } from "./dom.js";
 import { entry } from "./story.js";
-import { acceptanceRate, buckets, running, speed, total, waiting } from "./sums.js";
+import { acceptanceRate, buckets, measuredGain, running, speed, total, waiting } from "./sums.js";
 import { count, fixed, percent, short } from "./words.js";
 
 export class Serving {
@@ -37,7 +37,7 @@ export class Serving {
     const all = total(memory.since(from));
     drawBars(byId("positions-chart"), all.drafts ? all.positions.map((accepted) => accepted / all.drafts) : []);
     this.showSources(all, memory);
-    this.showController(engine);
+    this.showController(engine, measuredGain(all));
   }
 
   showSources(all, memory) {
@@ -58,18 +58,18 @@ export class Serving {
     )));
   }
 
-  showController(engine) {
+  showController(engine, measured) {
     const gauges = engine?.gauges ?? {};
     const sizes = Object.keys(gauges).filter((name) => name.startsWith("gain:")).map((name) => Number(name.slice(5))).sort((a, b) => a - b);
-    byId("controller").hidden = sizes.length === 0;
+    byId("controller").hidden = sizes.length === 0 && measured === null;
     const arm = (size) => Object.keys(gauges).find((name) => name.startsWith(`arm:${size}:`) && gauges[name] === 1)?.split(":")[2] ?? "–";
     const rows = sizes.map((size) => [size, arm(size), gauges[`gain:${size}`]]);
-    this.controller.show(rows, () => h(
+    this.controller.show([rows, fixed(measured, 2)], () => [h(
       "table", null,
       h("thead", null, h("tr", null, h("th", null, "requests at once"), h("th", null, "drafted by"), h("th", { class: "number" }, "times plain"))),
       h("tbody", null, rows.map(([size, name, gain]) => h(
         "tr", null, h("td", null, size === 1 ? "1" : `about ${size}`), h("td", null, name === "none" ? "nobody: plain decoding" : name.replaceAll("+", " + ")), h("td", { class: "number" }, fixed(gain, 2)),
       ))),
-    ));
+    ), h("p", { class: "note" }, measured === null ? "As the controller reckons from the measured costs of steps." : `As the controller reckons. Measured against requests served without drafts: ${fixed(measured, 2)} times as fast.`)]);
   }
 }

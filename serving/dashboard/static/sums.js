@@ -4,7 +4,7 @@
 export function total(samples) {
   const sum = {
     seconds: 0, tokens: 0, drafts: 0, draft_tokens: 0, accepted: 0, steps: 0, step_tokens: 0,
-    positions: [], sources: new Map(), shadow: new Map(), running: 0, waiting: 0, number: 0,
+    positions: [], sources: new Map(), shadow: new Map(), served: new Map(), running: 0, waiting: 0, number: 0,
   };
   for (const sample of samples) add(sum, sample);
   return sum;
@@ -26,6 +26,12 @@ function add(sum, sample) {
     known.tokens += tokens;
     sum.shadow.set(source, known);
   }
+  for (const [how, tokens, seconds] of sample.served ?? []) {
+    const known = sum.served.get(how) ?? { tokens: 0, seconds: 0 };
+    known.tokens += tokens;
+    known.seconds += seconds;
+    sum.served.set(how, known);
+  }
   sum.running += sample.running ?? 0;
   sum.waiting += sample.waiting ?? 0;
   sum.number += 1;
@@ -39,6 +45,12 @@ export const acceptanceLength = (sum) => (sum.steps ? ratio(sum.step_tokens, sum
 export const acceptanceRate = (sum) => ratio(sum.accepted, sum.draft_tokens);
 
 export const speed = (sum) => ratio(sum.tokens, sum.seconds);
+
+/** Tokens a second with drafts over those of the requests that were served without, to compare; null without such. */
+export function measuredGain(sum) {
+  const [drafted, plain] = ["speculated", "probe"].map((how) => sum.served.get(how));
+  return drafted?.seconds && plain?.seconds && plain.tokens ? drafted.tokens / drafted.seconds / (plain.tokens / plain.seconds) : null;
+}
 
 /** Requests at a time, looked at once a sample. */
 export const running = (sum) => ratio(sum.running, sum.number);

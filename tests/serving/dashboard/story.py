@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from pipelines.checkpoint import Evaluation, Manifest, TrafficSpan
 from pipelines.registry import Presence, Registry, Slot
 from pipelines.sqlite_registry import SqliteRegistry
+from serving.dashboard.history import History
+from serving.dashboard.reading import Pair, Reading
 from serving.messages import Snapshot
 from serving.scripted import ScriptedEngine
 from tests.pipelines.records import make_manifest
@@ -110,6 +114,52 @@ def announce(registry: Registry, state: str = "training", at: float | None = Non
         generation = registry.state(SLOT).generation - (champion == THIRD)
         here = {"version": champion, "generation": generation, "figures": figures, "state": "serving"}
         registry.announce(Presence(name=f"serving:{name}", at=now, ttl=3600, **here))
+
+
+def an_hour(history: History) -> None:
+    """Traffic with a break in it, drafted for by ever better heads, one swap every ten minutes."""
+    now = time.time()
+    reading = Reading(at=now - 3600, versions={"medusa": STATIC})
+    history.take(reading)
+    served = (STATIC, FIRST, SECOND, THIRD, FALLEN, FOURTH)
+    for at in range(2, 3600, 2):
+        epoch, steps = at // 600, 0 if 1500 < at < 1600 else 60 + round(20 * math.sin(at / 200))
+        accepted = steps * (8 + 3 * epoch) // 10
+        reading = Reading(
+            at=now - 3600 + at,
+            tokens=reading.tokens + steps + accepted,
+            drafts=reading.drafts + steps,
+            draft_tokens=reading.draft_tokens + 4 * steps,
+            accepted=reading.accepted + accepted,
+            positions={place: reading.positions.get(place, 0) + steps * 0.7 ** (place + 1) for place in range(8)},
+            sources=_grown(reading.sources, {
+                ("medusa", served[epoch]): (3 * steps, accepted), ("suffix", "live"): (2 * steps, steps // 3),
+                ("medusa-static", STATIC): (steps, steps // 8),
+            }),
+            steps=reading.steps + steps,
+            step_tokens=reading.step_tokens + steps + accepted,
+            shadow=_grown(reading.shadow, {
+                "medusa": (steps // 10, steps // 10 + accepted // 13), "medusa-static": (steps // 10, steps // 7),
+            }),
+            served=_grown(reading.served, {"speculated": (steps + accepted, 1.2), "probe": (steps // 20, 0.1)}),
+            running=min(steps, 3 + at // 70 % 4),
+            waiting=min(steps, at // 90 % 3),
+            versions={"medusa": served[epoch]},
+            num_swaps=epoch,
+            generation=epoch,
+        )  # fmt: skip
+        history.take(reading)
+
+
+K = TypeVar("K")
+
+
+def _grown(before: Mapping[K, Pair], more: Mapping[K, Pair]) -> dict[K, Pair]:
+    grown = dict(before)
+    for key, (first, second) in more.items():
+        old_first, old_second = before.get(key, (0.0, 0.0))
+        grown[key] = old_first + first, old_second + second
+    return grown
 
 
 def story_registry(folder: Path, slot: Slot = SLOT) -> SqliteRegistry:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serving.dashboard.history import History, Sample, ShadowSample, SourceSample, between
+from serving.dashboard.history import History, Sample, ServedSample, ShadowSample, SourceSample, between
 from serving.dashboard.reading import Reading, read
 from serving.dashboard.sampler import Sampler
 from serving.scripted import ScriptedEngine
@@ -34,6 +34,14 @@ def test_a_sample_is_what_was_counted_between_two_readings() -> None:
         sources=(SourceSample("medusa", "v1", 30, 30), SourceSample("medusa", "v2", 30, 15)),
         shadow=(ShadowSample("medusa", 2, 5), ShadowSample("medusa-static", 2, 3)), running=3, waiting=2,
     )  # fmt: skip
+
+
+def test_requests_served_without_drafts_are_sampled_where_there_are_any() -> None:
+    without = reading(1, served={"speculated": (100, 1.0)})
+    more = reading(2, served={"speculated": (200, 1.5)})
+    assert between(without, more, at=2).served == ()
+    both = reading(3, served={"speculated": (260, 2.0), "probe": (20, 0.4)})
+    assert between(more, both, at=3).served == (ServedSample("speculated", 60, 0.5), ServedSample("probe", 20, 0.4))
 
 
 def test_a_counter_that_began_anew_does_not_run_backwards() -> None:
@@ -97,6 +105,8 @@ def test_a_reading_is_what_the_metrics_and_the_engine_count(served: Callable[...
     subject.engine.count("decode_tokens", 11)
     subject.engine.count("shadow_steps:medusa", 7)
     subject.engine.count("shadow_tokens:medusa", 15)
+    subject.engine.count("served_tokens:probe", 9)
+    subject.engine.count("served_seconds:probe", 0.5)
     subject.http().post("/v1/completions", json={"prompt": "abc", "max_tokens": 12})
     snapshot = subject.engine.snapshot()
     assert snapshot is not None
@@ -105,6 +115,7 @@ def test_a_reading_is_what_the_metrics_and_the_engine_count(served: Callable[...
     assert found.positions == {0: 3, 1: 2, 2: 1}
     assert found.sources == {("scripted", "v0"): (14, 6)}
     assert (found.steps, found.step_tokens, found.shadow) == (5, 11, {"medusa": (7, 15)})
+    assert found.served == {"probe": (9, 0.5)}
     assert found.versions == {"scripted": "v0"}
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from pipelines.checkpoint import Evaluation
-from pipelines.registry import Event, Presence, Run, SlotState
+from pipelines.registry import Event, Presence, Run, Served, SlotState, Trial
 from serving.dashboard.slot_view import SHOWN_VERSIONS, slot_view, stage_of, versions_view
 from tests.pipelines.records import make_manifest
 from tests.serving.dashboard.story import SLOT, evaluation
@@ -92,6 +92,33 @@ def test_servers_and_trainers_are_told_apart_and_a_loss_of_nan_is_sent_as_null()
     assert [each.name for each in view.trainers] == ["trainer:b"]
     assert b'"loss":null' in msgspec.json.encode(view)
     assert (view.generation, view.training, view.speculation, view.share_of) == (3, False, True, "replicas")
+
+
+def served(num_requests: int, tokens: float) -> Served:
+    found = Served()
+    for _ in range(num_requests):
+        found.add(tokens, 10.0, 0.5)
+    return found
+
+
+def test_two_versions_in_service_are_compared_over_all_servers_that_know_of_it() -> None:
+    state = SlotState(generation=7, champion="v", candidate="w", previous="u", share=0.25)
+    trials = [
+        Trial(generation=7, champion=served(3, 20.0), rival=served(1, 30.0)),
+        Trial(generation=7, champion=served(1, 24.0), rival=Served()),
+        Trial(generation=6, champion=served(9, 99.0), rival=served(9, 99.0)),
+        None,
+    ]
+    presences = [Presence(name=f"serving:{n}", at=1, ttl=9, trial=trial) for n, trial in enumerate(trials)]
+    found = slot_view(state, presences, []).trial
+    assert found is not None
+    assert found.kind == "canary"
+    assert (found.champion.version, found.champion.num_requests, found.champion.tokens_per_step) == ("v", 4, 2.1)
+    assert (found.rival.version, found.rival.num_requests, found.rival.tokens_per_second) == ("w", 1, 60.0)
+    watched = slot_view(msgspec.structs.replace(state, candidate=None, share=0.0), presences[1:], []).trial
+    assert watched is not None
+    assert (watched.kind, watched.rival.version, watched.rival.tokens_per_step) == ("watch", "u", None)
+    assert slot_view(state, presences[2:], []).trial is None
 
 
 def test_what_somebody_wrote_at_length_is_cut() -> None:
