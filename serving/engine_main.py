@@ -8,11 +8,11 @@ import socket
 import time
 import traceback
 
+from pipelines.wire import Wire, WireClosed
 from serving.assemble import build_engine
 from serving.engine import Engine
 from serving.messages import Abort, Command, FromEngine, Progress, Refused, Snapshot, Stopped, Submit, ToEngine
 from serving.settings import EngineSettings
-from serving.wire import Wire, WireClosed
 
 SNAPSHOT_SECONDS = 0.25
 IDLE_SECONDS = 0.05

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
+from pipelines.wire import Frames, frame
 from serving.link import EngineDead, RequestRefused
 from serving.messages import Abort, Command, FromEngine, Moved, Progress, Refused, Request, Snapshot, Stopped, Submit, ToEngine
 from serving.settings import EngineSettings
-from serving.wire import Frames, frame
 
 SPIN_COUNT = 2000
 """Turns that OpenMP's threads spin for each other before they sleep (GNU's variable, read by the child when torch loads).

@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence as SequenceOf
-from dataclasses import replace
 
 from torch import Tensor
 
-from kernels.candidates import Noise, candidates
 from models.draft import DraftModel
 from models.errors import ModelError
 from pipelines.errors import ForeignCheckpoint
@@ -17,7 +15,7 @@ from speculator.batch import Batch, Sequence
 from speculator.draft_runner import DraftRunner, Track
 from speculator.drafts import Drafts, Tree
 from speculator.growth import Growth
-from speculator.law import noise_of, process
+from speculator.guesses import Choice, guesses
 from speculator.protocol import Budget, Checkpoint
 from speculator.verify import Verdicts
 
@@ -139,21 +137,13 @@ class DraftModelSpeculator:
     def _sprout(self, batch: Batch, growing: dict[int, Growth], states: Tensor, level: int) -> None:
         """Gives every node that was read its children. states: [nodes, H], in the order of the growths and their nodes."""
         vocabulary = self._runner.vocabulary
-        logits = vocabulary.scores(states)
-        noise: list[Noise | None] = []
-        counts = [len(growth.reading) for growth in growing.values()]
-        at = 0
-        for row, count in zip(growing, counts, strict=True):
+        choices: list[Choice] = []
+        for row, growth in growing.items():
             sequence = batch.decoding[row]
-            key = noise_of(sequence.sampling, sequence.num_output + level)
-            if key is not None and sequence.sampling.filtered:
-                for node in range(at, at + count):
-                    logits[node] = process(logits[node], sequence.sampling)
-                key = replace(key, temperature=1.0)
-            noise += [key] * count
-            at += count
-        tokens, chances = candidates(logits, self._siblings, noise, vocabulary.ids)
+            choices += [(sequence.sampling, sequence.num_output + level)] * len(growth.reading)
+        tokens, chances = guesses(vocabulary.scores(states), choices, self._siblings, vocabulary.ids)
         at = 0
-        for growth, count in zip(growing.values(), counts, strict=True):
-            growth.sprout(tokens[at : at + count], chances[at : at + count])
-            at += count
+        for growth in growing.values():
+            stop = at + len(growth.reading)
+            growth.sprout(tokens[at:stop], chances[at:stop])
+            at = stop

@@ -9,19 +9,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from kernels.candidates import Noise, candidates
 from models.errors import BadModel
 from models.heads import MedusaHeads
 from pipelines.errors import ForeignCheckpoint
-from speculator.batch import Batch, Sampling, Sequence
+from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts, Tree
+from speculator.guesses import Choice, guesses
 from speculator.lattice import grow_lattice
-from speculator.law import noise_of, process
 from speculator.protocol import Budget, Checkpoint
 from speculator.verify import Verdicts
 from speculator.vocabulary import DraftVocabulary
@@ -32,10 +30,6 @@ _MOST_SAID = 1024
 """Tokens that wait to be shown to it while nobody asks for drafts; older ones are forgotten."""
 NUM_CANDIDATES = 8
 """Candidates for each depth: as many siblings as a tree of some sixteen nodes has room for."""
-
-Choice = tuple[Sampling, int]
-"""How the target will choose, and the output position it chooses for."""
-
 
 class MedusaSpeculator:
     """Drafts from heads on `Sequence.hidden`. Weights are copied into the buffers in use when a checkpoint is loaded.
@@ -104,16 +98,9 @@ class MedusaSpeculator:
         """
         logits = self._unembed(self._heads(hidden))  # [B, K, V]
         num_rows, depth, vocab_size = logits.shape
-        noise: list[Noise | None] = []
-        for row, (sampling, position) in enumerate(choices):
-            keys = [noise_of(sampling, position + level) for level in range(depth)]
-            if sampling.filtered:
-                for level in range(depth):
-                    logits[row, level] = process(logits[row, level], sampling)
-                keys = [replace(key, temperature=1.0) for key in keys if key is not None]
-            noise += keys
+        levels = [(sampling, position + level) for sampling, position in choices for level in range(depth)]
         ids = None if self._vocabulary is None else self._vocabulary.ids
-        tokens, chances = candidates(logits.view(num_rows * depth, vocab_size), NUM_CANDIDATES, noise, ids)
+        tokens, chances = guesses(logits.view(num_rows * depth, vocab_size), levels, NUM_CANDIDATES, ids)
         starts = range(0, num_rows * depth, depth)
         return [tokens[at : at + depth] for at in starts], [chances[at : at + depth] for at in starts]
 
