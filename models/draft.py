@@ -127,9 +127,13 @@ class DraftModel(nn.Module):
             x = x + F.linear(F.silu(F.linear(inner, gate)) * F.linear(inner, up), down)
         return self._norm(x, "model.norm")
 
+    def output_embeddings(self) -> Tensor:
+        """[V, H]: a token's score is its row times the hidden state."""
+        return self._get(_EMBEDDING)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """[…, V] of hidden states […, H]."""
-        return F.linear(hidden, self._get(_EMBEDDING))
+        return F.linear(hidden, self.output_embeddings())
 
     @torch.no_grad()
     def copy_weights(self, weights: Mapping[str, Tensor]) -> None:

@@ -30,75 +30,44 @@ Legend: M rows of a passage, K heads, H hidden size, S columns of the vocabulary
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from models.heads import MedusaHeads
+from trainer.in_training import InTraining, Pace
 from trainer.lessons import Passage
 from trainer.shortlist import Columns, Shortlist, softmax
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe(Pace):
     """How a step is made."""
 
     learning_rate: float = 2e-3
-    depth_decay: float = 0.8
     rows_per_step: int = 128
-    max_norm: float = 1.0
-    """Gradients are clipped to this norm."""
-    warmup_steps: int = 10
-    averaging: float = 0.98
-    """Weight the running mean of the weights keeps with each step; the mean is what is judged and published."""
+    depth_decay: float = 0.8
 
 
-class Distiller:
+class Distiller(InTraining):
     """Trains heads slice by slice: `teach` adds the gradient of a passage, `step` moves the weights.
 
-    A step whose gradient or loss is not finite changes nothing and is counted in `num_skipped`.
+    `loss` is the KL in nats: mean over rows of the weighted sum over depths.
     """
 
+    recipe: Recipe
+
     def __init__(self, heads: MedusaHeads, shortlist: Shortlist, recipe: Recipe) -> None:
+        super().__init__()
         self.shortlist = shortlist
         self.recipe = recipe
-        self.num_steps = 0
-        self.num_skipped = 0
-        self.loss = 0.0
-        """KL of the last step in nats: mean over rows of the weighted sum over depths."""
         self.restart(heads)
-
-    @property
-    def ready(self) -> bool:
-        """Whether a step's worth of rows is there."""
-        return self._rows >= self.recipe.rows_per_step
-
-    @property
-    def num_tries(self) -> int:
-        """Steps made or skipped."""
-        return self.num_steps + self.num_skipped
 
     def restart(self, heads: MedusaHeads) -> None:
         """Goes on with these heads, nothing remembered of the others. They are trained in place."""
         self.heads = heads.train().requires_grad_(True)
-        self.age = 0
-        """Steps since the last restart."""
-        self.skipped_in_a_row = 0
-        self._rows, self._divergence = 0, 0.0
-        self._mean = {name: weight.detach().clone() for name, weight in heads.named_parameters()}
-        # fused: 0.6 ms for 0.6 M weights on one CPU thread, against 4.2 ms
-        self._optimizer = torch.optim.AdamW(
-            heads.parameters(), self.recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
-        )
-        for weight in heads.parameters():
-            self._optimizer.state[weight] = {
-                "step": torch.zeros((), device=weight.device),
-                "exp_avg": torch.zeros_like(weight),
-                "exp_avg_sq": torch.zeros_like(weight),
-            }
+        self._begin(heads.named_parameters())
 
     def teach(self, passage: Passage) -> None:
         """Adds the gradient of a passage: one slice of work."""
@@ -106,71 +75,7 @@ class Distiller:
         states: Tensor = self.heads(passage.hidden.float())  # [M, K, H]
         gradient, divergence = self._gradient(states.detach(), passage, columns)
         torch.autograd.backward(states, gradient)
-        self._rows += len(passage)
-        self._divergence += divergence
-
-    @torch.no_grad()
-    def step(self) -> bool:
-        """Moves the weights by what was taught since the last step; False: not finite, nothing moved."""
-        weights = list(self.heads.parameters())
-        for weight in weights:
-            if weight.grad is not None:
-                weight.grad /= self._rows
-        norm = torch.nn.utils.clip_grad_norm_(weights, self.recipe.max_norm)
-        loss = self._divergence / self._rows
-        self._rows, self._divergence = 0, 0.0
-        finite = math.isfinite(norm) and math.isfinite(loss)
-        if finite:
-            self._move(loss)
-            self.skipped_in_a_row = 0
-        else:
-            self.num_skipped += 1
-            self.skipped_in_a_row += 1
-        self._optimizer.zero_grad()
-        return finite
-
-    def averaged(self) -> dict[str, Tensor]:
-        """Copies of the running mean of the weights: what is judged and published."""
-        return {name: tensor.clone() for name, tensor in self._mean.items()}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All that a later life needs to go on from here, but `age`."""
-        held: dict[str, Tensor] = {}
-        for name, weight in self.heads.named_parameters():
-            for kind, tensor in self._kinds(name, weight).items():
-                held[f"{kind}.{name}"] = tensor.detach()
-        return held
-
-    @torch.no_grad()
-    def resume(self, tensors: Mapping[str, Tensor], age: int) -> None:
-        """Goes on from what `tensors` gave, for heads of the same shape. Raises KeyError or RuntimeError otherwise."""
-        for name, weight in self.heads.named_parameters():
-            for kind, tensor in self._kinds(name, weight).items():
-                tensor.copy_(tensors[f"{kind}.{name}"])
-            self._optimizer.state[weight]["step"].fill_(age)
-        self.age = age
-
-    def _kinds(self, name: str, weight: Tensor) -> dict[str, Tensor]:
-        moments = self._optimizer.state[weight]
-        return {
-            "weight": weight,
-            "mean": self._mean[name],
-            "moment1": moments["exp_avg"],
-            "moment2": moments["exp_avg_sq"],
-        }
-
-    def _move(self, loss: float) -> None:
-        recipe = self.recipe
-        for group in self._optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * min(1.0, (self.age + 1) / recipe.warmup_steps)
-        self._optimizer.step()
-        self.age += 1
-        self.num_steps += 1
-        self.loss = loss
-        # a mean over the steps there are, until there are more than it remembers
-        keep = min(recipe.averaging, self.age / (self.age + 9))
-        for name, weight in self.heads.named_parameters():
-            self._mean[name].lerp_(weight, 1 - keep)
+        self._taught(len(passage), divergence)
 
     def _gradient(self, states: Tensor, passage: Passage, columns: Columns) -> tuple[Tensor, float]:
         """Gradient [M, K, H] of the summed loss at the heads' states [M, K, H], and that loss."""

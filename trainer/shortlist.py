@@ -29,6 +29,8 @@ class Columns:
     """[S, H]"""
     log_weight: Tensor | None
     """[S] log of how many tokens each stands for; None: the whole vocabulary, each for itself."""
+    tokens: Tensor | None = None
+    """[S] whose columns they are; None: the whole vocabulary in its order."""
 
     def logits(self, states: Tensor) -> Tensor:
         """[N, S] float32 from states [N, H] behind the last norm."""
@@ -72,7 +74,7 @@ class Shortlist:
         log_weight = torch.zeros(self._num_common + self._num_sampled)
         log_weight[self._num_common :] = math.log(len(rest) / self._num_sampled)
         tokens = torch.cat((common, rest[drawn])).to(self._unembedding.device)
-        return Columns(self._unembedding.index_select(0, tokens), log_weight.to(tokens.device))
+        return Columns(self._unembedding.index_select(0, tokens), log_weight.to(tokens.device), tokens)
 
 
 def softmax(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,139 @@
+"""Distillation of a draft language model: it learns to give the target's own distribution at every token of an answer.
+
+The loss is KL(target || draft) at the rows of the answer, the prompt being context. Where `hybrid` is set it is the LK hybrid:
+where the two overlap already, a = sum of min(p, q), the total variation 1 - a takes over from the divergence by
+1 - exp(-hybrid a), the weights taken as constants. Traffic is the target's own text whoever drafted it, so old traces
+need no importance weights.
+
+As in `trainer.distil`, products with the vocabulary run in the dtype the machine is fastest in, softmax and loss in float32, and
+the gradient at the logits is written out; autograd sees the layers alone.
+
+Legend: B texts, T tokens of each, N rows taught, D hidden size of the draft, H that of the target, S columns of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.draft import DraftModel
+from trainer.in_training import InTraining, Pace
+from trainer.kept import Kept
+from trainer.lessons import Lesson
+from trainer.shortlist import Columns, Shortlist, softmax
+from trainer.sizing import padded
+
+_CHUNK = 1 << 21
+"""Scores worked on at once: 8 MB of float32."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftRecipe(Pace):
+    """How a step is made."""
+
+    learning_rate: float = 3e-3
+    rows_per_step: int = 512
+    warmup_steps: int = 30
+    hybrid: float = 0.0
+    """How soon the total variation takes over from the divergence; 0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A text, and what the target thought at its last rows."""
+
+    tokens: Tensor
+    """[T]"""
+    hidden: Tensor
+    """[P, H] the target's states at the last P tokens, behind its last norm."""
+
+    @classmethod
+    def of(cls, trace: Kept, lesson: Lesson, max_tokens: int) -> Excerpt:
+        """A trace's answer behind its prompt, the beginning of both left out where they are longer than `max_tokens`."""
+        tokens = torch.tensor(trace.tokens[:-1][-max_tokens:])  # the state after the last token chose nothing
+        return cls(tokens, lesson.hidden[-len(tokens) :])
+
+
+class DraftDistiller(InTraining):
+    """Trains a draft model slice by slice: `teach` adds the gradient of some texts, `step` moves the weights.
+
+    shortlist: over the target's unembedding. `loss` is the divergence in nats, whatever was optimised.
+    """
+
+    recipe: DraftRecipe
+
+    def __init__(self, draft: DraftModel, shortlist: Shortlist, recipe: DraftRecipe) -> None:
+        super().__init__()
+        self.shortlist = shortlist
+        self.recipe = recipe
+        self.restart(draft)
+
+    def restart(self, draft: DraftModel) -> None:
+        """Goes on with this draft, nothing remembered of the others. It is trained in place."""
+        self.draft = draft.train().requires_grad_(True)
+        self._begin(draft.tensors.items())
+
+    def teach(self, excerpts: Sequence[Excerpt]) -> None:
+        """Adds the gradient of some texts: one slice of work."""
+        columns = self.shortlist.draw()
+        dtype = columns.unembedding.dtype
+        with torch.autocast(self.draft.device.type, dtype, enabled=dtype != torch.float32):
+            states = self._states(excerpts)  # [N, D]
+        hidden = torch.cat([excerpt.hidden for excerpt in excerpts])  # [N, H]
+        embeddings = self.draft.output_embeddings()
+        own = embeddings.detach() if columns.tokens is None else embeddings.detach().index_select(0, columns.tokens)
+        at_states, at_own, divergence = self._gradient(states.detach().to(dtype), hidden, own.to(dtype), columns)
+        torch.autograd.backward(states, at_states.to(states.dtype))
+        assert embeddings.grad is not None, "every text begins with a token that is embedded"
+        if columns.tokens is None:
+            embeddings.grad += at_own
+        else:
+            embeddings.grad.index_add_(0, columns.tokens, at_own)
+        self._taught(len(hidden), divergence)
+
+    def _states(self, excerpts: Sequence[Excerpt]) -> Tensor:
+        """[N, D] of the draft at the rows taught."""
+        length = padded(max(len(excerpt.tokens) for excerpt in excerpts))
+        tokens = torch.zeros(len(excerpts), length, dtype=torch.int64)
+        taught = torch.zeros(len(excerpts), length, dtype=torch.bool)
+        for row, excerpt in enumerate(excerpts):
+            tokens[row, : len(excerpt.tokens)] = excerpt.tokens
+            taught[row, len(excerpt.tokens) - len(excerpt.hidden) : len(excerpt.tokens)] = True
+        device = self.draft.device
+        states: Tensor = self.draft(tokens.to(device))
+        return states.flatten(0, 1).index_select(0, taught.flatten().nonzero().squeeze(-1).to(device))
+
+    def _gradient(self, states: Tensor, hidden: Tensor, own: Tensor, columns: Columns) -> tuple[Tensor, Tensor, float]:
+        """Gradients of the summed loss at the draft's states [N, D] and at its columns of the vocabulary [S, D], and the sum
+        of divergences."""
+        at_states, at_own = torch.empty_like(states), torch.zeros(own.shape, device=own.device)
+        mine = Columns(own, columns.log_weight)
+        divergence = torch.zeros((), device=states.device)
+        size = max(1, _CHUNK // len(own))
+        for start in range(0, len(states), size):
+            part = slice(start, start + size)
+            target_logits, logits = columns.logits(hidden[part]), mine.logits(states[part])
+            change, divergences = gradient_at(logits, target_logits, self.recipe.hybrid)
+            divergence += divergences.sum()
+            change = change.to(own.dtype)
+            at_states[part] = torch.mm(change, own)
+            at_own += torch.mm(change.t(), states[part])
+        return at_states, at_own, divergence.item()
+
+
+def gradient_at(logits: Tensor, target_logits: Tensor, hybrid: float) -> tuple[Tensor, Tensor]:
+    """The gradient of each row's loss at the draft's logits [N, S], and each row's KL(target || draft) [N]."""
+    target, target_total = softmax(target_logits)
+    probs, total = softmax(logits)
+    divergence = torch.linalg.vecdot(target, target_logits - logits) - target_total + total
+    if not hybrid:
+        return probs.sub_(target), divergence
+    short = probs < target
+    overlap = torch.minimum(probs, target).sum(-1, keepdim=True)
+    mine = (probs * short).sum(-1, keepdim=True)
+    variation = probs * (mine - short.float())  # of 1 - overlap, through the softmax
+    share = torch.exp(-hybrid * overlap)
+    return share * (probs - target) + (1 - share) * variation, divergence
