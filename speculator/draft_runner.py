@@ -66,24 +66,24 @@ class DraftRunner:
         self._take(model)
         self.vocabulary.see(seen.ids.tolist())
 
-    def read(self, texts: Sequence[tuple[Track, Sequence[int]]], *, scored: int = 1) -> Tensor:
-        """Reads what follows `num_read` of each text; hidden states [sum of min(scored, tokens), H] of the last `scored` of each.
+    def read(self, texts: Sequence[tuple[Track, Sequence[int]]], *, scored: Sequence[int] | None = None) -> Tensor:
+        """Reads what follows `num_read` of each text, at least a token each, for which the pages have room.
 
-        tokens: those that follow, at least one each; the pages must have room for them.
+        scored: of how many of its last tokens the states are wanted, text by text; None: of the last one. Returns [their sum, H].
         """
         tokens: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
         wanted: list[int] = []
         spans: list[Span] = []
-        for track, following in texts:
+        for (track, following), count in zip(texts, scored or [1] * len(texts), strict=True):
             start, stop, first = track.num_read, track.num_read + len(following), len(tokens)
             keys = self._keys(track, stop)
             spans.append(Span(first, len(following), keys))
             slots += range(keys.stop - len(following), keys.stop) if isinstance(keys, slice) else keys[start:].tolist()
             tokens += following
             positions += range(start, stop)
-            wanted += range(max(first, len(tokens) - scored), len(tokens))
+            wanted += range(len(tokens) - count, len(tokens))
             track.num_read = stop
         return self._run(tokens, positions, slots, spans, wanted)
 

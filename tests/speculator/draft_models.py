@@ -34,5 +34,5 @@ def target_of(model: DraftModel) -> Target:
     return Target(decoder_of(model), PagePool(NUM_PAGES, PAGE_SIZE))
 
 
-def runner_of(model: DraftModel) -> DraftRunner:
-    return DraftRunner(model, page_size=PAGE_SIZE, num_pages=NUM_PAGES, device=torch.device("cpu"), dtype=torch.float32)
+def runner_of(model: DraftModel, num_pages: int = NUM_PAGES) -> DraftRunner:
+    return DraftRunner(model, page_size=PAGE_SIZE, num_pages=num_pages, device=torch.device("cpu"), dtype=torch.float32)

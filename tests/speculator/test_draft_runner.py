@@ -43,7 +43,7 @@ def test_several_texts_are_read_at_once_each_by_itself() -> None:
     runner = runner_of(MODEL)
     texts = [[chance.randrange(VOCAB) for _ in range(length)] for length in (3, 9, 5)]
     tracks = [Track([0, 1, 2]), Track([3, 4, 5]), Track([9, 8, 7])]
-    states = runner.read(list(zip(tracks, texts, strict=True)), scored=2)
+    states = runner.read(list(zip(tracks, texts, strict=True)), scored=[2, 2, 2])
     expected = [alone(text[:length]) for text in texts for length in (len(text) - 1, len(text))]
     assert torch.allclose(states, torch.stack(expected), atol=1e-5)
 

@@ -1,0 +1,153 @@
+"""Builder: drafts ahead for a whole round, pass by pass, so that it can be stopped between any two.
+
+One round (arXiv 2603.03251, section 4; layout as in `speculator.draft_runner`): *glue*, one pass over what was emitted and the
+draft that was handed out, gives the drafter's belief behind each of its tokens; *fork* takes the likeliest choices of the target
+there that are not the draft's own; *growth* continues each of them, one token a pass, all branches of all sequences together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from speculator.batch import Sampling
+from speculator.draft_runner import Branch, DraftRunner, Track
+from speculator.guesses import Choice, guesses
+from speculator.ssd.fanout import MOST_RANKS, FanOut
+from speculator.ssd.prepared import Node
+
+MOST_READ = 512
+"""Tokens of one text that are read in one pass."""
+
+
+@dataclass(slots=True, eq=False)
+class Draftee:
+    """A sequence as the worker knows it."""
+
+    tokens: list[int]
+    num_prompt: int
+    sampling: Sampling
+    track: Track
+    room: int
+    """Positions that its pages have behind what it may ever hold."""
+    next_place: int = 0
+    """The next of them that is free in this round."""
+    ended: bool = False
+    """Its pages are somebody else's: nothing may be written to them any more."""
+    root: Node = field(default_factory=Node)
+    """What is prepared behind the text."""
+    draft: list[int] = field(default_factory=list)
+    """What was handed out for the round under way."""
+    ranked: list[list[int]] = field(default_factory=list)
+    """[len(draft) + 1][MOST_RANKS] the choices that were left to prepare for behind each of its tokens; empty: not known."""
+
+    @property
+    def num_output(self) -> int:
+        return len(self.tokens) - self.num_prompt
+
+    @property
+    def unread(self) -> list[int]:
+        return self.tokens[self.track.num_read :]
+
+    def choice(self, ahead: int) -> Choice:
+        return self.sampling, self.num_output + ahead
+
+    def take_place(self) -> int:
+        self.next_place += 1
+        return self.next_place - 1
+
+
+@dataclass(slots=True)
+class _Twig:
+    """A branch under growth."""
+
+    draftee: Draftee
+    node: Node
+    token: int
+    place: int
+    behind: tuple[int, ...]
+
+    def branch(self) -> Branch:
+        return Branch(self.draftee.track, len(self.draftee.tokens), self.token, self.place, self.behind)
+
+
+class Builder:
+    """num_levels: how far the branches of the newest round have grown."""
+
+    def __init__(self, runner: DraftRunner, fan_out: FanOut) -> None:
+        self._runner = runner
+        self._fan_out = fan_out
+        self.num_levels = 0
+
+    def build(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> Iterator[None]:
+        """Prepares for what may come of the drafts handed out; yields after each pass. Long unread texts come last."""
+        self.num_levels = 0
+        behind = [each for each in draftees if len(each.unread) > MOST_READ]
+        yield from self._round([each for each in draftees if len(each.unread) <= MOST_READ], lookahead, budget)
+        for each in behind:
+            while len(each.unread) > MOST_READ and not each.ended:
+                self._runner.read([(each.track, each.unread[:MOST_READ])])
+                yield
+        yield from self._round(behind, lookahead, budget)
+
+    def _round(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> Iterator[None]:
+        draftees = [each for each in draftees if not each.ended]
+        if not draftees:
+            return
+        twigs = self._forked(draftees, lookahead, budget)
+        yield
+        for level in range(lookahead):
+            twigs = [twig for twig in twigs if not twig.draftee.ended]
+            if not twigs:
+                return
+            twigs = self._grown(twigs, last=level == lookahead - 1)
+            self.num_levels = level + 1
+            yield
+
+    def _forked(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> list[_Twig]:
+        """Glue and fork: the tokens that may be chosen behind each accepted part of each draft."""
+        texts = [(each.track, [*each.unread, *each.draft]) for each in draftees]
+        states = self._runner.read(texts, scored=[len(each.draft) + 1 for each in draftees])
+        vocabulary = self._runner.vocabulary
+        choices = [each.choice(ahead) for each in draftees for ahead in range(len(each.draft) + 1)]
+        tokens, chances = guesses(vocabulary.scores(states), choices, MOST_RANKS + 1, vocabulary.ids)
+        twigs: list[_Twig] = []
+        at = 0
+        for each in draftees:
+            each.track.num_read = len(each.tokens)  # the draft lies behind the text until the target has had its say
+            size = len(each.draft) + 1
+            twigs += self._branches(each, tokens[at : at + size], chances[at : at + size], lookahead, budget)
+            at += size
+        return twigs
+
+    def _branches(
+        self, draftee: Draftee, tokens: list[list[int]], chances: list[list[float]], lookahead: int, budget: int
+    ) -> list[_Twig]:
+        draft, text = draftee.draft, len(draftee.tokens)
+        allotted = self._fan_out.allot(len(draft), min(budget, (draftee.room - len(draft)) // max(1, lookahead)))
+        draftee.root, draftee.ranked, draftee.next_place = Node(), [], text + len(draft)
+        node, twigs = draftee.root, []
+        for k, count in enumerate(allotted):
+            own = draft[k] if k < len(draft) else None
+            left = [(token, chance) for token, chance in zip(tokens[k], chances[k], strict=True) if token != own][:MOST_RANKS]
+            draftee.ranked.append([token for token, _ in left])
+            behind = tuple(range(text, text + k))
+            for token, chance in left[:count]:
+                twigs.append(_Twig(draftee, node.add(token, chance, main=False), token, draftee.take_place(), behind))
+            if own is not None:
+                shares = dict(zip(tokens[k], chances[k], strict=True))
+                node = node.add(own, shares.get(own, 0.0), main=True)
+        return twigs
+
+    def _grown(self, twigs: list[_Twig], *, last: bool) -> list[_Twig]:
+        """One token more for every branch."""
+        states = self._runner.grow([twig.branch() for twig in twigs])
+        vocabulary = self._runner.vocabulary
+        choices = [twig.draftee.choice(len(twig.behind) + 1) for twig in twigs]
+        tokens, chances = guesses(vocabulary.scores(states), choices, 1, vocabulary.ids)
+        grown = []
+        for twig, (token,), (chance,) in zip(twigs, tokens, chances, strict=True):
+            node = twig.node.add(token, chance, main=True)
+            if not last:
+                grown.append(_Twig(twig.draftee, node, token, twig.draftee.take_place(), (*twig.behind, twig.place)))
+        return grown

@@ -1,0 +1,180 @@
+"""The worker: answers at once with what it has, then drafts ahead until it is asked again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+
+import safetensors.torch
+
+from models.draft import DraftModel
+from models.errors import ModelError
+from models.pages import OutOfPages, PagePool
+from pipelines.wire import Wire, WireClosed
+from speculator.batch import Sampling
+from speculator.draft_runner import DraftRunner, Track
+from speculator.ssd.builder import Builder, Draftee
+from speculator.ssd.fanout import FanOut
+from speculator.ssd.messages import Ask, Begin, Drafted, End, Ready, Reply, Row, Stop, ToWorker, Weights
+from speculator.ssd.prepared import Node
+
+log = logging.getLogger(__name__)
+
+_IDLE_SECONDS = 0.05
+
+
+class Worker:
+    """room: positions behind each text, for drafts and branches."""
+
+    def __init__(
+        self,
+        wire: Wire[ToWorker],
+        runner: DraftRunner,
+        pool: PagePool,
+        model: DraftModel,
+        version: str,
+        *,
+        fan_out: FanOut | None = None,
+        room: int = 160,
+    ) -> None:
+        self._wire = wire
+        self._runner = runner
+        self._pool = pool
+        self._model = model
+        self._version = version
+        self._fan_out = fan_out or FanOut()
+        self._room = room
+        self._builder = Builder(runner, self._fan_out)
+        self._building: Iterator[None] | None = None
+        self._draftees: dict[int, Draftee] = {}
+        self._new: list[Draftee] = []
+        """Those that nothing was prepared for yet."""
+        self._shape = (0, 0)
+        """Lookahead and budget that were asked for last."""
+        self._build_seconds = self._idle_seconds = 0.0
+        self._running = True
+
+    def run(self) -> None:
+        """Until it is told to stop, or the engine is gone."""
+        self._wire.send(Ready(self._version))
+        try:
+            while self._running:
+                self.turn()
+        except WireClosed:
+            log.info("the engine is gone")
+
+    def turn(self) -> None:
+        """Takes what has come, and makes one pass if there is anything to prepare."""
+        started = time.perf_counter()
+        messages = self._wire.receive(0.0 if self._building is not None else _IDLE_SECONDS)
+        if self._building is None:
+            self._idle_seconds += time.perf_counter() - started
+        self.take(messages)
+        if self._building is None and self._new and self._shape[0]:
+            self._building = self._builder.build(self._taken_new(), *self._shape)
+        if self._building is not None:
+            started = time.perf_counter()
+            if next(self._building, self) is self:
+                self._building = None
+            self._build_seconds += time.perf_counter() - started
+
+    def take(self, messages: Sequence[ToWorker]) -> None:
+        """Does what it is told, in order."""
+        for message in messages:
+            match message:
+                case Ask():
+                    self._answer(message)
+                case Begin():
+                    self._begin(message)
+                case End():
+                    self._end(message.sequence)
+                case Weights():
+                    self._swap(message)
+                case Stop():
+                    self._running = False
+
+    def _answer(self, ask: Ask) -> None:
+        """Whatever was under construction is left as it is: it may do all the same, for fewer tokens."""
+        self._building = None
+        levels = self._builder.num_levels
+        rows = tuple(self._drafted(row, ask.lookahead) for row in ask.rows)
+        reply = Reply(
+            round=ask.round,
+            rows=rows,
+            version=self._version,
+            build_seconds=self._build_seconds,
+            idle_seconds=self._idle_seconds,
+            num_levels=levels,
+        )
+        self._wire.send(reply)
+        self._build_seconds = self._idle_seconds = 0.0
+        self._shape = (ask.lookahead, ask.fan_out)
+        asked = [self._draftees[row.sequence] for row in ask.rows if row.sequence in self._draftees]
+        new = [each for each in self._taken_new() if each not in asked]
+        self._building = self._builder.build([*asked, *new], *self._shape)
+
+    def _drafted(self, row: Row, lookahead: int) -> Drafted:
+        draftee = self._draftees.get(row.sequence)
+        if draftee is None:
+            return Drafted(row.sequence, False, (), ())
+        self._learn(draftee, row.emitted)
+        node = draftee.root.walk(row.emitted)
+        draftee.tokens += row.emitted
+        self._runner.vocabulary.see(row.emitted)
+        # what is prepared below stays so, should there be no time to prepare anew
+        draftee.root, draftee.ranked = node or Node(), []
+        tokens, chances = draftee.root.draft(lookahead)
+        draftee.draft = tokens
+        # nothing emitted: it has just entered, and there was nothing to foresee
+        return Drafted(row.sequence, node is not None and bool(row.emitted), tuple(tokens), tuple(chances))
+
+    def _learn(self, draftee: Draftee, emitted: tuple[int, ...]) -> None:
+        """How the draft before came out, if all that could be prepared for it was."""
+        draft, k = draftee.draft, 0
+        while k < min(len(draft), len(emitted)) and draft[k] == emitted[k]:
+            k += 1
+        if draftee.ranked and k < len(emitted):
+            ranked = draftee.ranked[k]
+            self._fan_out.observe(len(draft), k, ranked.index(emitted[k]) if emitted[k] in ranked else None)
+
+    def _begin(self, begin: Begin) -> None:
+        self._end(begin.sequence)
+        longest = begin.num_prompt + begin.max_tokens + self._room
+        try:
+            pages = self._pool.allocate(self._pool.pages_for(longest))
+        except OutOfPages:
+            return  # it is served without drafts from here
+        sampling = Sampling(
+            temperature=begin.temperature,
+            top_p=begin.top_p,
+            top_k=begin.top_k,
+            min_p=begin.min_p,
+            seed=begin.seed,
+            choice=begin.choice,
+            max_tokens=begin.max_tokens,
+        )
+        draftee = Draftee(list(begin.tokens), begin.num_prompt, sampling, Track(pages), self._room)
+        self._draftees[begin.sequence] = draftee
+        self._new.append(draftee)
+        self._runner.vocabulary.see(begin.tokens)
+
+    def _end(self, sequence: int) -> None:
+        draftee = self._draftees.pop(sequence, None)
+        if draftee is not None:
+            self._pool.release(draftee.track.pages)
+            draftee.ended = True
+            self._new = [each for each in self._new if each is not draftee]
+
+    def _taken_new(self) -> list[Draftee]:
+        new, self._new = self._new, []
+        return new
+
+    def _swap(self, weights: Weights) -> None:
+        try:
+            self._model.copy_weights(safetensors.torch.load(weights.data))
+        except (ModelError, safetensors.SafetensorError) as error:
+            log.error("weights refused, those before stay: %s", error)
+            return
+        self._runner.swap(self._model)
+        self._version = weights.version
