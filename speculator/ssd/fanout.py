@@ -69,8 +69,7 @@ class FanOut:
     def hit_chances(self, *, ended: bool) -> list[float]:
         """[MOST_RANKS] the chance of each rank. ended: after all of the draft was accepted."""
         if self._policy != "measured":
-            weights = [1 / (rank + 1) - 1 / (rank + 2) for rank in range(MOST_RANKS)]  # a miss rate of 1 / F
-            return weights
+            return [1 / (rank + 1) - 1 / (rank + 2) for rank in range(MOST_RANKS)]  # a miss rate of 1 / (F + 1)
         found = [each / self._ranked[ended] for each in self._ranks[ended]]
         for rank in range(MOST_RANKS - 2, -1, -1):  # chances fall with the rank, whatever a few observations say
             found[rank] = max(found[rank], found[rank + 1])

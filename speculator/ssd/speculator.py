@@ -183,7 +183,7 @@ class SsdSpeculator:
 
     def _failed(self, why: str) -> None:
         now = self._clock()
-        if now - self._started_at >= _STEADY:
+        if self._ready and now - self._started_at >= _STEADY:
             self._wait = _FIRST_WAIT
         log.error("the drafting worker is given up, decoding goes on without it: %s; it starts again in %.1f s", why, self._wait)
         self.counters["ssd_failures"] += 1
