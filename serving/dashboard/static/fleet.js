@@ -4,7 +4,7 @@ import { age } from "./ages.js";
 import { byId, h, Part } from "./dom.js";
 import { fixed, short } from "./words.js";
 
-const FEW = 8;
+const FEW = 6;
 const TONES = {
   published: "good", promoted: "good", canary: "warm", staged: "warm", rejected: "dim", quarantined: "bad",
   withdrawn: "bad", rolled_back: "bad", training_off: "warm", speculation_off: "bad", training_on: "", speculation_on: "good",

@@ -43,6 +43,7 @@ function redraw() {
 
 function show() {
   const { feed } = memory;
+  byId("columns").classList.toggle("alone", !feed.registry.configured);
   byId("model").textContent = feed.server.model;
   document.title = `Everdraft: ${feed.server.model}`;
   controls.show(memory);

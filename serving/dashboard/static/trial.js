@@ -20,7 +20,7 @@ export class Trial {
     const rows = [["champion", "good", trial.champion], canary ? ["canary", "warm", trial.rival] : ["before", "cool", trial.rival]];
     this.body.show(rows, () => [
       h("table", null,
-        h("thead", null, h("tr", null, h("th", null, ""), h("th", null, "version"), h("th", { class: "number" }, "answers"), h("th", { class: "number" }, "tokens a step"), h("th", { class: "number" }, "tokens a second"))),
+        h("thead", null, h("tr", null, h("th", null, "version"), h("th", { class: "number" }, "answers"), h("th", { class: "number" }, "tokens a step"), h("th", { class: "number" }, "a second"))),
         h("tbody", null, rows.map(row))),
       h("p", { class: "note" }, canary
         ? "As served, at the same time. It is promoted once it is surely not worse, and rolled back once it surely is."
@@ -31,6 +31,6 @@ export class Trial {
 
 const row = ([name, tone, side]) => h(
   "tr", null,
-  h("td", null, h("span", { class: `pill ${tone}` }, name)), h("td", { class: "mono", title: side.version }, short(side.version)),
+  h("td", null, h("span", { class: `pill ${tone}` }, name), " ", h("span", { class: "mono", title: side.version }, short(side.version))),
   h("td", { class: "number" }, count(side.num_requests)), h("td", { class: "number" }, fixed(side.tokens_per_step, 2)), h("td", { class: "number" }, fixed(side.tokens_per_second, 0)),
 );

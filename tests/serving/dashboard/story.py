@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pipelines.checkpoint import Evaluation, Manifest, TrafficSpan
-from pipelines.registry import Presence, Registry, Slot
+from pipelines.registry import Presence, Registry, Served, Slot, Trial
 from pipelines.sqlite_registry import SqliteRegistry
 from serving.dashboard.history import History
 from serving.dashboard.reading import Pair, Reading
@@ -160,6 +160,24 @@ def _grown(before: Mapping[K, Pair], more: Mapping[K, Pair]) -> dict[K, Pair]:
         old_first, old_second = before.get(key, (0.0, 0.0))
         grown[key] = old_first + first, old_second + second
     return grown
+
+
+def try_out(registry: Registry) -> None:
+    """A canary, and what a server saw of it and of the champion."""
+    state = registry.stage(SLOT, NEXT, share=0.25, detail="have a look")
+    champion, rival = Served(), Served()
+    for number in range(143):
+        champion.add(2.4 * (60 + number % 7), 60 + number % 7, 1.1)
+    for number in range(48):
+        rival.add(2.57 * (60 + number % 5), 60 + number % 5, 1.1)
+    trial = Trial(generation=state.generation, champion=champion, rival=rival)
+    figures = {"acceptance_length": 2.43, "num_running": 3.0, "num_waiting": 0.0}
+    registry.announce(
+        Presence(
+            name="serving:pluto:8000", at=time.time(), ttl=3600, version=FOURTH, generation=state.generation, figures=figures,
+            state="serving", trial=trial,
+        )
+    )  # fmt: skip
 
 
 def story_registry(folder: Path, slot: Slot = SLOT) -> SqliteRegistry:

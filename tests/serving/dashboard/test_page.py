@@ -18,7 +18,18 @@ from serving.dashboard.history import History
 from tests.serving.dashboard.browser import Visit, chromium
 from tests.serving.dashboard.conftest import Served
 from tests.serving.dashboard.looks import blemishes
-from tests.serving.dashboard.story import FALLEN, FOURTH, NEXT, SLOT, THIRD, LearningEngine, an_hour, announce, story_registry
+from tests.serving.dashboard.story import (
+    FALLEN,
+    FOURTH,
+    NEXT,
+    SLOT,
+    THIRD,
+    LearningEngine,
+    an_hour,
+    announce,
+    story_registry,
+    try_out,
+)
 from tests.serving.harness import House, eventually, house, running
 
 pytestmark = pytest.mark.slow
@@ -241,6 +252,15 @@ def test_a_canary_is_started_and_promoted(opened: Open, registry: SqliteRegistry
     assert registry.acts(1)[0].reason == "as good as it looks"
 
 
+def test_two_versions_in_service_are_shown_side_by_side(opened: Open, registry: SqliteRegistry) -> None:
+    try_out(registry)
+    trial = opened(registry).page.locator("#trial")
+    expect(trial.locator("h2")).to_have_text("Canary")
+    expect(trial).to_contain_text("25 % of requests")
+    expect(trial.locator("tbody tr").first).to_have_text(f"champion {FOURTH[:12]}1432.40137")
+    expect(trial.locator("tbody tr").last).to_have_text(f"canary {NEXT[:12]}482.57145")
+
+
 def test_champion_and_candidate_are_rolled_back(opened: Open, registry: SqliteRegistry) -> None:
     page = opened(registry).page
     row(page, NEXT).get_by_role("button", name="Roll back").click()
@@ -385,19 +405,20 @@ def test_what_people_write_is_never_read_as_html(opened: Open, registry: SqliteR
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_can_be_read_in_any_light_and_on_any_screen(opened: Open, registry: SqliteRegistry, width: int) -> None:
+    try_out(registry)
     page = opened(registry, past=an_hour, charts=True, viewport={"width": width, "height": 900}).page
     assert eventually(lambda: _points(page) > 70, 20)
     page.get_by_role("button", name="Show 2 more").click()
     for scheme, range_shown in (("dark", "5 min"), ("light", "1 h")):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         page.get_by_role("button", name=range_shown, exact=True).click()
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         red = int(page.evaluate("() => getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0]"))
         assert (red > 200) is (scheme == "light")
         drawn_on = "() => document.querySelector('#story-plot .chart').layout.paper_bgcolor"
         card = "() => getComputedStyle(document.documentElement).getPropertyValue('--card').trim()"
-        assert page.evaluate(drawn_on) == page.evaluate(card)
+        assert eventually(lambda: page.evaluate(drawn_on) == page.evaluate(card)), scheme  # noqa: B023
         assert blemishes(page) == {}, scheme
-        row(page, NEXT).get_by_role("button", name="Canary").click()
+        page.get_by_role("button", name="Retrain").click()
         expect(page.locator("#ask")).to_be_visible()
         assert blemishes(page, "#ask") == {}, scheme
         page.keyboard.press("Escape")
