@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: install demo test check quick heads bench tree
+.PHONY: install demo test check quick heads bench bench-ssd tree
 
 install: $(INSTALLED)
 
@@ -40,6 +40,10 @@ heads: install
 
 bench: install
 	$(BIN)/python -m bench
+
+# SSD alone: a draft model learns first, then the two cores are target and draft. Half an hour.
+bench-ssd: install
+	$(BIN)/python -m bench --only ssd --out bench-ssd-out
 
 # The tree of the README, from the first line of every module.
 tree: install

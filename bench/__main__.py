@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.options import Options
-from bench.plan import FIGURES
+from bench.plan import APART, FIGURES
 from bench.run import run
 from bench.sizes import FULL, QUICK
 from cli.demo.prompt_files import PromptFileError
@@ -28,7 +28,7 @@ def main(words: Sequence[str] | None = None) -> int:
         options = Options(
             folder=Path(folder) / "data",
             out=args.out,
-            only=frozenset(args.only or FIGURES),
+            only=frozenset(args.only or FIGURES.keys() - APART),
             prompts=args.prompts or (CORPUS if CORPUS.is_dir() else None),
             sizes=QUICK if args.quick else FULL,
             target=args.target,

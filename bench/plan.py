@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bench.context import Bench
-from bench.figures import acceptance, alone, crowd, identity, swaps, traffic_log, transformers, window
+from bench.figures import acceptance, alone, crowd, identity, ssd, swaps, traffic_log, transformers, window
 from bench.results import Goal, Measure, Trainer
 
 
@@ -28,12 +28,15 @@ FIGURES: Mapping[str, Entry] = {
     "crowd": Entry(crowd.GOALS, crowd.measure),
     "swaps": Entry(swaps.GOALS, swaps.measure),
     "log": Entry(traffic_log.GOALS, traffic_log.measure),
+    "ssd": Entry(ssd.GOALS, ssd.measure),
 }
+APART = frozenset({"ssd"})
+"""Those that are measured only where they are asked for: `make bench-ssd`."""
 
 STAGES: tuple[tuple[Trainer, tuple[str, ...]], ...] = (
     ("off", ("identity", "transformers")),
     ("on", ("acceptance", "window", "alone", "crowd", "swaps")),
-    ("off", ("alone", "crowd", "swaps", "log")),
+    ("off", ("alone", "crowd", "swaps", "log", "ssd")),
 )
 """The trainer starts with the adaptation, in the second stage, and is stopped before the third."""
 

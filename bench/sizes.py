@@ -44,6 +44,13 @@ class Sizes:
     """Of the answers under way meanwhile: few prompts are read."""
     log_pairs: int = 12
     log_each: int = 64
+    ssd_lessons: int = 300
+    """Answers of each domain that the draft model learns from."""
+    ssd_school_seconds: float = 480.0
+    ssd_pairs: int = 6
+    ssd_each: int = 4
+    ssd_fan_out: int = 40
+    """Answers on which fan-outs are compared."""
 
 
 FULL = Sizes()
@@ -66,5 +73,10 @@ QUICK = Sizes(
     swap_tokens=300,
     log_pairs=2,
     log_each=8,
+    ssd_lessons=2,
+    ssd_school_seconds=2.0,
+    ssd_pairs=1,
+    ssd_each=1,
+    ssd_fan_out=2,
 )
 """To try the bench itself."""

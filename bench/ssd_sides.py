@@ -1,0 +1,134 @@
+"""The sides that SSD is measured between: engines on one target, their cores, and a draft model that knows the traffic."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Literal
+
+import safetensors.torch
+import torch
+
+from bench.errors import BenchError
+from bench.rig import Answer, Ask, Client
+from models.config import DecoderConfig
+from models.decoder import Decoder
+from models.draft import DraftModel
+from models.fields import Fields
+from models.pages import PagePool
+from models.source import locate
+from models.weights import read_weights
+from serving.engine import Engine, FixedBudget
+from serving.scheduler import Scheduler
+from serving.target import Target
+from speculator.draft_lm import DraftModelSpeculator
+from speculator.draft_runner import DraftRunner
+from speculator.merged import MergedSpeculator
+from speculator.protocol import Speculator
+from speculator.ssd.fanout import Policy
+from speculator.ssd.messages import Birth
+from speculator.ssd.process import WorkerProcess
+from speculator.ssd.speculator import SsdSpeculator
+
+Kind = Literal["plain", "sync", "ssd"]
+
+_PAGE_SIZE, _NUM_PAGES = 32, 256
+_STARTING_SECONDS = 60.0
+_SILENT = ("self_attn.o_proj", "mlp.down_proj")
+"""Products whose result is added to the text's states: zero, a layer adds nothing but its cost."""
+
+
+def cost_true(path: str, revision: str | None, config: DecoderConfig, times: int) -> Decoder:
+    """The target with so many times its layers; the further ones, whose output products are zero, change no score."""
+    weights = dict(read_weights(locate(path, revision), config))
+    wide = replace(config, num_layers=times * config.num_layers)
+    for index in range(config.num_layers, wide.num_layers):
+        prefix = f"model.layers.{index % config.num_layers}."
+        for name in [each for each in weights if each.startswith(prefix)]:
+            tensor = weights[name]
+            silent = any(part in name for part in _SILENT)
+            weights[name.replace(prefix, f"model.layers.{index}.")] = torch.zeros_like(tensor) if silent else tensor
+    return Decoder(wide, weights, torch.float32, torch.device("cpu"))
+
+
+def config_of(path: str, revision: str | None) -> DecoderConfig:
+    return DecoderConfig.from_hf(Fields.read(locate(path, revision) / "config.json").values)
+
+
+class Side:
+    """One engine. cores: of this process while it runs, as many threads as cores. worker: those of the drafting worker."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        draft: DraftModel,
+        kind: Kind,
+        *,
+        cores: Sequence[int],
+        worker: Sequence[int] = (),
+        lookahead: int = 4,
+        fan_out: int = 24,
+        policy: Policy = "measured",
+    ) -> None:
+        self._cores = tuple(cores)
+        self.ssd: SsdSpeculator | None = None
+        pool = PagePool(_NUM_PAGES, _PAGE_SIZE)
+        source: Speculator
+        if kind == "ssd":
+            birth = Birth(
+                config=draft.config,
+                version="bench",
+                weights=safetensors.torch.save({name: each.detach().contiguous() for name, each in draft.tensors.items()}),
+                page_size=_PAGE_SIZE,
+                num_pages=_NUM_PAGES,
+                room=lookahead * (fan_out + 1) + _PAGE_SIZE,
+                cores=tuple(worker),
+                threads=max(1, len(worker)),
+                policy=policy,
+            )
+            source = self.ssd = SsdSpeculator(
+                lambda: WorkerProcess(birth),
+                version="bench",
+                vocab_size=decoder.config.vocab_size,
+                lookahead=lookahead,
+                fan_out=fan_out,
+                patience=0.1,
+            )
+        else:
+            runner = DraftRunner(draft, page_size=_PAGE_SIZE, num_pages=_NUM_PAGES, device=decoder.device, dtype=decoder.dtype)
+            source = DraftModelSpeculator(runner, version="bench", depth=lookahead, width=1, siblings=1)
+        budget = FixedBudget(0 if kind == "plain" else lookahead)
+        self.client = Client(Engine(Target(decoder, pool), Scheduler(pool, max_tree=32), MergedSpeculator([source]), budget))
+
+    def run(self, asks: Sequence[Ask]) -> list[Answer]:
+        """One answer after another, on its cores."""
+        with on_cores(self._cores):
+            return self.client.run(asks, 1)
+
+    def await_worker(self, asks: Sequence[Ask]) -> None:
+        """Answers these until the worker is there. Raises BenchError if it does not come."""
+        until = time.monotonic() + _STARTING_SECONDS
+        while self.ssd is not None and not self.ssd.up:
+            if time.monotonic() > until:
+                raise BenchError("the drafting worker does not start")
+            self.run(asks)
+
+    def close(self) -> None:
+        if self.ssd is not None:
+            self.ssd.close()
+
+
+@contextmanager
+def on_cores(cores: Sequence[int]) -> Iterator[None]:
+    """This process on these cores, with a thread for each."""
+    before, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    os.sched_setaffinity(0, cores)
+    torch.set_num_threads(len(cores))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+        torch.set_num_threads(threads)
