@@ -47,15 +47,17 @@ export class Learning {
 function trainer(each) {
   const f = each.figures;
   const [state, judgement] = each.state.split("; last judgement: ");
+  const judged = f.judgements > 0; // before, its figures are zeros
+  const bound = judged && Number.isFinite(f.last_gain_lower) ? f.last_gain_lower : null;
   const used = (f.idle_seconds ?? 0) + (f.guaranteed_seconds ?? 0) + (f.alone_seconds ?? 0);
   const figures = [
     ["step", count(f.step)],
-    ["loss", fixed(f.loss, 3)],
+    ["loss", f.step ? fixed(f.loss, 3) : "–"],
     ["traces not read yet", count(f.lag)],
     ["conversations held out", count(f.held_out_now)],
     ["age of what it learnt", f.freshness_seconds ? span(f.freshness_seconds) : "–"],
     ["judged and published", `${count(f.published)} of ${count(f.judgements)}`],
-    [`latest gain${Number.isFinite(f.last_gain_lower) ? `, at least ${signed(f.last_gain_lower, 2)}` : ""}`, signed(f.last_gain, 3)],
+    [`latest gain${bound === null ? "" : `, at least ${signed(bound, 2)}`}`, judged ? signed(f.last_gain, 3) : "–"],
     ["of it in idle time", used ? percent((f.idle_seconds ?? 0) / used) : "–"],
   ];
   return h(

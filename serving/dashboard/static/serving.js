@@ -35,7 +35,8 @@ export class Serving {
       { name: "waiting", colour: "waiting", text: String(engine?.waiting ?? 0), points: points(({ own }) => waiting(own)) },
     ], { least: 0, most: 4, format: ".1~f" });
     const all = total(memory.since(from));
-    drawBars(byId("positions-chart"), all.drafts ? all.positions.map((accepted) => accepted / all.drafts) : []);
+    const shares = all.drafts ? all.positions.map((accepted) => accepted / all.drafts) : [];
+    drawBars(byId("positions-chart"), shares.slice(0, 1 + shares.findLastIndex((share) => share >= 0.005)));
     this.showSources(all, memory);
     this.showController(engine, measuredGain(all));
   }
