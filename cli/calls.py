@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from cli.config import Configuration
 from cli.errors import Exit
-from cli.flags import as_words
+from cli.flags import DAYZERO, as_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +164,15 @@ def dayzero(call: Call) -> Exit | None:
 
     args = call.args
     lesson = Lesson(files=tuple(args.files), limit=args.limit, temperature=args.temperature, seed=args.seed)
-    names = ("steps", "seconds", "num_heads", "num_blocks")
-    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    dayzero(call.config, lesson, out=args.out, given=given)
+    given = {name: value for name, value in vars(args).items() if name in DAYZERO and value is not None}
+    dayzero(call.config, lesson, kind=args.kind, out=args.out, given=given)
+    return None
+
+
+def export(call: Call) -> Exit | None:
+    from cli.export import export
+
+    export(call.config, call.args.version, call.args.out)
     return None
 
 

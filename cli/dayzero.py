@@ -1,4 +1,4 @@
-"""`everdraft dayzero`: first heads for a target from prompts alone, which the target answers."""
+"""`everdraft dayzero`: first heads, or a first draft model, for a target from prompts alone, which the target answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cli.answers import Text, answered
 from cli.config import Configuration
@@ -15,43 +16,61 @@ from cli.demo.prompts import Prompt, prompts
 from cli.demo.supply import WARM
 from cli.errors import UsageError
 from cli.target import loaded_target
+from models.draft import DraftShape
 from models.loading import Target
 from pipelines.checkpoint import Manifest
 from pipelines.registry import Slot, open_registry
 from pipelines.store import CheckpointStore, open_store
 from serving.assemble import build_engine
-from speculator.static_heads import KIND
+from speculator import draft_lm, static_heads
+from speculator.records import record_of
+from trainer.answers import Answer
 from trainer.assemble import Taught
-from trainer.dayzero import DayZeroSettings, first_heads
+from trainer.dayzero import first_heads
+from trainer.dayzero_draft import first_draft
+from trainer.dayzero_settings import DraftSettings, HeadsSettings
 
 _AT_ONCE = 16
 _SHOWN_EVERY = 50
 """Answers, or steps."""
+_ONLY = {
+    static_heads.KIND: {"num_heads": "num_heads", "num_blocks": "num_blocks"},
+    draft_lm.KIND: {
+        "hidden_size": "hidden_size",
+        "intermediate_size": "intermediate_size",
+        "num_layers": "num_layers",
+        "num_attention_heads": "num_heads",
+        "num_kv_heads": "num_kv_heads",
+    },
+}
+"""What can be said of one kind only: the field that each name stands for."""
+_LIMIT = {static_heads.KIND: 1500, draft_lm.KIND: 4000}
+"""Prompts: a model that starts from nothing has more to learn than heads on the target's own states."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What the heads are to learn from."""
+    """What is to be learnt from."""
 
     files: tuple[Path, ...]
     """Of prompts; empty: the project's own stories and dialogues."""
-    limit: int
-    """Prompts, at most."""
+    limit: int | None
+    """Prompts, at most; None: as many as suit the kind."""
     temperature: float
     seed: int
 
 
-def dayzero(config: Configuration, lesson: Lesson, *, out: Path | None, given: Mapping[str, int | float]) -> None:
-    """Trains heads and writes them into the folder `out`, or publishes them where there is none.
+def dayzero(config: Configuration, lesson: Lesson, *, kind: str, out: Path | None, given: Mapping[str, int | float]) -> None:
+    """Trains weights of a kind and writes them into the folder `out`, or publishes them where there is none.
 
-    given: fields of `DayZeroSettings` that are not to have their default. Raises UsageError for a value that
+    given: fields of the kind's settings that are not to have their default. Raises UsageError for a value that
     cannot work and for prompts that taught nothing, ModelError, PipelineError.
     """
     try:
-        settings = DayZeroSettings(**given, seed=lesson.seed)  # type: ignore[arg-type]  # checked at the door
+        settings = _settings(kind, given, lesson.seed)
         store = open_store(out or config.registry.checkpoints)
         target = loaded_target(config)
-        texts = list(_answers(config, target, _prompts(lesson), lesson))
+        texts = list(_answers(config, target, _prompts(lesson, kind), lesson))
         manifest = _learnt(target, texts, store, settings)
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -61,12 +80,25 @@ def dayzero(config: Configuration, lesson: Lesson, *, out: Path | None, given: M
     print(_published(config, manifest) if out is None else f"written to {out / manifest.version}")
 
 
-def _prompts(lesson: Lesson) -> list[Prompt]:
+def _settings(kind: str, given: Mapping[str, Any], seed: int) -> HeadsSettings | DraftSettings:
+    """Raises ValueError for a value that cannot work, or that only another kind has."""
+    foreign = [name for other, names in _ONLY.items() if other != kind for name in names if name in given]
+    if foreign:
+        raise ValueError(f"{foreign[0]} is given; expected none, as kind is {kind}")
+    if kind == static_heads.KIND:
+        return HeadsSettings(**given, seed=seed)
+    shape = {field: given[name] for name, field in _ONLY[kind].items() if name in given}
+    common = {name: value for name, value in given.items() if name not in _ONLY[kind]}
+    return DraftSettings(**common, shape=DraftShape(**shape), seed=seed)
+
+
+def _prompts(lesson: Lesson, kind: str) -> list[Prompt]:
+    limit = lesson.limit or _LIMIT[kind]
     if lesson.files:
-        return list(itertools.islice(read_prompts(lesson.files), lesson.limit))
+        return list(itertools.islice(read_prompts(lesson.files), limit))
     sources = [prompts(domain, lesson.seed, "training") for domain in WARM]
     in_turns = itertools.chain.from_iterable(zip(*sources, strict=False))
-    return list(itertools.islice(in_turns, lesson.limit))
+    return list(itertools.islice(in_turns, limit))
 
 
 def _answers(config: Configuration, target: Target, asked: Sequence[Prompt], lesson: Lesson) -> Iterator[Text]:
@@ -77,23 +109,22 @@ def _answers(config: Configuration, target: Target, asked: Sequence[Prompt], les
         yield text
 
 
-def _learnt(target: Target, texts: Sequence[Text], store: CheckpointStore, settings: DayZeroSettings) -> Manifest:
+def _learnt(
+    target: Target, texts: Sequence[Text], store: CheckpointStore, settings: HeadsSettings | DraftSettings
+) -> Manifest:
     def progress(step: int, loss: float) -> None:
-        _show(step, f"the heads learn: step {step} of {settings.steps}, loss {loss:.3f}")
+        _show(step, f"learning: step {step} of {settings.steps}, loss {loss:.3f}")
 
-    return first_heads(
-        Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint),
-        [text.tokens[: text.num_prompt] for text in texts],
-        lambda asked: [text.output_ids for text in texts],
-        store,
-        settings,
-        progress,
-    )
+    taught = Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint)
+    answers = [Answer(text.tokens[: text.num_prompt], text.output_ids, record_of(text.sampling)) for text in texts]
+    if isinstance(settings, HeadsSettings):
+        return first_heads(taught, answers, store, settings, progress)
+    return first_draft(taught, answers, store, settings, progress)
 
 
 def _published(config: Configuration, manifest: Manifest) -> str:
     """A location is the version's own name (`pipelines.store`)."""
-    slot = Slot(target=manifest.target, kind=KIND)
+    slot = Slot(target=manifest.target, kind=manifest.kind)
     registry = open_registry(config.registry.url)
     try:
         generation = registry.state(slot).generation

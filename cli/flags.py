@@ -253,7 +253,7 @@ def replay_flags(parser: Parser) -> None:
         dest="sources",
         action="append",
         metavar="SOURCE",
-        help="suffix, static, champion, a version, a folder of heads, or several joined by +; "
+        help="suffix, static, champion, draft-lm, a version, a folder of weights, or several joined by +; "
         "may be repeated (default: the first three, as far as they are there)",
     )
     parser.add_argument("--limit", type=count, default=200, metavar="N", help="texts (default: 200)")
@@ -263,22 +263,45 @@ def replay_flags(parser: Parser) -> None:
     json_flag(parser)
 
 
+DAYZERO = (
+    *("steps", "seconds", "num_heads", "num_blocks"),
+    *("hidden_size", "intermediate_size", "num_layers", "num_attention_heads", "num_kv_heads"),
+)
+"""Flags of `dayzero` that set what is learnt, and how long."""
+
+
 def dayzero_flags(parser: Parser) -> None:
     parser.add_argument(
         "files", type=Path, nargs="*", metavar="FILE", help="JSON lines of prompts; none: the project's own stories and dialogues"
     )
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--out", type=Path, metavar="DIR", help="write the heads here, for --engine-heads")
+    where.add_argument("--out", type=Path, metavar="DIR", help="write them here, for --engine-heads or --engine-draft")
     where.add_argument("--publish", action="store_true", help="make them champion at the registry")
-    parser.add_argument("--limit", type=count, default=1500, metavar="N", help="prompts (default: 1500)")
+    parser.add_argument(
+        "--kind", choices=("medusa", "draft-lm"), default="medusa", help="heads, or a draft language model (default: medusa)"
+    )
+    parser.add_argument("--limit", type=count, metavar="N", help="prompts (default: 1500, for a draft model 4000)")
     parser.add_argument(
         "--temperature", type=quantity, default=0.8, metavar="T", help="of the answers (default: 0.8; greedy ones may loop)"
     )
     parser.add_argument("--steps", type=count, metavar="N", help="of training, at most (default: 2000)")
     parser.add_argument("--seconds", type=quantity, metavar="S", help="of training, at most (default: 3600)")
-    parser.add_argument("--num-heads", type=count, metavar="N", help="tokens guessed ahead (default: 4)")
-    parser.add_argument("--num-blocks", type=count, metavar="N", help="residual blocks of each head (default: 1)")
+    of_heads = parser.add_argument_group("with --kind medusa")
+    of_heads.add_argument("--num-heads", type=count, metavar="N", help="tokens guessed ahead (default: 4)")
+    of_heads.add_argument("--num-blocks", type=count, metavar="N", help="residual blocks of each head (default: 1)")
+    of_draft = parser.add_argument_group("with --kind draft-lm", "The defaults suit a target of some ten million weights.")
+    of_draft.add_argument("--hidden-size", type=count, metavar="N", help="(default: 128)")
+    of_draft.add_argument("--intermediate-size", type=count, metavar="N", help="(default: 384)")
+    of_draft.add_argument("--num-layers", type=count, metavar="N", help="(default: 2)")
+    of_draft.add_argument("--num-attention-heads", type=count, metavar="N", help="(default: 4)")
+    of_draft.add_argument("--num-kv-heads", type=count, metavar="N", help="key-value heads (default: 2)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of prompts, answers and training (default: 0)")
+
+
+def export_flags(parser: Parser) -> None:
+    parser.add_argument("version", metavar="VERSION", help="or champion, static (the one that a server starts with), a folder")
+    parser.add_argument("--kind", choices=("draft-lm",), default="draft-lm", help="of weights (default: draft-lm)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder that is not there yet")
 
 
 def tenant_flags(parser: Parser) -> None:

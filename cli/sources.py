@@ -1,4 +1,4 @@
-"""Sources of drafts by name: `suffix`, `static`, `champion`, a version, a folder of heads, or several with `+`."""
+"""Sources of drafts by name: `suffix`, `static`, `champion`, `draft-lm`, a version, a folder of weights, or several with `+`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,28 @@ from pipelines.checkpoint import Checkpoint
 from pipelines.errors import UnknownVersion
 from pipelines.registry import Slot
 from pipelines.store import open_store
+from speculator import static_draft
+from speculator.draft_lm import KIND as DRAFT_MODEL
+from speculator.draft_lm import DraftModelSpeculator
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
-from speculator.static_heads import BUNDLED, KIND, find_static_heads
+from speculator.static_draft import draft_model, draft_source
+from speculator.static_heads import BUNDLED, KIND, find_static
 from speculator.suffix import SuffixSpeculator
 
 SUFFIX, STATIC, CHAMPION = "suffix", "static", "champion"
+_WEIGHTS = {KIND: "heads", DRAFT_MODEL: "draft model"}
 
 
 def present(config: Configuration, target: Target) -> list[str]:
-    """What there is to draft with, plainly: the suffix tree, and static heads and champion where they exist."""
+    """What there is to draft with, plainly: the suffix tree, static heads and champion where they exist, and the draft model
+    where it is served."""
     names = [SUFFIX]
+    if DRAFT_MODEL in config.engine.sources:
+        with suppress(NotThere):
+            draft_named(STATIC, config, target)
+            names.append(DRAFT_MODEL)
     for name in (STATIC, CHAMPION):
         with suppress(NotThere):
             heads_named(name, config, target)
@@ -41,7 +51,14 @@ def source_named(name: str, config: Configuration, target: Target, num_nodes: in
         return MergedSpeculator(sources, max_tree=num_nodes)
     if name == SUFFIX:
         return SuffixSpeculator(max_tokens=config.engine.suffix_tokens, max_tree=num_nodes)
-    return heads_source(heads_named(name, config, target), target, name, num_nodes)
+    if name == DRAFT_MODEL:
+        return _draft_source(draft_named(STATIC, config, target), target, name, num_nodes)
+    try:
+        return heads_source(heads_named(name, config, target), target, name, num_nodes)
+    except NotThere:
+        with suppress(NotThere):
+            return _draft_source(draft_named(name, config, target), target, name, num_nodes)
+        raise
 
 
 def heads_source(heads: Checkpoint, target: Target, name: str, num_nodes: int) -> MedusaSpeculator:
@@ -53,14 +70,31 @@ def heads_source(heads: Checkpoint, target: Target, name: str, num_nodes: int) -
     return MedusaSpeculator(module, target.decoder.logits, name=name, version=version, max_tree=num_nodes)
 
 
+def _draft_source(draft: Checkpoint, target: Target, name: str, num_nodes: int) -> DraftModelSpeculator:
+    """A draft model that drafts for `target`, one text at a time."""
+    decoder = target.decoder
+    return draft_source(
+        draft_model(draft),
+        version=draft.manifest.version,
+        max_tree=num_nodes,
+        device=decoder.device,
+        dtype=decoder.dtype,
+        name=name,
+    )
+
+
 def heads_named(name: str, config: Configuration, target: Target) -> Checkpoint:
     """The heads that `name` stands for: `static`, `champion`, a folder or a version.
 
     Raises NotThere, PipelineError.
     """
-    if name == STATIC or Path(name).is_dir():
-        return _in_folder(static_folder(config) if name == STATIC else Path(name), target)
-    return _registered(name, config, target)
+    return _named(name, KIND, static_folder(config), config, target)
+
+
+def draft_named(name: str, config: Configuration, target: Target) -> Checkpoint:
+    """The draft model that `name` stands for, as in `heads_named`."""
+    folder = Path(config.engine.draft) if config.engine.draft else static_draft.BUNDLED
+    return _named(name, DRAFT_MODEL, folder, config, target)
 
 
 def static_folder(config: Configuration) -> Path:
@@ -68,15 +102,21 @@ def static_folder(config: Configuration) -> Path:
     return Path(config.engine.heads) if config.engine.heads else BUNDLED
 
 
-def _in_folder(folder: Path, target: Target) -> Checkpoint:
-    found = find_static_heads(folder, target=target.fingerprint, tokenizer=target.tokenizer.fingerprint)
+def _named(name: str, kind: str, static: Path, config: Configuration, target: Target) -> Checkpoint:
+    if name == STATIC or Path(name).is_dir():
+        return _in_folder(static if name == STATIC else Path(name), kind, target)
+    return _registered(name, kind, config, target)
+
+
+def _in_folder(folder: Path, kind: str, target: Target) -> Checkpoint:
+    found = find_static(folder, kind, target=target.fingerprint, tokenizer=target.tokenizer.fingerprint)
     if found is None:
-        raise NotThere(f"{folder} holds no heads for this target")
+        raise NotThere(f"{folder} holds no {_WEIGHTS[kind]} for this target")
     return found
 
 
-def _registered(name: str, config: Configuration, target: Target) -> Checkpoint:
-    slot = Slot(target=target.fingerprint, kind=KIND)
+def _registered(name: str, kind: str, config: Configuration, target: Target) -> Checkpoint:
+    slot = Slot(target=target.fingerprint, kind=kind)
     with opened(config) as registry:
         version = registry.state(slot).champion if name == CHAMPION else name
         try:
@@ -86,5 +126,5 @@ def _registered(name: str, config: Configuration, target: Target) -> Checkpoint:
             raise NotThere(f"no version {name} for this target; there are {known}") from None
     tokenizer = target.tokenizer.fingerprint
     return open_store(config.registry.checkpoints).load(
-        location, target=target.fingerprint, tokenizer=tokenizer, kind=KIND
+        location, target=target.fingerprint, tokenizer=tokenizer, kind=kind
     )

@@ -236,18 +236,35 @@ target answers first. Shows tokens per step and how deep drafts were accepted, b
     ),
     Verb(
         name="dayzero",
-        summary="first heads for a target, from prompts alone",
+        summary="first heads or a draft model, from prompts alone",
         story="""
-Lets the target answer prompts and trains heads on what it says, so that a new target has drafts before it has
-traffic. They go into a folder, to be served as static heads, or to the registry.
+Lets the target answer prompts and trains heads, or a draft language model, on what it says, so that a new target has
+drafts before it has traffic. They go into a folder, to be served as static weights, or to the registry.
 """,
         examples=(
             "everdraft dayzero prompts.jsonl --target ./my-model --out ./my-heads",
             "everdraft dayzero prompts.jsonl --publish --seconds 600",
+            "everdraft dayzero prompts.jsonl --kind draft-lm --hidden-size 256 --num-layers 4 --out ./my-draft",
         ),
         usage="[FILE …] (--out DIR | --publish) [flags]",
         run=calls.dayzero,
         arguments=flags.dayzero_flags,
+        sections=("", "target", "engine", "registry"),
+    ),
+    Verb(
+        name="export",
+        summary="a draft model as an ordinary Hugging Face folder",
+        story="""
+Writes a draft language model as a causal language model with the target's tokenizer, for transformers (as `assistant_model`),
+vLLM, SGLang and whatever else reads such folders.
+""",
+        examples=(
+            "everdraft export static --out ./draft",
+            "everdraft export champion --kind draft-lm --target ./my-model --out ./my-draft",
+        ),
+        usage="VERSION --out DIR [flags]",
+        run=calls.export,
+        arguments=flags.export_flags,
         sections=("", "target", "engine", "registry"),
     ),
     Verb(

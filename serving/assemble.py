@@ -26,12 +26,14 @@ from serving.settings import EngineSettings
 from serving.swap import Swap
 from serving.target import Target
 from serving.trial import Trial
+from speculator import draft_lm, static_draft
 from speculator.controller import Controller
 from speculator.cost import StepCosts
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
 from speculator.shadow import Shadow
+from speculator.static_draft import draft_model, draft_source, find_static_draft
 from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
 from speculator.suffix import SuffixSpeculator
 from speculator.vocabulary import DraftVocabulary
@@ -54,7 +56,7 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
         max_tree=settings.max_tree,
     )
     floor = _static_heads(settings, loaded)
-    sources = _sources(settings, loaded, floor)
+    sources = _sources(settings, loaded, floor, pool)
     shadow, costs = Shadow(settings.shadow_every), StepCosts()
     rival = _rival(settings, loaded, floor)
     speculator = MergedSpeculator(sources, costs=costs, shadow=shadow, rival=rival, max_tree=settings.max_tree)
@@ -81,7 +83,9 @@ def _static_heads(settings: EngineSettings, loaded: LoadedTarget) -> Checkpoint 
     return heads
 
 
-def _sources(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None) -> list[Speculator]:
+def _sources(
+    settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None, pool: PagePool
+) -> list[Speculator]:
     sources: list[Speculator] = []
     if "medusa" in settings.sources:
         embeddings = loaded.decoder.output_embeddings()
@@ -90,7 +94,28 @@ def _sources(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint |
             sources.append(_heads(settings, loaded, floor, embeddings, "medusa-static"))
     if "suffix" in settings.sources:
         sources.append(SuffixSpeculator(max_tokens=settings.suffix_tokens))
+    if draft_lm.KIND in settings.sources:
+        sources += _draft_model(settings, loaded, pool)
     return sources
+
+
+def _draft_model(settings: EngineSettings, loaded: LoadedTarget, pool: PagePool) -> list[Speculator]:
+    """A source around the draft model, if there is one for this target. Its pages are numbered as the target's are."""
+    folder = Path(settings.draft) if settings.draft else static_draft.BUNDLED
+    found = find_static_draft(folder, target=loaded.fingerprint, tokenizer=loaded.tokenizer.fingerprint)
+    if found is None:
+        log.warning("no draft model for this target in %s: none drafts (see `everdraft dayzero --kind draft-lm`)", folder)
+        return []
+    source = draft_source(
+        draft_model(found),
+        version=found.manifest.version,
+        max_tree=settings.max_tree,
+        device=loaded.decoder.device,
+        dtype=loaded.decoder.dtype,
+        page_size=pool.page_size,
+        num_pages=pool.num_pages,
+    )
+    return [source]
 
 
 def _rival(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None) -> Speculator | None:

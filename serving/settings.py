@@ -31,9 +31,11 @@ class EngineSettings:
     max_tree: int = 32
     """Most drafted nodes of one sequence."""
     sources: tuple[str, ...] = ("medusa", "suffix")
-    """What may draft: `medusa`, `suffix`. Empty: plain decoding."""
+    """What may draft: `medusa`, `suffix`, `draft-lm`. Empty: plain decoding."""
     heads: str = ""
     """Directory with the static heads; empty: the bundled ones, where they fit the target."""
+    draft: str = ""
+    """Directory with the draft language model; empty: the bundled one, where it fits the target."""
     suffix_tokens: int = 200_000
     """Tokens each tenant's suffix tree remembers."""
     registry: str = ""
@@ -62,8 +64,8 @@ class EngineSettings:
             raise ValueError(f"probe_share is {self.probe_share}, expected 0 to 0.5")
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype is {self.dtype!r}, expected float32 or bfloat16")
-        unknown = sorted(set(self.sources) - {"medusa", "suffix"})
+        unknown = sorted(set(self.sources) - {"medusa", "suffix", "draft-lm"})
         if unknown:
-            raise ValueError(f"sources has {', '.join(unknown)}, expected medusa and suffix only")
+            raise ValueError(f"sources has {', '.join(unknown)}, expected medusa, suffix and draft-lm only")
         if self.registry and not self.checkpoints:
             raise ValueError("checkpoints is empty, expected a directory since a registry is set")

@@ -21,6 +21,19 @@ def sampling_of(record: SamplingRecord) -> Sampling:
     )
 
 
+def record_of(sampling: Sampling) -> SamplingRecord:
+    """The inverse of `sampling_of`."""
+    return SamplingRecord(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        seed=sampling.seed,
+        choice=sampling.choice,
+        max_tokens=sampling.max_tokens,
+    )
+
+
 def step_records(drafts: Drafts, verdicts: Verdicts, row: int) -> tuple[SourceRecord, ...]:
     """What each source did in the step, by depth: one record for each with nodes in tree `row`, in the order of
     `drafts.source_names`.

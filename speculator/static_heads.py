@@ -22,11 +22,16 @@ def find_static_heads(folder: Path, *, target: str, tokenizer: str) -> Checkpoin
 
     Raises CorruptCheckpoint for heads that are damaged.
     """
+    return find_static(folder, KIND, target=target, tokenizer=tokenizer)
+
+
+def find_static(folder: Path, kind: str, *, target: str, tokenizer: str) -> Checkpoint | None:
+    """As `find_static_heads`, for any kind of weights."""
     found: list[Checkpoint] = []
     for path in sorted(folder.glob("[!.]*")):
         if path.is_dir():
             try:
-                found.append(open_store(folder).load(path.name, target=target, tokenizer=tokenizer, kind=KIND))
+                found.append(open_store(folder).load(path.name, target=target, tokenizer=tokenizer, kind=kind))
             except ForeignCheckpoint:
-                continue  # another target's: the slot of this one is empty
+                continue  # another target's, or another kind: the slot of this one is empty
     return max(found, key=lambda checkpoint: checkpoint.manifest.created_at, default=None)

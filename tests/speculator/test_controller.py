@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from speculator.batch import Batch, Chunk, Sampling, Sequence
-from speculator.controller import PLAIN, Controller
+from speculator.controller import PLAIN, Controller, _arms
 from speculator.cost import StepCosts
 from tests.speculator.worlds import World, best_fixed, pass_seconds
 
@@ -146,6 +146,43 @@ def test_a_budget_names_the_sources_and_the_price_of_every_node() -> None:
     # two roots and a prompt token come before the drafted nodes; the prompt token is to be read in any case
     assert budget.step_seconds[0] == pytest.approx(pass_seconds(2))
     assert budget.step_seconds[4] == pytest.approx(pass_seconds(2) + pass_seconds(3 + 4) - pass_seconds(3))
+
+
+@pytest.mark.parametrize(
+    ("sources", "arms"),
+    [
+        ("suffix", ["suffix"]),
+        ("medusa", ["medusa"]),
+        ("medusa suffix", ["medusa suffix", "suffix"]),
+        ("medusa medusa-static", ["medusa", "medusa-static"]),
+        ("medusa medusa-static suffix", ["medusa suffix", "medusa-static suffix", "suffix"]),
+        ("medusa-static suffix", ["suffix", "medusa-static suffix"]),
+        ("draft-lm", ["draft-lm"]),
+        ("suffix draft-lm", ["suffix", "draft-lm suffix"]),
+        ("medusa draft-lm", ["medusa", "draft-lm"]),
+        (
+            "medusa medusa-static suffix draft-lm",
+            ["medusa suffix", "medusa-static suffix", "draft-lm suffix", "suffix"],
+        ),
+    ],
+)
+def test_of_those_that_cost_something_one_drafts_at_a_time_each_with_the_cheap_ones(sources: str, arms: list[str]) -> None:
+    assert _arms(sources.split()) == [frozenset(arm.split()) for arm in arms]
+
+
+def test_a_draft_model_that_pays_takes_over_from_heads_and_gives_way_where_it_does_not() -> None:
+    draft = ("draft-lm", lambda step: 0.9 if step < 2000 else 0.3, 8e-4)
+    world = World(1, [("medusa", lambda step: 0.5, 3e-4), ("suffix", lambda step: 0.0, CHEAP), draft])
+    world.run(1000)
+    asked = [chain.asked for chain in world.chains]
+    world.run(800)
+    assert world.chains[2].asked - asked[2] > 600
+    assert world.chains[0].asked - asked[0] < 150, "never both at once"
+    world.run(1200)
+    asked = [chain.asked for chain in world.chains]
+    world.run(500)
+    assert world.chains[0].asked - asked[0] > 350
+    assert world.chains[2].asked - asked[2] < 100
 
 
 def test_one_sequence_never_gets_more_than_a_tree_may_hold() -> None:

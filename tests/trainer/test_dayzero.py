@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipelines.store import open_store
+from pipelines.trace import SamplingRecord
 from speculator.static_heads import find_static_heads
 from tests.trainer.scripted import TARGET, TOKENIZER, following, taught, text
-from trainer.dayzero import DayZeroSettings, first_heads
+from trainer.answers import Answer
+from trainer.dayzero import first_heads
+from trainer.dayzero_settings import HeadsSettings
 
 PROMPTS = [text(4, random.Random(number)) for number in range(120)]
-QUICK = DayZeroSettings(num_heads=3, steps=60, rows_per_step=128, learning_rate=0.05, held_out=20, budget=3)
-
-
-def answer(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    return [text(21, random.Random(following(prompt[-1])))[1:] for prompt in prompts]
+QUICK = HeadsSettings(num_heads=3, steps=60, rows_per_step=128, learning_rate=0.05, held_out=20, budget=3)
+GREEDY = SamplingRecord(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, max_tokens=20)
+ANSWERS = [Answer(prompt, text(21, random.Random(following(prompt[-1])))[1:], GREEDY) for prompt in PROMPTS]
 
 
 def test_heads_from_prompts_alone_are_found_by_a_server_and_say_what_they_are_worth(tmp_path: Path) -> None:
     losses: list[float] = []
-    manifest = first_heads(taught(), PROMPTS, answer, open_store(tmp_path), QUICK, lambda _, loss: losses.append(loss))
+    manifest = first_heads(taught(), ANSWERS, open_store(tmp_path), QUICK, lambda _, loss: losses.append(loss))
     assert len(losses) == 60
     assert losses[-1] < 0.2 * losses[0]
     found = find_static_heads(tmp_path, target=TARGET, tokenizer=TOKENIZER)
@@ -38,13 +39,13 @@ def test_heads_from_prompts_alone_are_found_by_a_server_and_say_what_they_are_wo
 
 def test_it_stops_when_its_seconds_are_over(tmp_path: Path) -> None:
     steps: list[int] = []
-    settings = DayZeroSettings(num_heads=2, steps=10**9, seconds=0.3, rows_per_step=64, held_out=0)
-    manifest = first_heads(taught(), PROMPTS, answer, open_store(tmp_path), settings, lambda step, _: steps.append(step))
+    settings = HeadsSettings(num_heads=2, steps=10**9, seconds=0.3, rows_per_step=64, held_out=0)
+    manifest = first_heads(taught(), ANSWERS, open_store(tmp_path), settings, lambda step, _: steps.append(step))
     assert 0 < len(steps) < 10**6
     assert manifest.evaluation is None
 
 
 def test_prompts_without_answers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^prompts: 2, and no answer"):
-        first_heads(taught(), PROMPTS[:2], lambda prompts: [[1], []], open_store(tmp_path), QUICK)
+        first_heads(taught(), [replace(ANSWERS[0], output=[1]), replace(ANSWERS[1], output=[])], open_store(tmp_path), QUICK)
     assert not list(tmp_path.iterdir())

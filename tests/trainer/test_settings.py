@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trainer.dayzero import DayZeroSettings
+from trainer.dayzero_settings import HeadsSettings
 from trainer.settings import TrainerSettings
 
 GIVEN = {"target": "t", "traffic": "sqlite:///a", "registry": "sqlite:///b", "checkpoints": "c", "state": "s"}
@@ -38,10 +38,10 @@ def test_a_value_that_cannot_work_is_refused_by_name(field: str, value: Any) -> 
 
 def test_the_defaults_work() -> None:
     TrainerSettings(**GIVEN)  # type: ignore[arg-type]
-    DayZeroSettings()
+    HeadsSettings()
 
 
 @pytest.mark.parametrize(("field", "value"), [("steps", 0), ("held_out", -1), ("seconds", 0.0), ("seconds", float("nan"))])
 def test_day_zero_refuses_by_name_too(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^{field} is .*expected"):
-        DayZeroSettings(**{field: value})
+        HeadsSettings(**{field: value})

@@ -1,0 +1,92 @@
+"""Day zero of a draft model: answers in, a checkpoint out that a server finds and that says what it is worth."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kernels.gumbel import gumbel
+from models.draft import DraftShape
+from pipelines.store import open_store
+from pipelines.trace import SamplingRecord
+from speculator.static_draft import draft_model, find_static_draft
+from tests.trainer.scripted import TARGET, TOKENIZER, VOCAB, ScriptedDecoder, following, taught, text
+from trainer.answers import Answer
+from trainer.dayzero_draft import first_draft
+from trainer.dayzero_settings import DraftSettings
+
+SMALL = DraftShape(hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2, num_kv_heads=1)
+QUICK = DraftSettings(shape=SMALL, steps=60, rows_per_step=128, learning_rate=0.02, held_out=20, budget=4)
+GREEDY = SamplingRecord(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, max_tokens=20)
+
+
+def answer(number: int) -> Answer:
+    """What the scripted target says to a prompt, greedily."""
+    prompt = text(4, random.Random(number))
+    output = [following(prompt[-1])]
+    while len(output) < 20:
+        output.append(following(output[-1]))
+    return Answer(prompt, output, GREEDY)
+
+
+ANSWERS = [answer(number) for number in range(120)]
+
+
+def sampled(number: int) -> Answer:
+    """The same, by chance: far from certain, and known to who knows the noise."""
+    seen = text(4, random.Random(number))
+    prompt = list(seen)
+    for position in range(20):
+        noise = gumbel(number, 0, position, VOCAB, torch.device("cpu"))
+        seen.append(int((ScriptedDecoder().unembedding[seen[-1]] / 2.5 + noise).argmax()))
+    return Answer(prompt, seen[4:], by_chance(number))
+
+
+def by_chance(seed: int) -> SamplingRecord:
+    return SamplingRecord(temperature=2.5, top_p=1.0, top_k=0, min_p=0.0, seed=seed, max_tokens=20)
+
+
+def test_a_draft_from_answers_alone_is_found_by_a_server_and_says_what_it_is_worth(tmp_path: Path) -> None:
+    losses: list[float] = []
+    manifest = first_draft(taught(), ANSWERS, open_store(tmp_path), QUICK, lambda _, loss: losses.append(loss))
+    assert len(losses) == 60
+    assert losses[-1] < 0.1 * losses[0]
+    found = find_static_draft(tmp_path, target=TARGET, tokenizer=TOKENIZER)
+    assert found is not None
+    assert found.manifest == manifest
+    assert {tensor.dtype for tensor in found.weights.values()} == {torch.bfloat16}
+    assert draft_model(found).config == SMALL.config_for(taught().decoder.config)
+    assert (manifest.parent, manifest.span.num_traces, manifest.span.num_tokens) == (None, 100, 2000)
+    judged = manifest.evaluation
+    assert judged is not None
+    assert (judged.num_conversations, judged.budget, judged.champion_tokens_per_step) == (20, 4, 1.0)
+    # nineteen tokens after the first, in a chain that is followed to the letter: four steps, or five with a mistake
+    assert 19 / 5 < judged.tokens_per_step <= 19 / 4
+
+
+def test_its_worth_is_judged_with_the_noise_of_the_answers(tmp_path: Path) -> None:
+    answers = [sampled(number) for number in range(120)]
+    known = first_draft(taught(), answers, open_store(tmp_path / "known"), QUICK)
+    wrong = [replace(each, sampling=by_chance(10**6)) for each in answers]
+    unknown = first_draft(taught(), wrong, open_store(tmp_path / "unknown"), QUICK)
+    assert known.evaluation is not None
+    assert unknown.evaluation is not None
+    assert known.evaluation.tokens_per_step > unknown.evaluation.tokens_per_step + 0.5
+
+
+def test_it_stops_when_its_seconds_are_over(tmp_path: Path) -> None:
+    steps: list[int] = []
+    settings = replace(QUICK, steps=10**9, seconds=0.3, held_out=0)
+    manifest = first_draft(taught(), ANSWERS, open_store(tmp_path), settings, lambda step, _: steps.append(step))
+    assert 0 < len(steps) < 10**6
+    assert manifest.evaluation is None
+
+
+@pytest.mark.parametrize(("field", "value"), [("max_tokens", 0), ("hybrid", -1.0), ("steps", 0), ("seconds", 0.0)])
+def test_a_setting_that_cannot_work_is_named(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"^{field} is {value}"):
+        replace(QUICK, **{field: value})

@@ -1,0 +1,76 @@
+"""Settings of day zero: what is learnt from a target's answers before there is traffic, and how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from models.draft import DraftShape
+
+
+@dataclass(frozen=True, kw_only=True)
+class DayZeroSettings:
+    """What every kind of speculator has in common. Raises ValueError, naming the field, for a value that cannot work."""
+
+    steps: int = 2000
+    """Steps of the optimiser, unless `seconds` are over first."""
+    seconds: float = 3600.0
+    """Of training, the answering not counted."""
+    rows_per_step: int = 512
+    """Output tokens a step learns from."""
+    learning_rate: float = 2e-3
+    common_tokens: int = 1024
+    """Of the vocabulary, looked at in every step."""
+    sampled_tokens: int = 1024
+    """Of the rest, another sample each time."""
+    held_out: int = 64
+    """Prompts kept aside, to say what came of it."""
+    budget: int = 16
+    """Draft nodes per step at which that is said."""
+    cache_bytes: int = 4 << 30
+    """Memory for what the target said of its answers."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "rows_per_step", "common_tokens", "budget", "cache_bytes"):
+            self._expect_one(name)
+        for name in ("sampled_tokens", "held_out"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        for name in ("seconds", "learning_rate"):
+            if not getattr(self, name) > 0:  # nor nan
+                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+
+    def _expect_one(self, name: str) -> None:
+        if getattr(self, name) < 1:
+            raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadsSettings(DayZeroSettings):
+    """Of heads."""
+
+    num_heads: int = 4
+    num_blocks: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("num_heads", "num_blocks"):
+            self._expect_one(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftSettings(DayZeroSettings):
+    """Of a draft language model."""
+
+    shape: DraftShape = field(default_factory=DraftShape)
+    learning_rate: float = 3e-3
+    max_tokens: int = 1024
+    """Of a text, prompt and answer: what comes before is left out."""
+    hybrid: float = 0.0
+    """See `trainer.draft_distil`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect_one("max_tokens")
+        if not self.hybrid >= 0:  # nor nan
+            raise ValueError(f"hybrid is {self.hybrid}, expected 0 or more")
