@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -33,6 +34,10 @@ from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
 from speculator.shadow import Shadow
+from speculator.ssd.messages import Birth
+from speculator.ssd.process import WorkerProcess
+from speculator.ssd.speculator import NAME as SSD
+from speculator.ssd.speculator import SsdSpeculator
 from speculator.static_draft import draft_model, draft_source, find_static_draft
 from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
 from speculator.suffix import SuffixSpeculator
@@ -94,28 +99,55 @@ def _sources(
             sources.append(_heads(settings, loaded, floor, embeddings, "medusa-static"))
     if "suffix" in settings.sources:
         sources.append(SuffixSpeculator(max_tokens=settings.suffix_tokens))
-    if draft_lm.KIND in settings.sources:
+    if {draft_lm.KIND, SSD} & set(settings.sources):
         sources += _draft_model(settings, loaded, pool)
     return sources
 
 
 def _draft_model(settings: EngineSettings, loaded: LoadedTarget, pool: PagePool) -> list[Speculator]:
-    """A source around the draft model, if there is one for this target. Its pages are numbered as the target's are."""
+    """Sources around the draft model, if there is one for this target: before the target, beside it, or both."""
     folder = Path(settings.draft) if settings.draft else static_draft.BUNDLED
     found = find_static_draft(folder, target=loaded.fingerprint, tokenizer=loaded.tokenizer.fingerprint)
     if found is None:
         log.warning("no draft model for this target in %s: none drafts (see `everdraft dayzero --kind draft-lm`)", folder)
         return []
-    source = draft_source(
-        draft_model(found),
+    sources: list[Speculator] = []
+    if draft_lm.KIND in settings.sources:
+        source = draft_source(
+            draft_model(found),
+            version=found.manifest.version,
+            max_tree=settings.max_tree,
+            device=loaded.decoder.device,
+            dtype=loaded.decoder.dtype,
+            page_size=pool.page_size,
+            num_pages=pool.num_pages,
+        )
+        sources.append(source)
+    if SSD in settings.sources:
+        sources.append(_beside(settings, loaded, found, pool))
+    return sources
+
+
+def _beside(settings: EngineSettings, loaded: LoadedTarget, found: Checkpoint, pool: PagePool) -> SsdSpeculator:
+    """The draft model in a process of its own. Its pages hold as many texts as the target's, and the branches behind each."""
+    room = settings.ssd_lookahead * (settings.ssd_fan_out + 1) + pool.page_size
+    birth = Birth(
+        config=dict(found.manifest.config),
         version=found.manifest.version,
-        max_tree=settings.max_tree,
-        device=loaded.decoder.device,
-        dtype=loaded.decoder.dtype,
+        weights=safetensors.torch.save({name: each.contiguous() for name, each in found.weights.items()}),
         page_size=pool.page_size,
-        num_pages=pool.num_pages,
+        num_pages=pool.num_pages + settings.max_running * pool.pages_for(room),
+        room=room,
+        device=settings.ssd_device,
+        threads=settings.ssd_threads,
     )
-    return [source]
+    return SsdSpeculator(
+        lambda: WorkerProcess(birth),
+        version=found.manifest.version,
+        vocab_size=loaded.config.vocab_size,
+        lookahead=settings.ssd_lookahead,
+        fan_out=settings.ssd_fan_out,
+    )
 
 
 def _rival(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None) -> Speculator | None:

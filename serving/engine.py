@@ -139,6 +139,11 @@ class Engine:
             self.stats.served(sequence, len(emitted), seconds)
             self.trial.stepped(sequence, len(emitted), seconds, reason)
 
+    def close(self) -> None:
+        """Ends what runs beside it."""
+        self.swap.stop()
+        self.speculator.close()
+
     def audit(self) -> None:
         """What must hold whenever nothing runs: every page is free again."""
         self.scheduler.pool.check()

@@ -38,7 +38,7 @@ def engine_main(settings: EngineSettings, sock: socket.socket) -> None:
         traceback.print_exc()
         raise
     finally:
-        engine.swap.stop()
+        engine.close()
 
 
 class _Loop:
@@ -124,7 +124,12 @@ def snapshot(engine: Engine) -> Snapshot:
         last_swap_at=swap.last_swap_at,
         last_swap_error=swap.last_error,
         speculation=engine.speculation and swap.speculation,
-        counters={**stats.counters, **engine.speculator.shadow.counters(), "audits": stats.num_audits},
+        counters={
+            **stats.counters,
+            **engine.speculator.counters(),
+            **engine.speculator.shadow.counters(),
+            "audits": stats.num_audits,
+        },
         gauges={**engine.controller.gauges(), **engine.trial.gauges()},
         target=swap.slot.target,
         kind=swap.slot.kind,

@@ -31,11 +31,19 @@ class EngineSettings:
     max_tree: int = 32
     """Most drafted nodes of one sequence."""
     sources: tuple[str, ...] = ("medusa", "suffix")
-    """What may draft: `medusa`, `suffix`, `draft-lm`. Empty: plain decoding."""
+    """What may draft: `medusa`, `suffix`, `draft-lm`, `ssd`. Empty: plain decoding."""
     heads: str = ""
     """Directory with the static heads; empty: the bundled ones, where they fit the target."""
     draft: str = ""
     """Directory with the draft language model; empty: the bundled one, where it fits the target."""
+    ssd_device: str = "cpu"
+    """Where the draft model of `ssd` works, in a process of its own: cpu, or a device that the target does not use."""
+    ssd_threads: int = 1
+    """Of that process, on a CPU: cores that the target has to do without."""
+    ssd_lookahead: int = 4
+    """Tokens of a draft that is made beside the target."""
+    ssd_fan_out: int = 24
+    """Outcomes of a verification that are prepared for, for each answer."""
     suffix_tokens: int = 200_000
     """Tokens each tenant's suffix tree remembers."""
     registry: str = ""
@@ -52,10 +60,11 @@ class EngineSettings:
     rollout: RolloutSettings = field(default_factory=RolloutSettings)
 
     def __post_init__(self) -> None:
-        for each in ("page_size", "max_cached_tokens", "max_running", "max_waiting", "max_prompt_tokens"):
+        counts = ("page_size", "max_cached_tokens", "max_running", "max_waiting", "max_prompt_tokens")
+        for each in (*counts, "ssd_threads", "ssd_lookahead"):
             if getattr(self, each) < 1:
                 raise ValueError(f"{each} is {getattr(self, each)}, expected at least 1")
-        for each in ("threads", "max_tree", "suffix_tokens", "shadow_every"):
+        for each in ("threads", "max_tree", "suffix_tokens", "shadow_every", "ssd_fan_out"):
             if getattr(self, each) < 0:
                 raise ValueError(f"{each} is {getattr(self, each)}, expected 0 or more")
         if self.poll_seconds <= 0:
@@ -64,8 +73,8 @@ class EngineSettings:
             raise ValueError(f"probe_share is {self.probe_share}, expected 0 to 0.5")
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype is {self.dtype!r}, expected float32 or bfloat16")
-        unknown = sorted(set(self.sources) - {"medusa", "suffix", "draft-lm"})
+        unknown = sorted(set(self.sources) - {"medusa", "suffix", "draft-lm", "ssd"})
         if unknown:
-            raise ValueError(f"sources has {', '.join(unknown)}, expected medusa, suffix and draft-lm only")
+            raise ValueError(f"sources has {', '.join(unknown)}, expected medusa, suffix, draft-lm and ssd only")
         if self.registry and not self.checkpoints:
             raise ValueError("checkpoints is empty, expected a directory since a registry is set")

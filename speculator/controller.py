@@ -12,7 +12,9 @@ from speculator.protocol import Budget
 from speculator.shadow import Shadow
 
 PLAIN = Budget(0)
-ADAPTIVE, STATIC, DRAFT_MODEL = "medusa", "medusa-static", "draft-lm"
+ADAPTIVE, STATIC = "medusa", "medusa-static"
+COSTLY = (ADAPTIVE, STATIC, "draft-lm", "ssd")
+"""Sources of which one at a time drafts: what they cost is not for next to nothing."""
 _FEWEST_NODES = 4
 _EXPLORE_EVERY = 32
 """Steps after which one drafts without regard to price: what is never done is never measured, and a price once thought too
@@ -138,9 +140,9 @@ class Controller:
 
 
 def _arms(sources: Sequence[str]) -> list[Arm]:
-    """Everything with one of those that cost something (either copy of the heads, or the draft model), and what drafts for next
-    to nothing without any of them."""
-    everything, costly = frozenset(sources), frozenset({ADAPTIVE, STATIC, DRAFT_MODEL})
-    alone = (ADAPTIVE, STATIC, DRAFT_MODEL) if DRAFT_MODEL in everything else (ADAPTIVE, STATIC)
+    """Everything with one of those that cost something (either copy of the heads, or a draft model before or beside the
+    target), and what drafts for next to nothing without any of them."""
+    everything, costly = frozenset(sources), frozenset(COSTLY)
+    alone = [each for each in COSTLY if each in everything or each in (ADAPTIVE, STATIC)]
     candidates = (*(everything - (costly - {each}) for each in alone), everything - costly)
     return [arm for arm in dict.fromkeys(candidates) if arm]

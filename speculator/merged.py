@@ -178,6 +178,20 @@ class MergedSpeculator:
         self._calibration.loosen(index)
         self.shadow.forget(kind)
 
+    def counters(self) -> dict[str, float]:
+        """What the sources count themselves, for metrics."""
+        found: dict[str, float] = {}
+        for source in self._sources:
+            found |= getattr(source, "counters", {})
+        return found
+
+    def close(self) -> None:
+        """The engine is done: what a source keeps running is ended."""
+        for source in self._sources:
+            close = getattr(source, "close", None)
+            if close is not None:
+                close()
+
     def cost(self, rows: int) -> float:
         return sum(source.cost(rows) for source in self._sources)
 

@@ -27,6 +27,8 @@ _TRAFFIC = {
 _LABEL_NAMES = {
     "shadow_steps": ("source",),
     "shadow_tokens": ("source",),
+    "ssd_rounds": ("outcome",),
+    "ssd_tokens": ("outcome",),
     "served_tokens": ("how",),
     "served_seconds": ("how",),
     "trial_requests": ("side",),

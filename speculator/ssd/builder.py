@@ -106,6 +106,8 @@ class Builder:
 
     def _forked(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> list[_Twig]:
         """Glue and fork: the tokens that may be chosen behind each accepted part of each draft."""
+        for each in draftees:  # the newest token at least: the choice behind it is what is to be foreseen
+            each.track.num_read = min(each.track.num_read, len(each.tokens) - 1)
         texts = [(each.track, [*each.unread, *each.draft]) for each in draftees]
         states = self._runner.read(texts, scored=[len(each.draft) + 1 for each in draftees])
         vocabulary = self._runner.vocabulary

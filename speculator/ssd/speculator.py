@@ -21,6 +21,8 @@ from speculator.verify import Verdicts
 
 log = logging.getLogger(__name__)
 
+NAME = "ssd"
+
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 """Seconds before a worker is started again; doubled each time it fails within a minute."""
 _STEADY = 60.0
@@ -39,7 +41,7 @@ class SsdSpeculator:
         self,
         start: Callable[[], Link],
         *,
-        name: str = "ssd",
+        name: str = NAME,
         version: str,
         vocab_size: int,
         lookahead: int = 4,

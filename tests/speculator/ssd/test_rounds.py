@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from serving.messages import Request
+from speculator.ssd.messages import Ask, Begin, Reply, Row
 from tests.serving.rig import plain_engine
 from tests.speculator.draft_models import draft_model, runner_of, target_of
 from tests.speculator.ssd.beside import Beside, engine_beside, source_of
@@ -120,3 +121,23 @@ def test_a_pool_too_small_for_everybody_serves_the_others_plainly() -> None:
     assert served(engine, asked) == served(plain_engine(target_of(TARGET)), asked)
     assert source_of(engine).counters["ssd_rounds:hit"] > 0
     assert source_of(engine).counters["ssd_rounds:miss"] > 20
+
+
+def test_a_sequence_that_is_asked_about_before_anything_was_emitted_is_prepared_for_all_the_same() -> None:
+    """As after a worker's start: its text is read already, and nothing has come since."""
+    link = Beside(draft_model(seed=0))
+    link.send(begin := Begin(
+        sequence=1, tokens=(3, 1, 4), num_prompt=2, max_tokens=20,
+        temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, choice=0,
+    ))  # fmt: skip
+    assert begin.tokens
+    drafts = []
+    for round in (1, 2, 3):
+        link.send(Ask(round=round, rows=(Row(1, ()),), lookahead=3, fan_out=4))
+        (reply,) = [each for each in link.receive(0.0) if isinstance(each, Reply)]
+        drafts.append(reply.rows[0].tokens)
+    link._work()
+    draftee = link.worker._draftees[1]
+    assert draftee.track.num_read == 3
+    assert len(draftee.root.children) == 4
+    assert drafts[0] == ()

@@ -1,0 +1,71 @@
+"""The asynchronous draft worker beside a served engine: the same text, and no process left behind."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.draft import DraftModel, DraftShape
+from models.loading import load_target
+from models.source import bundled_target
+from pipelines.store import open_store
+from serving.assemble import build_engine
+from serving.engine import Engine, FixedBudget
+from serving.messages import Request
+from serving.settings import EngineSettings
+from speculator.ssd.process import WorkerProcess
+
+PROMPTS = ("Once upon a time there was", "Write a SQL query: What is", "12 apples and 30 pears are", "Hello! How are")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_an_engine_beside_a_worker_says_what_plain_decoding_says(tmp_path: Path, temperature: float) -> None:
+    target = load_target(str(bundled_target()), dtype="float32")
+    draft = DraftModel(DraftShape().config_for(target.config), torch.Generator().manual_seed(0))
+    draft.start_from(target.decoder.output_embeddings())
+    open_store(tmp_path).save(
+        {name: tensor.detach() for name, tensor in draft.tensors.items()},
+        kind="draft-lm",
+        parent=None,
+        target=target.fingerprint,
+        tokenizer=target.tokenizer.fingerprint,
+        config=draft.config,
+        created_at=1.0,
+    )
+    settings = EngineSettings(target=str(bundled_target()), sources=("ssd",), draft=str(tmp_path), max_cached_tokens=4096)
+    asked = [
+        Request(id=n, prompt_ids=tuple(target.tokenizer.encode(text)), max_tokens=40, temperature=temperature, seed=n)
+        for n, text in enumerate(PROMPTS)
+    ]
+    plain = build_engine(replace(settings, sources=()), target)
+    expected = served(plain, asked)
+    engine = build_engine(settings, target)
+    engine.controller = FixedBudget(16)  # whether it pays or not
+    try:
+        (source,) = engine.speculator._sources
+        deadline, counters = time.monotonic() + 60, engine.speculator.counters
+        while counters().get("ssd_rounds:hit", 0) + counters().get("ssd_rounds:miss", 0) < 60:
+            assert served(engine, asked) == expected
+            assert time.monotonic() < deadline, counters()
+        worker = source._link  # type: ignore[attr-defined]
+        assert isinstance(worker, WorkerProcess)
+        assert "ssd_failures" not in counters()
+    finally:
+        engine.close()
+        plain.close()
+    assert not Path(f"/proc/{worker.pid}").exists()
+
+
+def served(engine: Engine, asked: list[Request]) -> dict[int, tuple[int, ...]]:
+    said: dict[int, tuple[int, ...]] = {}
+    for request in asked:
+        engine.submit(request)
+    while engine.has_work:
+        for moved in engine.step():
+            said[moved.id] = said.get(moved.id, ()) + moved.token_ids
+    return said
