@@ -127,10 +127,10 @@ class Engine:
         reasons = self.scheduler.commit(batch, verdicts)
         self.speculator.observe(batch, drafts, verdicts)
         moved = self.stats.record(batch, drafts, verdicts, reasons)
+        self._book(batch, verdicts, reasons, self._clock() - started)
         self._end(batch, reasons)
         self.swap.if_newer(self.speculator)
         self._time(batch, drafts, verdicts, drafted - started, self._clock() - drafted)
-        self._book(batch, verdicts, reasons, self._clock() - started)
         return moved
 
     def _book(self, batch: Batch, verdicts: Verdicts, reasons: list[FinishReason | None], seconds: float) -> None:
@@ -154,6 +154,7 @@ class Engine:
         for sequence, reason in zip(batch.choosing, reasons, strict=True):
             if reason is not None:
                 self.speculator.end(sequence)
+                self.trial.end(sequence)
 
     def _time(self, batch: Batch, drafts: Drafts, verdicts: Verdicts, draft_seconds: float, step_seconds: float) -> None:
         self.stats.stepped(draft_seconds + step_seconds)

@@ -316,3 +316,17 @@ def test_probes_are_served_without_drafts_and_counted_apart(tmp_path: Path) -> N
     assert counters["served_seconds:probe"] > 0
     assert counters["served_tokens:speculated"] / counters["served_seconds:speculated"] > 0
     made.registry.close()
+
+
+def test_whoever_leaves_without_a_decoding_step_is_forgotten(tmp_path: Path) -> None:
+    made = House(tmp_path)
+    made.engine.trial.restart(1)
+    for number, max_tokens in enumerate((1, 9, 9), start=1):
+        made.engine.submit(Request(id=number, prompt_ids=(1, 2), max_tokens=max_tokens, lot=0.5))
+        made.engine.step()
+    made.engine.abort(2)
+    while made.engine.has_work:
+        made.engine.step()
+    assert made.engine.trial.champion.num_requests == 1
+    assert made.engine.trial._open == {}
+    made.registry.close()
