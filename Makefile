@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: install demo test check quick heads bench bench-ssd tree
+.PHONY: install demo test check quick heads draft bench bench-ssd tree
 
 install: $(INSTALLED)
 
@@ -37,6 +37,12 @@ heads: install
 	rm -rf build/heads
 	$(BIN)/everdraft dayzero --out build/heads
 	rm -rf models/demo/heads && mv build/heads models/demo/heads
+
+# The draft model that ships with it.
+draft: install
+	rm -rf build/draft
+	$(BIN)/everdraft dayzero --kind draft-lm --out build/draft
+	rm -rf models/demo/draft && mv build/draft models/demo/draft
 
 bench: install
 	$(BIN)/python -m bench

@@ -34,11 +34,11 @@ def written(folder: Path, dtype: torch.dtype = torch.bfloat16) -> DraftModel:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_transformers_reads_the_same_network_and_the_targets_tokenizer(tmp_path: Path, dtype: torch.dtype) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     model = written(tmp_path, dtype)
-    stored = AutoModelForCausalLM.from_pretrained(tmp_path)
-    assert stored.dtype == dtype
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert (config.dtype, config.bos_token_id, config.eos_token_id) == (dtype, 0, 4)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     tokens = torch.randint(0, 8192, (2, 24), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

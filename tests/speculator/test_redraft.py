@@ -57,6 +57,11 @@ def test_an_answer_of_one_token_takes_no_step() -> None:
     assert redraft(source(), [3, 4, 5], 2, Sampling(temperature=0.0), num_nodes=NODES).num_steps == 0
 
 
+def test_nothing_is_drafted_beyond_the_end_of_the_answer() -> None:
+    drafted = redraft(source(), [3, 4, 5, 6], 2, Sampling(temperature=0.0, max_tokens=99), num_nodes=NODES)
+    assert (drafted.num_steps, drafted.proposed) == (1, ())
+
+
 @pytest.mark.parametrize("max_tree", [0, 1, 2, 4, 7, 12, 32, 64])
 def test_a_source_drafts_within_any_tree(max_tree: int) -> None:
     """Its branches must fit the slots that are kept free behind a text."""
