@@ -71,7 +71,9 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
         costs.profile(lambda num_sequences, num_rows: pass_seconds(target, num_sequences, num_rows))
     engine = Engine(target, scheduler, speculator, controller, probe_share=settings.probe_share)
     engine.swap = _swap(settings, loaded, engine.trial, lambda: _presence(settings, engine))
-    engine.swap.start()
+    engine.further_swaps = _further_swaps(settings, loaded)
+    for swap in (engine.swap, *engine.further_swaps):
+        swap.start()
     return engine
 
 
@@ -188,6 +190,19 @@ def _swap(settings: EngineSettings, loaded: LoadedTarget, trial: Trial, presence
         presence=presence,
         referee=Referee(slot, settings.rollout, settings.name, trial),
     )
+
+
+def _further_swaps(settings: EngineSettings, loaded: LoadedTarget) -> tuple[Swap, ...]:
+    """Of draft models, where one drafts: what somebody publishes is taken up, and nothing is tried out."""
+    if not settings.registry or not {draft_lm.KIND, SSD} & set(settings.sources):
+        return ()
+    swap = Swap(
+        Slot(target=loaded.fingerprint, kind=draft_lm.KIND),
+        open_registry=lambda: open_registry(settings.registry),
+        store=open_store(settings.checkpoints),
+        interval=settings.poll_seconds,
+    )
+    return (swap,)
 
 
 def _presence(settings: EngineSettings, engine: Engine) -> Presence:

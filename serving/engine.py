@@ -79,6 +79,8 @@ class Engine:
         self.speculator = speculator
         self.controller: Budgeting = controller or FixedBudget(scheduler.max_tree)
         self.swap = swap or Swap(Slot(target="", kind=""))
+        self.further_swaps: tuple[Swap, ...] = ()
+        """Of other kinds of speculator than that one is of."""
         self.speculation = self.controller.enabled
         """False: the operator of this server wants plain decoding; the slot has a say too (`Swap.speculation`)."""
         self.trial = trial or Trial()
@@ -129,7 +131,7 @@ class Engine:
         moved = self.stats.record(batch, drafts, verdicts, reasons)
         self._book(batch, verdicts, reasons, self._clock() - started)
         self._end(batch, reasons)
-        self.swap.if_newer(self.speculator)
+        self.take_newer()
         self._time(batch, drafts, verdicts, drafted - started, self._clock() - drafted)
         return moved
 
@@ -139,9 +141,15 @@ class Engine:
             self.stats.served(sequence, len(emitted), seconds)
             self.trial.stepped(sequence, len(emitted), seconds, reason)
 
+    def take_newer(self) -> None:
+        """Flips to versions that are loaded and checked. Between two steps."""
+        for swap in (self.swap, *self.further_swaps):
+            swap.if_newer(self.speculator)
+
     def close(self) -> None:
         """Ends what runs beside it."""
-        self.swap.stop()
+        for swap in (self.swap, *self.further_swaps):
+            swap.stop()
         self.speculator.close()
 
     def audit(self) -> None:

@@ -90,7 +90,7 @@ class _Loop:
 
     def _idle(self) -> None:
         """Between requests: take a waiting swap at once, audit the pages once, and finish a drain."""
-        self._engine.swap.if_newer(self._engine.speculator)
+        self._engine.take_newer()
         if not self._audited:
             self._engine.audit()
             self._audited = True

@@ -169,14 +169,16 @@ class MergedSpeculator:
         self.shadow.settle(sequence, ended=True)
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Hands the weights to the source they are for. Raises ForeignCheckpoint when there is none."""
+        """Hands the weights to the sources they are for. Raises ForeignCheckpoint when there is none."""
         kind = checkpoint.manifest.kind
-        if kind not in self.source_names:
-            raise ForeignCheckpoint(f"kind is {kind!r}, expected one of {', '.join(self.source_names)}")
-        index = self.source_names.index(kind)
-        self._sources[index].load(checkpoint)
-        self._calibration.loosen(index)
-        self.shadow.forget(kind)
+        kinds = [getattr(source, "kind", name) for name, source in zip(self.source_names, self._sources, strict=False)]
+        if kind not in kinds:
+            raise ForeignCheckpoint(f"kind is {kind!r}, expected one of {', '.join(dict.fromkeys(kinds))}")
+        for index, each in enumerate(kinds):
+            if each == kind:
+                self._sources[index].load(checkpoint)
+                self._calibration.loosen(index)
+                self.shadow.forget(self.source_names[index])
 
     def counters(self) -> dict[str, float]:
         """What the sources count themselves, for metrics."""

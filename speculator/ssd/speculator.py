@@ -13,6 +13,7 @@ import safetensors.torch
 
 from pipelines.wire import WireClosed
 from speculator.batch import Batch, Sequence
+from speculator.draft_lm import KIND
 from speculator.drafts import Drafts, Tree
 from speculator.protocol import Budget, Checkpoint
 from speculator.ssd.messages import Ask, Begin, Drafted, End, FromWorker, Ready, Reply, Row, Weights
@@ -36,6 +37,8 @@ class SsdSpeculator:
     """
 
     needs_hidden = False
+    kind = KIND
+    """Of the checkpoints that it takes."""
 
     def __init__(
         self,

@@ -20,9 +20,14 @@ from serving.engine import Engine, FixedBudget
 from serving.messages import Request
 from serving.swap import Swap
 from speculator.batch import Sampling
+from speculator.draft_lm import DraftModelSpeculator
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
+from speculator.ssd.speculator import SsdSpeculator
 from tests.serving.rig import VOCAB, plain_engine, tiny_decoder, tiny_scheduler, tiny_target
+from tests.speculator.draft_models import draft_model, runner_of, target_of
+from tests.speculator.ssd.beside import Beside
+from tests.speculator.test_draft_lm import TARGET, requests, served
 
 DECODER = tiny_decoder()
 SLOT = Slot(target="target-1", kind="medusa")
@@ -191,3 +196,41 @@ def announce(here: House, manifest: Manifest) -> None:
     claimed = msgspec.structs.replace(manifest, target=SLOT.target)
     generation = here.registry.state(SLOT).generation
     here.registry.publish(SLOT, claimed, manifest.version, expected_generation=generation)
+
+
+def test_draft_models_before_and_beside_the_target_take_up_what_is_published(tmp_path: Path) -> None:
+    """Through a swap of their own kind's slot; the text stays plain decoding's."""
+    slot = Slot(target="target-1", kind="draft-lm")
+    registry, store = open_registry(url := f"sqlite:///{tmp_path / 'registry.db'}"), open_store(tmp_path / "checkpoints")
+    link = Beside(draft_model(seed=5))
+    beside = SsdSpeculator(lambda: link, version="v0", vocab_size=VOCAB)
+    beside._link = link
+    before = DraftModelSpeculator(runner_of(draft_model(seed=5)), version="v0", max_tree=12, depth=4)
+    target = target_of(TARGET)
+    engine = Engine(target, tiny_scheduler(target), MergedSpeculator([before, beside], max_tree=12), FixedBudget(8))
+    swap = Swap(slot, open_registry=lambda: open_registry(url), store=store, interval=0.01)
+    engine.further_swaps = (swap,)
+    swap.start()
+    try:
+        asked = requests(4, 0.8)
+        expected = served(plain_engine(target_of(TARGET)), asked)
+        assert served(engine, asked) == expected
+        for seed in (1, 2):
+            model = draft_model(seed=seed)
+            manifest, location = store.save(
+                {name: tensor.detach() for name, tensor in model.tensors.items()},
+                kind=slot.kind,
+                parent=None,
+                target=slot.target,
+                tokenizer="tokenizer-1",
+                config=model.config,
+                created_at=float(seed),
+            )
+            registry.publish(slot, manifest, location, expected_generation=seed - 1)
+            versions = {"draft-lm": manifest.version, "ssd": manifest.version}
+            wait_until(lambda: served(engine, asked) == expected and engine.speculator.versions == versions)  # noqa: B023
+        embedding = "model.embed_tokens.weight"
+        assert torch.equal(link.worker._model.tensors[embedding], draft_model(seed=2).tensors[embedding])
+    finally:
+        engine.close()
+        registry.close()
