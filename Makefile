@@ -1,7 +1,7 @@
 # One-word commands, the same for people and for CI. From a fresh clone with python3 (3.11 or newer) and pip:
 #
 #   make demo     install, then the whole loop on this machine, with a report     (at most 8 minutes after installing)
-#   make test     install, then every check: lint, types, tests                   (at most 10 minutes)
+#   make test     install, then every check: lint, types, tests                   (some 20 minutes on two cores)
 #   make quick    the fast tests only                                             (at most 60 seconds)
 
 PYTHON ?= python3

@@ -276,7 +276,7 @@ def test_the_whole_circle_by_the_services_own_commands(composed: Composed) -> No
         missing("redis-server")
     composed.start("redis")
     wait_for("redis to be healthy", lambda: composed.healthy("redis") or None, 20)
-    assert composed.start("topic-init").wait(60) == 0, composed.said("topic-init")
+    assert composed.start("topic-init").wait(120) == 0, composed.said("topic-init")
     for name in ("serving", "trainer"):
         composed.start(name)
     for name in ("serving", "trainer"):
@@ -289,7 +289,7 @@ def test_the_whole_circle_by_the_services_own_commands(composed: Composed) -> No
     assert "run-" in composed.verb("retrain", "--reason", "by hand")
     wait_for("the trainer to take the run up", lambda: _runs(composed) or None)
     composed.processes["traffic"].send_signal(signal.SIGINT)
-    composed.processes["traffic"].wait(60)
+    composed.processes["traffic"].wait(180)
     assert "(0 failed)" in composed.said("traffic")
     url = composed.environment("trainer")["EVERDRAFT_TRAFFIC"]
     with closing(open_reader(url)) as reader:

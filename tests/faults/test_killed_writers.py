@@ -41,7 +41,7 @@ def test_of_thirty_killed_servers_nothing_older_than_a_second_is_lost_and_nothin
     assert len(ends) == NUM_KILLS
     old = {name for name, at in times.items() if name not in ends and at < ends[name.partition("-")[0]] - GRACE}
     assert old <= ids
-    assert len(old) > 1000, "hardly anything was old enough: the test proves little"
+    assert len(old) > 200, "hardly anything was old enough: the test proves little"
     assert len(ids) == len(found)
     assert in_order(found)
     assert max(in_topic(url, 4).values()) > 1, "nothing was sent twice: the test proves little"

@@ -39,11 +39,13 @@ class Verb:
         with self._log.open("ab") as out:
             return subprocess.Popen(self._command, cwd=ROOT, stdout=out, stderr=out, env={**os.environ, "PYTHONUNBUFFERED": "1"})
 
-    def kill(self, pid: int | None = None) -> None:
-        """Kills it, or a process of its own, and starts it again when it is gone."""
+    def kill(self, pid: int | None = None) -> float:
+        """Kills it, or a process of its own, and starts it again when it is gone; returns when that was."""
+        killed_at = time.time()
         os.kill(pid or self.process.pid, signal.SIGKILL)
         self.process.wait(30)
         self.process = self._started()
+        return killed_at
 
     def stop(self) -> None:
         self.process.terminate()
@@ -103,8 +105,7 @@ def test_thirty_kills_lose_nothing_and_teach_nothing_twice(tmp_path: Path) -> No
             if whom == "trainer":
                 trainer.kill()
                 continue
-            kills.append(time.time())
-            server.kill(_engine(server) if whom == "engine" else None)
+            kills.append(server.kill(_engine(server) if whom == "engine" else None))
             served = len(customer.answered)
             wait_for("answers after a kill", lambda: len(customer.answered) > served or None)  # noqa: B023
         customer.stop()
@@ -116,8 +117,9 @@ def test_thirty_kills_lose_nothing_and_teach_nothing_twice(tmp_path: Path) -> No
         trainer.stop()
     logged = Counter(name.rpartition("-")[0] for name in _traces(folder))
     assert set(logged.values()) == {1}, "every answer is in the log once"
-    lost = {name: when for name, when in customer.answered.items() if name not in logged}
-    assert all(any(0 <= kill - when <= 1.0 for kill in kills) for when in lost.values()), (lost, kills)
+    lost = [when for name, when in customer.answered.items() if name not in logged]
+    # an answer that was on its way when the server died is noted a moment later
+    assert all(any(-0.5 <= kill - when <= 1.0 for kill in kills) for when in lost), (lost, kills)
     assert len(logged) >= NUM_KILLS
 
 
