@@ -1,0 +1,78 @@
+"""A server with a draft model among its sources: the bundled one, on the bundled target, in an engine as it is assembled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.loading import Target, load_target
+from models.source import bundled_target
+from serving.assemble import build_engine
+from serving.engine import Engine, FixedBudget
+from serving.messages import Request
+from serving.settings import EngineSettings
+
+pytestmark = pytest.mark.slow
+
+PROMPTS = (
+    "One windy morning, Nora found a red kite near the barn.",
+    "I would like to book a table for two at an Italian restaurant.",
+    "Table players(name, goals)\nWrite a SQL query: Who scored 3 goals?",
+    "Tom has 3 boxes with 4 apples each. How many apples does he have?",
+)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Target:
+    return load_target(str(bundled_target()))
+
+
+def engine_of(loaded: Target, *sources: str, **settings: object) -> Engine:
+    values = {"threads": 1, "max_cached_tokens": 2048, "page_size": 16, **settings}
+    return build_engine(EngineSettings(target=str(bundled_target()), sources=sources, **values), loaded)  # type: ignore[arg-type]
+
+
+def answers(engine: Engine, loaded: Target, temperature: float, at_once: int) -> dict[int, tuple[int, ...]]:
+    said: dict[int, tuple[int, ...]] = {}
+    waiting = [
+        Request(
+            id=number,
+            prompt_ids=tuple(loaded.tokenizer.apply_chat_template([{"role": "user", "content": prompt}])),
+            max_tokens=48,
+            temperature=temperature,
+            seed=number,
+            stop_ids=tuple(loaded.eos_ids),
+        )
+        for number, prompt in enumerate(PROMPTS)
+    ]
+    while waiting or engine.has_work:
+        while waiting and engine.scheduler.num_running + engine.scheduler.num_waiting < at_once:
+            assert engine.submit(waiting.pop(0)) is None
+        for moved in engine.step():
+            said[moved.id] = said.get(moved.id, ()) + moved.token_ids
+    engine.audit()
+    return said
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_with_a_draft_model_the_text_is_that_of_plain_decoding(loaded: Target, temperature: float) -> None:
+    expected = answers(engine_of(loaded), loaded, temperature, 1)
+    engine = engine_of(loaded, "medusa", "suffix", "draft-lm")
+    assert engine.speculator.source_names == ("medusa", "medusa-static", "suffix", "draft-lm")
+    assert answers(engine, loaded, temperature, 4) == expected, "as the controller likes"
+    counters = engine.stats.counters
+    for arm in (frozenset({"draft-lm"}), frozenset({"draft-lm", "suffix"}), None):
+        engine.controller = FixedBudget(12, arm)
+        before = dict(counters)
+        assert answers(engine, loaded, temperature, 2) == expected
+        accepted = counters["accepted_tokens"] - before["accepted_tokens"]
+        assert accepted > 0.2 * sum(map(len, expected.values())), "it knows the first two of these domains"
+
+
+def test_without_one_for_its_target_a_server_says_so_and_serves_with_the_rest(
+    loaded: Target, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = engine_of(loaded, "suffix", "draft-lm", draft=str(tmp_path))
+    assert engine.speculator.source_names == ("suffix",)
+    assert f"no draft model for this target in {tmp_path}" in caplog.text
