@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -318,10 +319,17 @@ def _prometheus_answers_every_query(composed: Composed) -> None:
     wanted = {metric for query in queries for metric in re.findall(r"(?:everdraft_|vllm:)[\w:]+", query)}
     assert wanted <= exported, wanted - exported
     composed.start_prometheus()
-    wait_for("Prometheus to have scraped both", lambda: len(composed.asked("up == 1")) == 2 or None)
+    wait_for("Prometheus to have scraped both", lambda: _both_scraped(composed) or None)
     answers = {query: composed.asked(query.replace("$__rate_interval", "1m")) for query in queries}
     assert composed.asked("everdraft_trainer_traces_read_total")[0]["value"][1] != "0"
     assert answers["vllm:num_requests_running"]
+
+
+def _both_scraped(composed: Composed) -> bool:
+    try:
+        return len(composed.asked("up == 1")) == 2
+    except HTTPError:  # it listens before it answers
+        return False
 
 
 def _trainer(composed: Composed, traces: int) -> Mapping[str, Any] | None:
