@@ -284,7 +284,7 @@ def dayzero_flags(parser: Parser) -> None:
     parser.add_argument(
         "--temperature", type=quantity, default=0.8, metavar="T", help="of the answers (default: 0.8; greedy ones may loop)"
     )
-    parser.add_argument("--steps", type=count, metavar="N", help="of training, at most (default: 2000)")
+    parser.add_argument("--steps", type=count, metavar="N", help="of training, at most (default: 2000, for a draft model 6000)")
     parser.add_argument("--seconds", type=quantity, metavar="S", help="of training, at most (default: 3600)")
     of_heads = parser.add_argument_group("with --kind medusa")
     of_heads.add_argument("--num-heads", type=count, metavar="N", help="tokens guessed ahead (default: 4)")

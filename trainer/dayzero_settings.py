@@ -63,6 +63,8 @@ class DraftSettings(DayZeroSettings):
     """Of a draft language model."""
 
     shape: DraftShape = field(default_factory=DraftShape)
+    steps: int = 6000
+    rows_per_step: int = 256
     learning_rate: float = 3e-3
     max_tokens: int = 1024
     """Of a text, prompt and answer: what comes before is left out."""
