@@ -15,6 +15,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 _HEADER = struct.Struct("<I")
+MOST_BYTES = (1 << 32) - 1
+"""That the length of a message can say."""
 T = TypeVar("T")
 
 
@@ -27,16 +29,20 @@ def frame(data: bytes) -> bytes:
 
 
 class Frames:
-    """Cuts a stream of bytes into frames."""
+    """Cuts a stream of bytes into frames. most_bytes: of one."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The frames that `data` completes."""
+        """The frames that `data` completes. Raises WireClosed for one that is too long: nothing behind it can be understood."""
         self._buffer += data
         while len(self._buffer) >= _HEADER.size:
-            stop = _HEADER.size + _HEADER.unpack_from(self._buffer)[0]
+            size: int = _HEADER.unpack_from(self._buffer)[0]
+            if size > self._most_bytes:
+                raise WireClosed(f"a message of {size} bytes, where at most {self._most_bytes} are taken")
+            stop = _HEADER.size + size
             if len(self._buffer) < stop:
                 return
             yield bytes(self._buffer[_HEADER.size : stop])
@@ -44,14 +50,14 @@ class Frames:
 
 
 class Wire(Generic[T]):
-    """One end: messages of type T come in, any msgspec struct goes out."""
+    """One end: messages of type T come in, of at most so many bytes; any msgspec struct goes out."""
 
-    def __init__(self, sock: socket.socket, incoming: type[T]) -> None:
+    def __init__(self, sock: socket.socket, incoming: type[T], *, most_bytes: int = MOST_BYTES) -> None:
         sock.setblocking(False)
         self._socket = sock
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(incoming)
-        self._frames = Frames()
+        self._frames = Frames(most_bytes)
         self._unsent = bytearray()
 
     def send(self, message: msgspec.Struct) -> None:
@@ -88,3 +94,7 @@ class Wire(Generic[T]):
                 raise WireClosed("the other end closed the wire")
             messages += [self._decoder.decode(each) for each in self._frames.feed(data)]
         return messages
+
+    def close(self) -> None:
+        """The other end hears WireClosed."""
+        self._socket.close()

@@ -6,23 +6,10 @@ import os
 import socket
 import subprocess
 import sys
-from typing import Protocol
 
 from pipelines.wire import Wire
 from speculator.ssd.messages import Birth, FromWorker, ToWorker
-
-
-class Link(Protocol):
-    """The engine's end of a worker. Sending never blocks."""
-
-    def send(self, message: ToWorker) -> None:
-        """Raises WireClosed where the worker is gone."""
-
-    def receive(self, seconds: float) -> list[FromWorker]:
-        """What has come, after waiting so long for the first of it. Raises WireClosed, msgspec.DecodeError for garbage."""
-
-    def close(self) -> None:
-        """Ends the worker, whatever it is doing."""
+from speculator.ssd.transport import MOST_FROM_WORKER
 
 
 class WorkerProcess:
@@ -41,8 +28,7 @@ class WorkerProcess:
             )
         finally:
             theirs.close()
-        self._socket = ours
-        self._wire: Wire[FromWorker] = Wire(ours, FromWorker)  # type: ignore[arg-type]
+        self._wire: Wire[FromWorker] = Wire(ours, FromWorker, most_bytes=MOST_FROM_WORKER)  # type: ignore[arg-type]
         self.send(birth)
 
     @property
@@ -56,6 +42,6 @@ class WorkerProcess:
         return self._wire.receive(seconds)
 
     def close(self) -> None:
-        self._socket.close()
+        self._wire.close()
         self._process.kill()
         self._process.wait()

@@ -17,7 +17,7 @@ from speculator.draft_lm import KIND
 from speculator.drafts import Drafts, Tree
 from speculator.protocol import Budget, Checkpoint
 from speculator.ssd.messages import Ask, Begin, Drafted, End, FromWorker, Ready, Reply, Row, Weights
-from speculator.ssd.process import Link
+from speculator.ssd.transport import Link
 from speculator.verify import Verdicts
 
 log = logging.getLogger(__name__)

@@ -11,13 +11,14 @@ import safetensors.torch
 from models.draft import DraftModel
 from models.errors import ModelError
 from models.pages import OutOfPages, PagePool
-from pipelines.wire import Wire, WireClosed
+from pipelines.wire import WireClosed
 from speculator.batch import Sampling
 from speculator.draft_runner import DraftRunner, Track
 from speculator.ssd.builder import Builder, Draftee
 from speculator.ssd.fanout import FanOut
 from speculator.ssd.messages import Ask, Begin, Drafted, End, Ready, Reply, Row, Stop, ToWorker, Weights
 from speculator.ssd.prepared import Node
+from speculator.ssd.transport import WorkerLink
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Worker:
 
     def __init__(
         self,
-        wire: Wire[ToWorker],
+        wire: WorkerLink,
         runner: DraftRunner,
         pool: PagePool,
         model: DraftModel,

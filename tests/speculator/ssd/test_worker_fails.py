@@ -18,8 +18,9 @@ from serving.engine import Engine, FixedBudget
 from serving.messages import Request
 from speculator.merged import MergedSpeculator
 from speculator.ssd.messages import Ask, Birth, Drafted, FromWorker, Ready, Reply, ToWorker
-from speculator.ssd.process import Link, WorkerProcess
+from speculator.ssd.process import WorkerProcess
 from speculator.ssd.speculator import SsdSpeculator
+from speculator.ssd.transport import Link
 from tests.serving.rig import VOCAB, plain_engine, tiny_scheduler
 from tests.speculator.draft_models import draft_model, target_of
 from tests.speculator.ssd.beside import Beside
