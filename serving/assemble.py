@@ -34,10 +34,12 @@ from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
 from speculator.shadow import Shadow
+from speculator.ssd.address import Address
 from speculator.ssd.messages import Birth
 from speculator.ssd.process import WorkerProcess
 from speculator.ssd.speculator import NAME as SSD
 from speculator.ssd.speculator import SsdSpeculator
+from speculator.ssd.transport import Link
 from speculator.static_draft import draft_model, draft_source, find_static_draft
 from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
 from speculator.suffix import SuffixSpeculator
@@ -131,7 +133,10 @@ def _draft_model(settings: EngineSettings, loaded: LoadedTarget, pool: PagePool)
 
 
 def _beside(settings: EngineSettings, loaded: LoadedTarget, found: Checkpoint, pool: PagePool) -> SsdSpeculator:
-    """The draft model in a process of its own. Its pages hold as many texts as the target's, and the branches behind each."""
+    """The draft model in a process of its own, here or on the host of whoever dials in.
+
+    Its pages hold as many texts as the target's, and the branches behind each.
+    """
     room = settings.ssd_lookahead * (settings.ssd_fan_out + 1) + pool.page_size
     birth = Birth(
         config=dict(found.manifest.config),
@@ -143,13 +148,25 @@ def _beside(settings: EngineSettings, loaded: LoadedTarget, found: Checkpoint, p
         device=settings.ssd_device,
         threads=settings.ssd_threads,
     )
+    start, stop = _workers(settings, birth)
     return SsdSpeculator(
-        lambda: WorkerProcess(birth),
+        start,
+        stop=stop,
         version=found.manifest.version,
         vocab_size=loaded.config.vocab_size,
         lookahead=settings.ssd_lookahead,
         fan_out=settings.ssd_fan_out,
     )
+
+
+def _workers(settings: EngineSettings, birth: Birth) -> tuple[Callable[[], Link], Callable[[], None]]:
+    """What starts a worker, or waits for one, and what ends that wait."""
+    if not settings.ssd_listen:
+        return (lambda: WorkerProcess(birth)), (lambda: None)
+    from speculator.ssd.remote import RemoteWorkers  # not every torch is built with torch.distributed
+
+    remote = RemoteWorkers(Address.parse(settings.ssd_listen), birth)
+    return remote.start, remote.close
 
 
 def _rival(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None) -> Speculator | None:

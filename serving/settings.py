@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from serving.rollout import RolloutSettings
+from speculator.ssd.address import Address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ class EngineSettings:
     """Tokens of a draft that is made beside the target."""
     ssd_fan_out: int = 24
     """Outcomes of a verification that are prepared for, for each answer."""
+    ssd_listen: str = ""
+    """HOST:PORT where a draft worker of another host is waited for, in a network of your own; empty: a process on this host."""
     suffix_tokens: int = 200_000
     """Tokens each tenant's suffix tree remembers."""
     registry: str = ""
@@ -73,6 +76,11 @@ class EngineSettings:
             raise ValueError(f"probe_share is {self.probe_share}, expected 0 to 0.5")
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"dtype is {self.dtype!r}, expected float32 or bfloat16")
+        if self.ssd_listen:
+            try:
+                Address.parse(self.ssd_listen)
+            except ValueError as error:
+                raise ValueError(f"ssd_listen is {self.ssd_listen!r}, expected {error}") from None
         unknown = sorted(set(self.sources) - {"medusa", "suffix", "draft-lm", "ssd"})
         if unknown:
             raise ValueError(f"sources has {', '.join(unknown)}, expected medusa, suffix, draft-lm and ssd only")

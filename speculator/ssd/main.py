@@ -1,4 +1,7 @@
-"""The worker's process: `python -m speculator.ssd.main FD`, FD the socket that it is told everything by."""
+"""The worker's process: told everything by the engine that started it, or by one of another host that it dials.
+
+`python -m speculator.ssd.main FD`, FD the socket to that engine; `everdraft draft-worker` for the other.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import safetensors.torch
@@ -16,31 +21,75 @@ from models.draft import DraftModel
 from models.pages import PagePool
 from pipelines.wire import Wire, WireClosed
 from speculator.draft_runner import DraftRunner
+from speculator.ssd.address import Address
 from speculator.ssd.fanout import FanOut
 from speculator.ssd.messages import Birth, ToWorker
+from speculator.ssd.transport import MOST_TO_WORKER, WorkerLink
 from speculator.ssd.worker import Worker
 
-_BORN_WITHIN = 60.0
+_BORN_WITHIN = 600.0
+"""Seconds for the weights to come."""
+_AGAIN = 2.0
+"""Seconds between two tries to reach an engine of another host."""
 
 
 def main(descriptor: int) -> None:
     """Works until it is told to stop, or the engine is gone."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s ssd %(levelname)s %(message)s")
-    wire: Wire[ToWorker] = Wire(socket.socket(fileno=descriptor), ToWorker)  # type: ignore[arg-type]
+    serve(Wire(socket.socket(fileno=descriptor), ToWorker, most_bytes=MOST_TO_WORKER))  # type: ignore[arg-type]
+
+
+def elsewhere(address: Address, *, device: str = "", threads: int = 0) -> None:
+    """Works for the engine that waits there, then for the next that does, until this process is ended.
+
+    device, threads: of this host; empty and 0: what the engine says.
+    """
+    here: dict[str, Any] = {"cores": ()}  # the engine's cores are another host's
+    here |= {"device": device} if device else {}
+    here |= {"threads": threads} if threads else {}
+    said = ""
+    while True:
+        try:
+            wire = _dialled(address)
+        except ConnectionError as error:
+            if str(error) != said:  # once, and not every two seconds
+                logging.warning("%s; it is tried again every %g s", error, _AGAIN)
+            said = str(error)
+            time.sleep(_AGAIN)
+            continue
+        said = ""
+        logging.info("drafting for the engine at %s", address)
+        serve(wire, here)
+
+
+def _dialled(address: Address) -> WorkerLink:
+    from speculator.ssd.gloo import GlooWire  # a worker beside its engine does without torch.distributed
+    from speculator.ssd.rendezvous import dial
+
+    return GlooWire(dial(address), ToWorker, most_bytes=MOST_TO_WORKER)  # type: ignore[arg-type]
+
+
+def serve(wire: WorkerLink, here: Mapping[str, Any] | None = None) -> None:
+    """Works until the engine says so or is gone. here: what of its birth is decided here."""
     try:
         messages: list[ToWorker] = []
         until = time.monotonic() + _BORN_WITHIN
         while not messages and (left := until - time.monotonic()) > 0:
             messages = wire.receive(left)  # the weights come in many pieces
         if messages:
-            work(messages[0], messages[1:], wire)
+            birth = messages[0]
+            if isinstance(birth, Birth):
+                birth = msgspec.structs.replace(birth, **(here or {}))
+            work(birth, messages[1:], wire)
     except WireClosed:
         logging.info("the engine is gone")
     except msgspec.DecodeError as error:
         logging.error("the engine said what cannot be understood: %s", error)
+    finally:
+        wire.close()
 
 
-def work(birth: ToWorker, more: list[ToWorker], wire: Wire[ToWorker]) -> None:
+def work(birth: ToWorker, more: list[ToWorker], wire: WorkerLink) -> None:
     """The worker that `birth` describes; `more`: what has come with it."""
     assert isinstance(birth, Birth), "told anything else before its birth"
     if birth.cores:

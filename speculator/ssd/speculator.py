@@ -30,7 +30,7 @@ _STEADY = 60.0
 
 
 class SsdSpeculator:
-    """start: starts a worker; called from a thread. vocab_size: of the target: no other token is ever drafted.
+    """start: starts a worker, or waits for one; called from a thread. stop: ends that wait. vocab_size: of the target: no other token is ever drafted.
 
     lookahead: tokens of a draft. fan_out: outcomes prepared for each sequence. patience: seconds that a round waits for its
     reply; the worker answers between two passes. hang: seconds without any reply after which it is given up.
@@ -52,6 +52,7 @@ class SsdSpeculator:
         patience: float = 0.02,
         hang: float = 2.0,
         clock: Callable[[], float] = time.perf_counter,
+        stop: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self.version = version
@@ -60,6 +61,7 @@ class SsdSpeculator:
         self.counters: defaultdict[str, float] = defaultdict(float)
         """What is shown in metrics; they only grow."""
         self._start = start
+        self._stop = stop
         self._vocab_size = vocab_size
         self._patience = patience
         self._hang = hang
@@ -68,6 +70,7 @@ class SsdSpeculator:
         self._ready = False
         self._starting: list[Link | BaseException] | None = None
         """Empty while a thread starts a worker; then what came of it."""
+        self._starter: threading.Thread | None = None
         self._wait = _FIRST_WAIT
         self._start_at = 0.0
         self._started_at = 0.0
@@ -132,11 +135,18 @@ class SsdSpeculator:
         return 0.0
 
     def close(self) -> None:
-        """Ends the worker."""
+        """Ends the worker, and the wait for one."""
         self._ready = False
         if self._link is not None:
             self._link.close()
             self._link = None
+        self._stop()
+        if self._starter is not None:
+            self._starter.join()
+        for came in self._starting or ():  # and was never taken up
+            if not isinstance(came, BaseException):
+                came.close()
+        self._starting = None
 
     # The worker's life.
 
@@ -166,7 +176,8 @@ class SsdSpeculator:
                 except BaseException as error:
                     box.append(error)
 
-            threading.Thread(target=start, name="ssd-start", daemon=True).start()
+            self._starter = threading.Thread(target=start, name="ssd-start", daemon=True)
+            self._starter.start()
         if not self._starting:
             return
         (came,), self._starting = self._starting, None
