@@ -42,6 +42,13 @@ def train(call: Call) -> Exit | None:
     return None
 
 
+def draft_worker(call: Call) -> Exit | None:
+    from cli.draft_worker import draft_worker
+
+    draft_worker(call.args.connect, device=call.args.on, threads=call.args.threads)
+    return None
+
+
 def up(call: Call) -> Exit | None:
     from cli.up import up
 

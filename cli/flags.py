@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cli.options import NO_FLAG, SECTIONS, Option, options
 from cli.values import to_text
+from speculator.ssd.address import Address
 
 Parser = argparse.ArgumentParser
 
@@ -120,6 +121,14 @@ def offsets(text: str) -> dict[int, int]:
     return found
 
 
+def address(text: str) -> Address:
+    """An argument that is an address of a server of ours."""
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected {error}") from None
+
+
 def no_flags(parser: Parser) -> None:
     """For verbs that the configuration alone tells what to do."""
 
@@ -223,6 +232,18 @@ def _moving_flags(parser: Parser, reason: str) -> None:
 
 def _reason(parser: Parser, default: str) -> None:
     parser.add_argument("--reason", default=default, metavar="TEXT", help="why, for the record")
+
+
+def draft_worker_flags(parser: Parser) -> None:
+    parser.add_argument(
+        "--connect", type=address, required=True, metavar="HOST:PORT", help="where the server waits (engine.ssd_listen there)"
+    )
+    parser.add_argument(
+        "--on", default="", metavar="DEVICE", help="cpu, cuda or cuda:<number> of this host (default: engine.ssd_device there)"
+    )
+    parser.add_argument(
+        "--threads", type=count, default=0, metavar="N", help="on a CPU (default: engine.ssd_threads there)"
+    )
 
 
 def demo_flags(parser: Parser) -> None:

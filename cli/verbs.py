@@ -71,6 +71,23 @@ saving, and no trace counts twice.
         sections=("", "target", "traffic", "registry", "trainer"),
     ),
     Verb(
+        name="draft-worker",
+        summary="drafts for a server of another host",
+        story="""
+Dials the server that waits for it (`engine.ssd_listen` there), is told its draft model and drafts on this host's
+cores or device while the server verifies. When the server is gone it dials again, until it is ended itself. What the
+two say is not encrypted, and gloo opens further ports between them: both belong in a network of your own.
+""",
+        examples=(
+            "everdraft draft-worker --connect 10.0.0.5:7000",
+            "everdraft draft-worker --connect 10.0.0.5:7000 --on cuda:0",
+        ),
+        usage="--connect HOST:PORT [flags]",
+        run=calls.draft_worker,
+        arguments=flags.draft_worker_flags,
+        sections=(),
+    ),
+    Verb(
         name="demo",
         summary="the whole loop on this machine, with a report",
         story="""
