@@ -130,7 +130,7 @@ def snapshot(engine: Engine) -> Snapshot:
             **engine.speculator.shadow.counters(),
             "audits": stats.num_audits,
         },
-        gauges={**engine.controller.gauges(), **engine.trial.gauges()},
+        gauges={**engine.controller.gauges(), **engine.trial.gauges(), **engine.speculator.gauges()},
         target=swap.slot.target,
         kind=swap.slot.kind,
     )

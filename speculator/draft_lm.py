@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence as SequenceOf
+from functools import partial
 
 from torch import Tensor
 
@@ -12,8 +13,9 @@ from models.draft import DraftModel
 from models.errors import ModelError
 from pipelines.errors import ForeignCheckpoint
 from speculator.batch import Batch, Sequence
+from speculator.belief import beliefs, draw
 from speculator.draft_runner import DraftRunner, Track
-from speculator.drafts import Drafts, Tree
+from speculator.drafts import Drafts, Law, Tree
 from speculator.growth import Growth
 from speculator.guesses import Choice, guesses
 from speculator.protocol import Budget, Checkpoint
@@ -22,6 +24,8 @@ from speculator.verify import Verdicts
 KIND = "draft-lm"
 MOST_READ = 256
 """Tokens of one text that are read in one step: a long prompt must not hold up the others."""
+SPARE = 2
+"""Children of a node that are drawn without replacement: the second is accepted mostly where the first is not."""
 _PROMPT_TAIL = 256
 _MOST_SAID = 1024
 """Tokens that wait to be shown to the draft vocabulary; older ones are forgotten."""
@@ -31,7 +35,8 @@ class DraftModelSpeculator:
     """runner: over pages numbered as the target's, so that a sequence's pages are its pages here too.
 
     depth: levels of a tree, each a pass of the model. width: nodes read at each level, for one sequence. siblings: candidates for
-    the children of a node; with one of each it drafts a chain.
+    the children of a node; with one of each it drafts a chain. law: how drafts for sampled answers are made; where they are
+    drawn, a chain, or a chain with `SPARE` children at each of its nodes, of which the likeliest goes on.
     """
 
     needs_hidden = False
@@ -46,6 +51,7 @@ class DraftModelSpeculator:
         depth: int = 5,
         width: int = 3,
         siblings: int = 4,
+        law: Law = Law.POINT_MASS,
     ) -> None:
         assert width * (depth - 1) <= max_tree, "what is read must fit behind the text"
         self.name = name
@@ -55,6 +61,7 @@ class DraftModelSpeculator:
         self._depth = depth
         self._width = width
         self._siblings = siblings
+        self._law = law
         self._tracks: dict[int, Track] = {}
         self._said: deque[int] = deque(maxlen=_MOST_SAID)
         self._seconds_per_call = 0.0
@@ -71,7 +78,7 @@ class DraftModelSpeculator:
         if asked and budget.allows(self.name):
             self._runner.vocabulary.see(self._said)
             self._said.clear()
-            most = min(budget.share(len(asked)), self._max_tree)
+            most = budget.share(len(asked)), max(1, budget.nodes // len(asked))
             for row, tree in self._drafted(batch, asked, most, min(self._depth, budget.max_depth)).items():
                 trees[row] = tree
             self._seconds_per_call = 0.9 * self._seconds_per_call + 0.1 * (time.perf_counter() - started)
@@ -101,13 +108,16 @@ class DraftModelSpeculator:
     def cost(self, rows: int) -> float:
         return self._seconds_per_call
 
-    def _drafted(self, batch: Batch, asked: SequenceOf[int], most: int, depth: int) -> dict[int, Tree]:
-        """By row, for those whose text is read to its end."""
+    def _drafted(self, batch: Batch, asked: SequenceOf[int], most: tuple[int, int], depth: int) -> dict[int, Tree]:
+        """By row, for those whose text is read to its end. most: nodes that may be pruned later, and nodes that may not."""
+        largest, certain = (min(each, self._max_tree) for each in most)
         rows, states = self._read(batch, asked)
         growing = {}
         for row in rows:
             sequence = batch.decoding[row]
-            growing[row] = Growth(sequence.tokens[-1], self._tracks[sequence.id], len(sequence.tokens), width=self._width)
+            width = 1 if self._draws(sequence) else self._width
+            track = self._tracks[sequence.id]
+            growing[row] = Growth(sequence.tokens[-1], track, len(sequence.tokens), width=width, most=certain)
         deepening = dict(growing)
         for level in range(depth):
             self._sprout(batch, deepening, states, level)
@@ -118,7 +128,10 @@ class DraftModelSpeculator:
             if not branches:
                 break
             states = self._runner.grow(branches)
-        return {row: growth.best(most) for row, growth in growing.items()}
+        return {row: growth.best(largest) for row, growth in growing.items()}
+
+    def _draws(self, sequence: Sequence) -> bool:
+        return self._law.draws and not sequence.sampling.greedy
 
     def _read(self, batch: Batch, asked: SequenceOf[int]) -> tuple[list[int], Tensor]:
         """Reads what is new of each text; the rows that are through, and the states [rows, H] of their newest tokens."""
@@ -136,14 +149,22 @@ class DraftModelSpeculator:
 
     def _sprout(self, batch: Batch, growing: dict[int, Growth], states: Tensor, level: int) -> None:
         """Gives every node that was read its children. states: [nodes, H], in the order of the growths and their nodes."""
-        vocabulary = self._runner.vocabulary
+        scores, ids = self._runner.vocabulary.scores(states), self._runner.vocabulary.ids
+        at = 0
+        guessing: list[tuple[Growth, int, int]] = []
         choices: list[Choice] = []
         for row, growth in growing.items():
-            sequence = batch.decoding[row]
-            choices += [(sequence.sampling, sequence.num_output + level)] * len(growth.reading)
-        tokens, chances = guesses(vocabulary.scores(states), choices, self._siblings, vocabulary.ids)
-        at = 0
-        for growth in growing.values():
-            stop = at + len(growth.reading)
-            growth.sprout(tokens[at:stop], chances[at:stop])
+            sequence, stop = batch.decoding[row], at + len(growth.reading)
+            choice = sequence.sampling, sequence.num_output + level
+            if self._draws(sequence):
+                siblings = SPARE if self._law is Law.WITHOUT_REPLACEMENT else 1
+                believed = beliefs(scores[at:stop], [choice] * (stop - at), ids)
+                growth.sprout_drawn(believed, partial(draw, choice=choice), siblings)
+            else:
+                guessing.append((growth, at, stop))
+            choices += [choice] * (stop - at)
             at = stop
+        if guessing:
+            tokens, chances = guesses(scores, choices, self._siblings, ids)
+            for growth, first, stop in guessing:
+                growth.sprout(tokens[first:stop], chances[first:stop])

@@ -15,15 +15,27 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
+from speculator.belief import Belief
+
 _WORD = (1 << 64) - 1
 
 
 class Law(Enum):
-    """How the drafted tokens were drawn, which decides how they may be verified."""
+    """How drafted tokens are made, which decides how they may be verified."""
 
-    POINT_MASS = "point mass"
+    POINT_MASS = "point-mass"
     """Any tokens, from anywhere: the target chooses one token at each node and the child that equals it is
-    followed."""
+    followed. The text is plain decoding's, token for token."""
+    CHAIN_REJECTION = "chain-rejection"
+    """One token after another, each drawn from a belief that is kept: accepted or not by rejection sampling
+    (`speculator.rejection`). The text has the target's distribution, nothing more."""
+    WITHOUT_REPLACEMENT = "without-replacement"
+    """The same, with several children of a node, drawn without replacement."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether drafts for answers that are sampled are drawn."""
+        return self is not Law.POINT_MASS
 
 
 @dataclass(slots=True)
@@ -37,6 +49,9 @@ class Tree:
     """Chance of acceptance given that the parent was accepted."""
     sources: list[int] = field(default_factory=lambda: [0])
     """Bit-set over `Drafts.source_names`."""
+    beliefs: dict[int, Belief] = field(default_factory=dict)
+    """By node, for those whose children were drawn, in the order of their numbers: what they were drawn from. Such a tree is not
+    to be pruned by what was drawn, nor merged: its law would be another."""
 
     @classmethod
     def rooted(cls, token: int) -> Tree:
@@ -65,6 +80,10 @@ class Tree:
             if self.parent[node] == parent:
                 return node
 
+    def children(self, parent: int) -> list[int]:
+        """The children of `parent`, in the order they were added."""
+        return [node for node in range(parent + 1, len(self)) if self.parent[node] == parent]
+
     def survival(self) -> list[float]:
         """Chance that each node is reached and accepted: the product of confidences along its path."""
         chance = [1.0] * len(self)
@@ -85,7 +104,6 @@ class Drafts:
     source_names: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     """The version of each source that drafted."""
-    law: Law = Law.POINT_MASS
 
     @classmethod
     def pack(

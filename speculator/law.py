@@ -2,14 +2,19 @@
 
 The noise is a pure function of (seed, choice, output position, token id), so a sampled answer depends neither on what was
 drafted nor on who shared the batch: like a greedy one, it is token-identical to plain decoding with the same seed.
+
+Rejection sampling (`speculator.rejection`) draws more than that at a position: the drafts, and whether they are accepted. Each
+has noise of its own, a function of the same key.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -54,6 +59,15 @@ def _edge(scores: Tensor, top_p: float) -> Tensor:
         size = vocab_size
 
 
+_DRAFTING, _ACCEPTING = 1 << 40, 2 << 40
+"""Added to the index of a choice, for streams of noise beside the one that the target chooses with."""
+
+
+def drafting_keys(sampling: Sampling, position: int) -> tuple[int, int]:
+    """Of the noise that drafts for output position `position` are drawn with, which is independent of the target's."""
+    return keys(sampling.seed, sampling.choice + _DRAFTING, position)
+
+
 def noise_of(sampling: Sampling, position: int) -> Noise | None:
     """What a drafter may know of the choice at output position `position` beforehand; None: it is greedy."""
     if sampling.greedy:
@@ -91,6 +105,16 @@ def noisy_scores(logits: Tensor, sampling: Sampling, position: int) -> Tensor:
     return noise.add_(process(logits, sampling))
 
 
+class Dice(Protocol):
+    """What is drawn at one node, by rejection sampling."""
+
+    def accepts(self, number: int, chance: float) -> bool:
+        """True with this chance. number: of the child, from 0."""
+
+    def chooses(self, probs: NDArray[np.float64]) -> int:
+        """A token, of probabilities [V]."""
+
+
 class Chooser:
     """Chooses tokens at nodes of one step.
 
@@ -120,3 +144,31 @@ class Chooser:
             assert self._best is not None
             return self._best[node]
         return int(noisy_scores(self._logits[node], sampling, position).argmax())
+
+    def probs(self, row: int, node: int) -> NDArray[np.float64]:
+        """[V] the target's distribution at `node` for sequence `row`, which is not greedy."""
+        found: NDArray[np.float64] = process(self._logits[node], self._sampling[row]).double().softmax(-1).cpu().numpy()
+        return found
+
+    def dice(self, row: int, position: int) -> Dice:
+        """What else is drawn for sequence `row` at output position `position`."""
+        return _Dice(self._sampling[row], position)
+
+
+class _Dice:
+    """What the target chooses by itself it chooses with the noise of plain decoding."""
+
+    def __init__(self, sampling: Sampling, position: int) -> None:
+        self._sampling = sampling
+        self._position = position
+
+    def accepts(self, number: int, chance: float) -> bool:
+        sampling = self._sampling
+        u: float = uniform(*keys(sampling.seed, sampling.choice + _ACCEPTING, self._position), number)
+        return u < chance
+
+    def chooses(self, probs: NDArray[np.float64]) -> int:
+        sampling = self._sampling
+        noise = gumbel(sampling.seed, sampling.choice, self._position, len(probs), torch.device("cpu"))
+        with np.errstate(divide="ignore"):
+            return int((np.log(probs) + noise.numpy()).argmax())

@@ -1,6 +1,7 @@
 """Merging trees of several sources into one, and pruning the trees of a batch to what pays.
 
-Any union of paths and any pruning is legal under the point-mass law.
+Any union of paths and any pruning is legal under the point-mass law. Trees that were drawn (`Tree.beliefs`) are neither merged
+nor pruned: to drop a token for what it is would change what it was drawn from.
 """
 
 from __future__ import annotations
@@ -53,16 +54,21 @@ def prune(
     sorted). Likeliest paths come first in a tree, so that what is accepted is mostly where it will stay.
     """
     ranked: list[tuple[float, int, int]] = []
+    certain, num_drawn = float(len(trees)), 0
     for row, tree in enumerate(trees):
-        ranked += [(-chance, row, node) for node, chance in enumerate(tree.survival()) if node]
+        survival = tree.survival()
+        if tree.beliefs:
+            certain, num_drawn = certain + sum(survival[1:]), num_drawn + len(tree) - 1
+        else:
+            ranked += [(-chance, row, node) for node, chance in enumerate(survival) if node]
     ranked.sort()  # ties: parents before children
-    kept = _keep(ranked, len(trees), num_nodes, max_tree)
+    kept = _keep(ranked, len(trees), max(0, num_nodes - num_drawn), max_tree)
     if step_seconds:
-        kept = kept[: _most_tokens_per_second(kept, len(trees), step_seconds, draft_seconds)]
+        kept = kept[: _most_tokens_per_second(kept, certain, step_seconds[num_drawn:], draft_seconds)]
     chosen: list[list[int]] = [[] for _ in trees]
     for _, row, node in kept:
         chosen[row].append(node)
-    return [_laid_out(tree, nodes) for tree, nodes in zip(trees, chosen, strict=True)]
+    return [tree if tree.beliefs else _laid_out(tree, nodes) for tree, nodes in zip(trees, chosen, strict=True)]
 
 
 def _keep(
@@ -83,11 +89,11 @@ def _keep(
 
 
 def _most_tokens_per_second(
-    kept: list[tuple[float, int, int]], num_trees: int, step_seconds: Sequence[float], draft_seconds: float
+    kept: list[tuple[float, int, int]], certain: float, step_seconds: Sequence[float], draft_seconds: float
 ) -> int:
-    """How many of the nodes to keep: all counts are compared, since cost may be flat and then rise by a
-    step."""
-    tokens = accumulate((-lost for lost, _, _ in kept), initial=float(num_trees))
+    """How many of the nodes to keep, beside so many tokens that the step brings anyhow: all counts are compared, since cost may
+    be flat and then rise by a step."""
+    tokens = accumulate((-lost for lost, _, _ in kept), initial=certain)
     best, best_rate = 0, 0.0
     for size, (expected, step) in enumerate(zip(tokens, step_seconds, strict=False)):
         seconds = draft_seconds + step

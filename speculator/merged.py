@@ -187,6 +187,13 @@ class MergedSpeculator:
             found |= getattr(source, "counters", {})
         return found
 
+    def gauges(self) -> dict[str, float]:
+        """What the sources say of themselves, for metrics."""
+        found: dict[str, float] = {}
+        for source in self._sources:
+            found |= getattr(source, "gauges", {})
+        return found
+
     def close(self) -> None:
         """The engine is done: what a source keeps running is ended."""
         for source in self._sources:
@@ -237,7 +244,7 @@ class MergedSpeculator:
         return self._ask(source, Batch(tuple(decoding[row] for row in rows)), budget)
 
     def _merged(self, row: int, sequence: steps.Sequence) -> Tree:
-        """The calibrated union of what was proposed for the sequence of a row."""
+        """The calibrated union of what was proposed for the sequence of a row; what was drawn for it stays alone."""
         trees = []
         for index, proposed in self._proposed:
             tree = proposed.get(row)
@@ -245,5 +252,8 @@ class MergedSpeculator:
                 chances = self._calibration.chances(index, tree, not sequence.sampling.greedy)
                 bits = [1 << index] * len(tree)
                 bits[0] = 0
-                trees.append(Tree(tree.tokens, tree.parent, tree.depth, chances, bits))
+                calibrated = Tree(tree.tokens, tree.parent, tree.depth, chances, bits, tree.beliefs)
+                if tree.beliefs:
+                    return calibrated
+                trees.append(calibrated)
         return merge(trees) if trees else Tree.rooted(sequence.tokens[-1])

@@ -3,18 +3,22 @@
 At each node the target chooses one token; the child that equals it is followed, else the token is emitted and the walk
 stops. The choice depends on nothing that was drafted, so the emitted text is plain decoding's, token for token.
 (The law of EAGLE-2's and SpecExec's verification, arXiv 2406.16858 and 2406.02532, with the sample made once per node.)
+
+Where the children of a node were drawn from a belief that is kept, they are accepted by rejection sampling instead
+(`speculator.rejection`), for whoever has asked for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from speculator.batch import Sampling
-from speculator.drafts import Drafts
+from speculator.drafts import Drafts, Tree
 from speculator.law import Chooser
+from speculator.rejection import settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +32,19 @@ class Verdicts:
     follows a stop id."""
 
 
-def verify(drafts: Drafts, logits: Tensor, sampling: Sequence[Sampling], positions: Sequence[int]) -> Verdicts:
+def verify(
+    drafts: Drafts,
+    logits: Tensor,
+    sampling: Sequence[Sampling],
+    positions: Sequence[int],
+    chooser: Callable[[Tensor, Sequence[Sampling]], Chooser] = Chooser,
+) -> Verdicts:
     """Walks each tree of `drafts`.
 
     logits: [N, V] the target's raw scores at every node. sampling, positions: [B] how each sequence is drawn, and the output
     position (tokens emitted so far) of the token that follows its root.
     """
-    choose = Chooser(logits, sampling)
+    choose = chooser(logits, sampling)
     accepted: list[tuple[int, ...]] = []
     emitted: list[tuple[int, ...]] = []
     start = 0
@@ -44,9 +54,8 @@ def verify(drafts: Drafts, logits: Tensor, sampling: Sequence[Sampling], positio
         said: list[int] = []
         node = 0
         while True:
-            token = choose(row, start + node, positions[row] + len(said))
+            token, child = _next(tree, node, choose, row, start, positions[row] + len(said))
             said.append(token)
-            child = tree.child(node, token)
             if child is None:
                 break
             path.append(child)
@@ -57,3 +66,15 @@ def verify(drafts: Drafts, logits: Tensor, sampling: Sequence[Sampling], positio
         emitted.append(tuple(said))
         start += len(tree)
     return Verdicts(tuple(accepted), tuple(emitted))
+
+
+def _next(tree: Tree, node: int, choose: Chooser, row: int, start: int, position: int) -> tuple[int, int | None]:
+    """The token behind `node`, and the child that it is; None: it was not drafted."""
+    belief = tree.beliefs.get(node)
+    if belief is None:
+        token = choose(row, start + node, position)
+        return token, tree.child(node, token)
+    children = tree.children(node)
+    drawn = [tree.tokens[child] for child in children]
+    token, number = settle(choose.probs(row, start + node), belief, drawn, choose.dice(row, position))
+    return token, None if number is None else children[number]

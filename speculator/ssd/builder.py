@@ -7,13 +7,19 @@ there that are not the draft's own; *growth* continues each of them, one token a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from speculator.batch import Sampling
+from speculator.belief import Belief, beliefs, chances_drawn, draw
 from speculator.draft_runner import Branch, DraftRunner, Track
+from speculator.drafts import Law
 from speculator.guesses import Choice, guesses
 from speculator.ssd.fanout import MOST_RANKS, FanOut
+from speculator.ssd.pace import Pace
 from speculator.ssd.prepared import Node
 
 MOST_READ = 512
@@ -24,6 +30,7 @@ MOST_READ = 512
 class Draftee:
     """A sequence as the worker knows it."""
 
+    number: int
     tokens: list[int]
     num_prompt: int
     sampling: Sampling
@@ -38,6 +45,8 @@ class Draftee:
     """What is prepared behind the text."""
     draft: list[int] = field(default_factory=list)
     """What was handed out for the round under way."""
+    beliefs: list[Belief | None] = field(default_factory=list)
+    """[len(draft)] what each of its tokens was drawn from, if it was."""
     ranked: list[list[int]] = field(default_factory=list)
     """[len(draft) + 1][MOST_RANKS] the choices that were left to prepare for behind each of its tokens; empty: not known."""
 
@@ -67,17 +76,36 @@ class _Twig:
     place: int
     behind: tuple[int, ...]
 
+    @property
+    def choice(self) -> Choice:
+        """The one behind its token."""
+        return self.draftee.choice(len(self.behind) + 1)
+
     def branch(self) -> Branch:
         return Branch(self.draftee.track, len(self.draftee.tokens), self.token, self.place, self.behind)
 
 
 class Builder:
-    """num_levels: how far the branches of the newest round have grown."""
+    """num_levels: how far the branches of the newest round have grown.
 
-    def __init__(self, runner: DraftRunner, fan_out: FanOut) -> None:
+    law: how drafts for sampled answers are made; drawn ones are chains. saguaro: see `Belief.dampened`. adaptive: see `Pace`.
+    """
+
+    def __init__(
+        self,
+        runner: DraftRunner,
+        fan_out: FanOut,
+        *,
+        law: Law = Law.POINT_MASS,
+        saguaro: float = 1.0,
+        adaptive: bool = True,
+    ) -> None:
         self._runner = runner
         self._fan_out = fan_out
+        self._law = law
+        self._saguaro = saguaro
         self.num_levels = 0
+        self.pace = Pace(fan_out, adaptive=adaptive)
 
     def build(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> Iterator[None]:
         """Prepares for what may come of the drafts handed out; yields after each pass. Long unread texts come last."""
@@ -94,13 +122,17 @@ class Builder:
         draftees = [each for each in draftees if not each.ended]
         if not draftees:
             return
+        started = time.perf_counter()
         twigs = self._forked(draftees, lookahead, budget)
+        self.pace.glue.see(time.perf_counter() - started)
         yield
         for level in range(lookahead):
             twigs = [twig for twig in twigs if not twig.draftee.ended]
             if not twigs:
                 return
-            twigs = self._grown(twigs, last=level == lookahead - 1)
+            started, size = time.perf_counter(), len(twigs)
+            twigs = self._grown(twigs, level, lookahead, budget)
+            self.pace.level.see(size, time.perf_counter() - started)
             self.num_levels = level + 1
             yield
 
@@ -138,18 +170,57 @@ class Builder:
                 twigs.append(_Twig(draftee, node.add(token, chance, main=False), token, draftee.take_place(), behind))
             if own is not None:
                 shares = dict(zip(tokens[k], chances[k], strict=True))
-                node = node.add(own, shares.get(own, 0.0), main=True)
+                node = node.add(own, shares.get(own, 0.0), main=True, belief=draftee.beliefs[k])
         return twigs
 
-    def _grown(self, twigs: list[_Twig], *, last: bool) -> list[_Twig]:
-        """One token more for every branch."""
+    def _grown(self, twigs: list[_Twig], level: int, lookahead: int, budget: int) -> list[_Twig]:
+        """One token more for every branch: number `level` of its draft, from 0."""
         states = self._runner.grow([twig.branch() for twig in twigs])
-        vocabulary = self._runner.vocabulary
-        choices = [twig.draftee.choice(len(twig.behind) + 1) for twig in twigs]
-        tokens, chances = guesses(vocabulary.scores(states), choices, 1, vocabulary.ids)
+        found = self._next(states, [twig.choice for twig in twigs], self._prepared(level, lookahead, budget))
         grown = []
-        for twig, (token,), (chance,) in zip(twigs, tokens, chances, strict=True):
-            node = twig.node.add(token, chance, main=True)
-            if not last:
+        for twig, (token, chance, belief) in zip(twigs, found, strict=True):
+            node = twig.node.add(token, chance, main=True, belief=belief)
+            if level < lookahead - 1:
                 grown.append(_Twig(twig.draftee, node, token, twig.draftee.take_place(), (*twig.behind, twig.place)))
         return grown
+
+    def draft_now(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> None:
+        """Drafts for texts as they are, with nothing prepared, while the target waits."""
+        draftees = [each for each in draftees if len(each.unread) <= MOST_READ]
+        for each in draftees:
+            each.track.num_read = min(each.track.num_read, len(each.tokens) - 1)
+            each.root, each.ranked = Node(), []
+        nodes, following = [each.root for each in draftees], [each.unread for each in draftees]
+        for level in range(lookahead if draftees else 0):
+            states = self._runner.read([(each.track, new) for each, new in zip(draftees, following, strict=True)])
+            found = self._next(states, [each.choice(level) for each in draftees], self._prepared(level, lookahead, budget))
+            nodes = [
+                node.add(token, chance, main=True, belief=belief)
+                for node, (token, chance, belief) in zip(nodes, found, strict=True)
+            ]
+            following = [[token] for token, _, _ in found]
+        for each in draftees:
+            each.track.num_read = len(each.tokens)
+
+    def _next(self, states: Tensor, choices: Sequence[Choice], prepared: int) -> list[tuple[int, float, Belief | None]]:
+        """The token that a draft goes on with behind each state [N, D], its chance, and what it was drawn from, if it was.
+
+        prepared: choices of the target that will be prepared for in place of it.
+        """
+        vocabulary = self._runner.vocabulary
+        scores = vocabulary.scores(states)
+        drawn = [at for at, (sampling, _) in enumerate(choices) if self._law.draws and not sampling.greedy]
+        found: list[tuple[int, float, Belief | None]] = [(0, 0.0, None)] * len(choices)
+        if drawn:
+            for at, belief in zip(drawn, beliefs(scores[drawn], [choices[at] for at in drawn], vocabulary.ids), strict=True):
+                belief = belief.dampened(prepared, self._saguaro)
+                found[at] = (draw(belief, 1, choices[at])[0], chances_drawn(1)[0], belief)
+        if len(drawn) < len(choices):
+            guessed = zip(*guesses(scores, choices, 1, vocabulary.ids), strict=True)
+            for at, ((token,), (chance,)) in enumerate(guessed):
+                found[at] = found[at] if found[at][2] else (token, chance, None)
+        return found
+
+    def _prepared(self, level: int, lookahead: int, budget: int) -> int:
+        """Choices that will be prepared for in place of token number `level` of a draft; reckoned only where it matters."""
+        return self._fan_out.allot(lookahead, budget)[level] if self._saguaro != 1.0 else 0

@@ -58,10 +58,10 @@ class FanOut:
 
     def outcomes(self, num_drafted: int) -> list[float]:
         """[num_drafted + 1] the chance of each number of accepted tokens."""
-        chances, left = [], 1.0
+        chances, left, rate = [], 1.0, self._acceptance
         for depth in range(num_drafted):
-            known = depth < len(self._reached) and self._policy == "measured"
-            rate = self._accepted[depth] / self._reached[depth] if known else self._acceptance
+            if depth < len(self._reached) and self._policy == "measured":  # deeper than ever: as the deepest
+                rate = self._accepted[depth] / self._reached[depth]
             chances.append(left * (1 - rate))
             left *= rate
         return [*chances, left]

@@ -106,7 +106,18 @@ def work(birth: ToWorker, more: list[ToWorker], wire: WorkerLink) -> None:
         dtype=torch.bfloat16 if birth.dtype == "bfloat16" else torch.float32,
     )
     pool, fan_out = PagePool(birth.num_pages, birth.page_size), FanOut(birth.policy)
-    worker = Worker(wire, runner, pool, model, birth.version, fan_out=fan_out, room=birth.room)
+    worker = Worker(
+        wire,
+        runner,
+        pool,
+        model,
+        birth.version,
+        fan_out=fan_out,
+        room=birth.room,
+        law=birth.law,
+        saguaro=birth.saguaro,
+        adaptive=birth.adaptive,
+    )
     worker.take(more)
     worker.run()
 

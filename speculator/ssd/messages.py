@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from speculator.belief import Belief
+from speculator.drafts import Law
 from speculator.ssd.fanout import Policy
 
 
@@ -28,6 +30,12 @@ class Birth(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     cores: tuple[int, ...] = ()
     """To run on; empty: any."""
     policy: Policy = "measured"
+    law: Law = Law.POINT_MASS
+    """How drafts for sampled answers are made."""
+    saguaro: float = 1.0
+    """Weight of the tokens that will be prepared for, where drafts are drawn; 1: as any other."""
+    adaptive: bool = True
+    """Whether lookahead and fan-out follow what is measured."""
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -64,9 +72,11 @@ class Ask(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     round: int
     rows: tuple[Row, ...]
     lookahead: int
-    """Tokens of a draft."""
+    """Tokens of a draft, at most."""
     fan_out: int
-    """Outcomes that are prepared for each sequence."""
+    """Outcomes that are prepared for each sequence, at most."""
+    patience: float = 0.0
+    """Seconds that the engine waits for the reply."""
 
 
 class Weights(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -90,6 +100,8 @@ class Drafted(msgspec.Struct, frozen=True, array_like=True):
     tokens: tuple[int, ...]
     chances: tuple[float, ...]
     """That each token is chosen, given that the one before was."""
+    beliefs: tuple[Belief | None, ...] = ()
+    """What each token was drawn from; empty: none was."""
 
 
 class Reply(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -102,6 +114,8 @@ class Reply(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """For which the worker had nothing left to prepare, since the last reply."""
     num_levels: int
     """Tokens, of the lookahead asked for, that the branches had grown to."""
+    figures: dict[str, float] = {}
+    """What was planned for the next round, and by which times (see `speculator.ssd.pace`)."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):

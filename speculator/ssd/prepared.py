@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from speculator.belief import Belief
+
 
 @dataclass(slots=True, eq=False)
 class Node:
@@ -19,14 +21,16 @@ class Node:
     children: dict[int, Node] = field(default_factory=dict)
     main: int | None = None
     """The child that a draft goes on with."""
+    belief: Belief | None = None
+    """What that child was drawn from, if it was: kept as it was then, whatever the weights are when it is handed out."""
 
-    def add(self, token: int, chance: float, *, main: bool) -> Node:
+    def add(self, token: int, chance: float, *, main: bool, belief: Belief | None = None) -> Node:
         """The child of that token, which may have been there."""
         child = self.children.get(token)
         if child is None:
             child = self.children[token] = Node(chance)
         if main:
-            self.main = token
+            self.main, self.belief = token, belief
         return child
 
     def walk(self, tokens: Iterable[int]) -> Node | None:
@@ -38,13 +42,15 @@ class Node:
             node = node.children.get(token)
         return node
 
-    def draft(self, most: int) -> tuple[list[int], list[float]]:
-        """The tokens of the main way down, at most so many, and their chances."""
+    def draft(self, most: int) -> tuple[list[int], list[float], list[Belief | None]]:
+        """The tokens of the main way down, at most so many, their chances, and what each was drawn from."""
         tokens: list[int] = []
         chances: list[float] = []
+        beliefs: list[Belief | None] = []
         node = self
         while node.main is not None and len(tokens) < most:
             tokens.append(node.main)
+            beliefs.append(node.belief)
             node = node.children[node.main]
             chances.append(node.chance)
-        return tokens, chances
+        return tokens, chances, beliefs

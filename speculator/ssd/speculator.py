@@ -32,8 +32,9 @@ _STEADY = 60.0
 class SsdSpeculator:
     """start: starts a worker, or waits for one; called from a thread. stop: ends that wait. vocab_size: of the target: no other token is ever drafted.
 
-    lookahead: tokens of a draft. fan_out: outcomes prepared for each sequence. patience: seconds that a round waits for its
-    reply; the worker answers between two passes. hang: seconds without any reply after which it is given up.
+    lookahead, fan_out: tokens of a draft and outcomes prepared for each sequence, at most: see `speculator.ssd.pace`. patience:
+    seconds that a round waits for its reply; the worker answers between two passes. hang: seconds without any reply after which
+    it is given up.
     """
 
     needs_hidden = False
@@ -60,6 +61,8 @@ class SsdSpeculator:
         self.fan_out = fan_out
         self.counters: defaultdict[str, float] = defaultdict(float)
         """What is shown in metrics; they only grow."""
+        self.gauges: dict[str, float] = {}
+        """What the worker has planned, and why."""
         self._start = start
         self._stop = stop
         self._vocab_size = vocab_size
@@ -102,11 +105,12 @@ class SsdSpeculator:
             if sequence.speculative and sequence.num_left > 1 and sequence.id in self._live
         }
         if asked and budget.allows(self.name) and self._present():
-            most = min(budget.share(len(asked)), budget.max_depth)
+            most = budget.share(len(asked)), budget.nodes // len(asked) or 1
             for drafted in self._replied(batch, asked):
                 row = asked.get(drafted.sequence)
                 if row is not None:
-                    trees[row] = self._tree(batch.decoding[row], drafted, most)
+                    # what was drawn is not pruned any more
+                    trees[row] = self._tree(batch.decoding[row], drafted, min(most[bool(drafted.beliefs)], budget.max_depth))
         return Drafts.pack(trees, (self.name,), {self.name: self.version})
 
     def verifying(self, batch: Batch, drafts: Drafts) -> None:
@@ -221,7 +225,8 @@ class SsdSpeculator:
             self._live[identity] = (batch.decoding[row], len(tokens))
         self._round += 1
         started = self._clock()
-        self._say(Ask(round=self._round, rows=tuple(rows), lookahead=self.lookahead, fan_out=self.fan_out))
+        ask = Ask(round=self._round, rows=tuple(rows), lookahead=self.lookahead, fan_out=self.fan_out, patience=self._patience)
+        self._say(ask)
         until = started + self._patience
         while self._ready:
             left = until - self._clock()
@@ -244,6 +249,7 @@ class SsdSpeculator:
         self.counters["ssd_wait_seconds"] += waited
         self.counters["ssd_build_seconds"] += reply.build_seconds
         self.counters["ssd_idle_seconds"] += reply.idle_seconds
+        self.gauges = {f"ssd_{name}": value for name, value in reply.figures.items()}
         return reply.rows
 
     def _tree(self, sequence: Sequence, drafted: Drafted, most: int) -> Tree:
@@ -253,6 +259,12 @@ class SsdSpeculator:
             if not 0 <= token < self._vocab_size or not 0.0 <= chance <= 1.0:
                 self._failed(f"it drafted token {token} of chance {chance}")
                 return Tree.rooted(sequence.tokens[-1])
+            belief = drafted.beliefs[node] if node < len(drafted.beliefs) else None
+            if belief is not None:
+                if not belief.holds(token, self._vocab_size):
+                    self._failed(f"it drafted token {token}, which its belief does not hold")
+                    return Tree.rooted(sequence.tokens[-1])
+                tree.beliefs[node] = belief
             node = tree.add(node, token, chance, 1)
         self._handed[sequence.id] = (drafted.hit, node)
         return tree

@@ -14,6 +14,7 @@ from models.pages import OutOfPages, PagePool
 from pipelines.wire import WireClosed
 from speculator.batch import Sampling
 from speculator.draft_runner import DraftRunner, Track
+from speculator.drafts import Law
 from speculator.ssd.builder import Builder, Draftee
 from speculator.ssd.fanout import FanOut
 from speculator.ssd.messages import Ask, Begin, Drafted, End, Ready, Reply, Row, Stop, ToWorker, Weights
@@ -38,6 +39,9 @@ class Worker:
         *,
         fan_out: FanOut | None = None,
         room: int = 160,
+        law: Law = Law.POINT_MASS,
+        saguaro: float = 1.0,
+        adaptive: bool = True,
     ) -> None:
         self._wire = wire
         self._runner = runner
@@ -46,7 +50,7 @@ class Worker:
         self._version = version
         self._fan_out = fan_out or FanOut()
         self._room = room
-        self._builder = Builder(runner, self._fan_out)
+        self._builder = Builder(runner, self._fan_out, law=law, saguaro=saguaro, adaptive=adaptive)
         self._building: Iterator[None] | None = None
         self._draftees: dict[int, Draftee] = {}
         self._new: list[Draftee] = []
@@ -54,6 +58,8 @@ class Worker:
         self._shape = (0, 0)
         """Lookahead and budget that were asked for last."""
         self._build_seconds = self._idle_seconds = 0.0
+        self._answered_at: float | None = None
+        self._round = 0
         self._running = True
 
     def run(self) -> None:
@@ -98,8 +104,13 @@ class Worker:
     def _answer(self, ask: Ask) -> None:
         """Whatever was under construction is left as it is: it may do all the same, for fewer tokens."""
         self._building = None
-        levels = self._builder.num_levels
+        levels, pace = self._builder.num_levels, self._builder.pace
+        if self._answered_at is not None and ask.round == self._round + 1:
+            pace.verifying.see(time.perf_counter() - self._answered_at)
+        plan = pace.plan(ask.lookahead, ask.fan_out, len(ask.rows))
         rows = tuple(self._drafted(row, ask.lookahead) for row in ask.rows)
+        if rows and not any(row.tokens for row in rows):
+            rows = self._on_the_spot(ask, rows)
         reply = Reply(
             round=ask.round,
             rows=rows,
@@ -107,13 +118,25 @@ class Worker:
             build_seconds=self._build_seconds,
             idle_seconds=self._idle_seconds,
             num_levels=levels,
+            figures=pace.figures(),
         )
         self._wire.send(reply)
+        self._answered_at, self._round = time.perf_counter(), ask.round
         self._build_seconds = self._idle_seconds = 0.0
-        self._shape = (ask.lookahead, ask.fan_out)
+        self._shape = (plan.lookahead, plan.fan_out)
         asked = [self._draftees[row.sequence] for row in ask.rows if row.sequence in self._draftees]
         new = [each for each in self._taken_new() if each not in asked]
         self._building = self._builder.build([*asked, *new], *self._shape)
+
+    def _on_the_spot(self, ask: Ask, rows: tuple[Drafted, ...]) -> tuple[Drafted, ...]:
+        """Nobody's outcome was foreseen, so nobody is held up: drafts now, if that takes less than it brings."""
+        draftees = [self._draftees[row.sequence] for row in rows if row.sequence in self._draftees]
+        length = self._builder.pace.on_the_spot(ask.lookahead, len(draftees), ask.patience)
+        if not length or not ask.fan_out:
+            return rows
+        self._builder.draft_now(draftees, length, ask.fan_out)
+        found = {each.number: self._handed(each, length, hit=False) for each in draftees}
+        return tuple(found.get(row.sequence, row) for row in rows)
 
     def _drafted(self, row: Row, lookahead: int) -> Drafted:
         draftee = self._draftees.get(row.sequence)
@@ -125,10 +148,14 @@ class Worker:
         self._runner.vocabulary.see(row.emitted)
         # what is prepared below stays so, should there be no time to prepare anew
         draftee.root, draftee.ranked = node or Node(), []
-        tokens, chances = draftee.root.draft(lookahead)
-        draftee.draft = tokens
         # nothing emitted: it has just entered, and there was nothing to foresee
-        return Drafted(row.sequence, node is not None and bool(row.emitted), tuple(tokens), tuple(chances))
+        return self._handed(draftee, lookahead, hit=node is not None and bool(row.emitted))
+
+    def _handed(self, draftee: Draftee, lookahead: int, *, hit: bool) -> Drafted:
+        """What is prepared behind its text."""
+        tokens, chances, beliefs = draftee.root.draft(lookahead)
+        draftee.draft, draftee.beliefs = tokens, beliefs
+        return Drafted(draftee.number, hit, tuple(tokens), tuple(chances), tuple(beliefs) if any(beliefs) else ())
 
     def _learn(self, draftee: Draftee, emitted: tuple[int, ...]) -> None:
         """How the draft before came out, if all that could be prepared for it was."""
@@ -155,7 +182,7 @@ class Worker:
             choice=begin.choice,
             max_tokens=begin.max_tokens,
         )
-        draftee = Draftee(list(begin.tokens), begin.num_prompt, sampling, Track(pages), self._room)
+        draftee = Draftee(begin.sequence, list(begin.tokens), begin.num_prompt, sampling, Track(pages), self._room)
         self._draftees[begin.sequence] = draftee
         self._new.append(draftee)
         self._runner.vocabulary.see(begin.tokens)

@@ -9,6 +9,7 @@ import msgspec
 from models.draft import DraftModel
 from models.pages import PagePool
 from serving.engine import Engine, FixedBudget
+from speculator.drafts import Law
 from speculator.merged import MergedSpeculator
 from speculator.ssd.fanout import FanOut
 from speculator.ssd.messages import Ask, FromWorker, ToWorker
@@ -26,7 +27,15 @@ class Beside:
     """A `Link`. passes: how many the worker makes between an answer and the next question; -1: as many as there are."""
 
     def __init__(
-        self, draft: DraftModel, *, passes: int = -1, fan_out: FanOut | None = None, num_pages: int = 4 * NUM_PAGES
+        self,
+        draft: DraftModel,
+        *,
+        passes: int = -1,
+        fan_out: FanOut | None = None,
+        num_pages: int = 4 * NUM_PAGES,
+        law: Law = Law.POINT_MASS,
+        saguaro: float = 1.0,
+        adaptive: bool = False,
     ) -> None:
         self.passes = passes
         self.pool = PagePool(num_pages, PAGE_SIZE)
@@ -41,6 +50,9 @@ class Beside:
             "v1",
             fan_out=fan_out,
             room=ROOM,
+            law=law,
+            saguaro=saguaro,
+            adaptive=adaptive,
         )
         self.worker._wire.send(_ready())
 
