@@ -11,6 +11,7 @@ from typing import Any, Literal
 from cli.config import Configuration
 from cli.errors import Exit
 from cli.flags import DAYZERO, as_words
+from cli.slots import Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def retrain(call: Call) -> Exit | None:
         max_steps=args.max_steps or 0,
         promote=args.promote,
     )
-    how = {"slot": args.slot, "reason": args.reason, "key": args.key, "wait": args.wait, "timeout": args.timeout}
+    how = {"slot": _wanted(args), "reason": args.reason, "key": args.key, "wait": args.wait, "timeout": args.timeout}
     return retrain(call.config, plan=plan, **how)
 
 
@@ -101,7 +102,7 @@ def runs(call: Call) -> Exit | None:
 def versions(call: Call) -> Exit | None:
     from cli.versions import versions
 
-    versions(call.config, slot=call.args.slot, as_data=call.args.json)
+    versions(call.config, slot=_wanted(call.args), as_data=call.args.json)
     return None
 
 
@@ -127,8 +128,12 @@ def rollback(call: Call) -> Exit | None:
     return None
 
 
+def _wanted(args: argparse.Namespace) -> Wanted:
+    return Wanted(args.slot, args.kind)
+
+
 def _moving(args: argparse.Namespace) -> dict[str, Any]:
-    return {"slot": args.slot, "expected": args.expected_generation, "reason": args.reason, "as_data": args.json}
+    return {"slot": _wanted(args), "expected": args.expected_generation, "reason": args.reason, "as_data": args.json}
 
 
 def pause(call: Call) -> Exit | None:
@@ -146,7 +151,7 @@ def speculation(call: Call) -> Exit | None:
 def _switched(call: Call, which: Literal["training", "speculation"], on: bool) -> Exit | None:
     from cli.operate import switch
 
-    switch(call.config, which, on, slot=call.args.slot, reason=call.args.reason, as_data=call.args.json)
+    switch(call.config, which, on, slot=_wanted(call.args), reason=call.args.reason, as_data=call.args.json)
     return None
 
 

@@ -108,6 +108,8 @@ def _assemble(settings: Layer) -> Configuration:
             checkpoints=registry.checkpoints,
             state=str(data / "trainer"),
             heads=engine.heads,
+            draft=engine.draft,
+            lookahead=engine.ssd_lookahead,
         ),
         settings=settings,
     )

@@ -25,10 +25,10 @@ from serving.assemble import build_engine
 from speculator import draft_lm, static_heads
 from speculator.records import record_of
 from trainer.answers import Answer
-from trainer.assemble import Taught
 from trainer.dayzero import first_heads
 from trainer.dayzero_draft import first_draft
 from trainer.dayzero_settings import DraftSettings, HeadsSettings
+from trainer.taught import Taught
 
 _AT_ONCE = 16
 _SHOWN_EVERY = 50

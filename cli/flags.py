@@ -7,9 +7,11 @@ import math
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import get_args
 
 from cli.options import NO_FLAG, SECTIONS, Option, options
 from cli.values import to_text
+from pipelines.registry import Kind
 from speculator.ssd.address import Address
 
 Parser = argparse.ArgumentParser
@@ -139,6 +141,7 @@ def json_flag(parser: Parser) -> None:
 
 def slot_flag(parser: Parser) -> None:
     parser.add_argument("--slot", metavar="NAME", help="part of a slot's name as `status` shows it, where there are several")
+    parser.add_argument("--kind", choices=get_args(Kind), help="the slot of heads (medusa), or of a draft model (draft-lm)")
 
 
 def versions_flags(parser: Parser) -> None:
@@ -149,7 +152,7 @@ def versions_flags(parser: Parser) -> None:
 def retrain_flags(parser: Parser) -> None:
     slot_flag(parser)
     _reason(parser, "asked for by hand")
-    parser.add_argument("--full", action="store_true", help="start from the static heads, not from the weights in training")
+    parser.add_argument("--full", action="store_true", help="start from the static weights, not from those in training")
     parser.add_argument(
         "--since", type=moment, default=0.0, metavar="TIME", help="study only what finished since, as 2026-01-31T18:00"
     )
@@ -299,7 +302,7 @@ def dayzero_flags(parser: Parser) -> None:
     where.add_argument("--out", type=Path, metavar="DIR", help="write them here, for --engine-heads or --engine-draft")
     where.add_argument("--publish", action="store_true", help="make them champion at the registry")
     parser.add_argument(
-        "--kind", choices=("medusa", "draft-lm"), default="medusa", help="heads, or a draft language model (default: medusa)"
+        "--kind", choices=get_args(Kind), default="medusa", help="heads, or a draft language model (default: medusa)"
     )
     parser.add_argument("--limit", type=count, metavar="N", help="prompts (default: 1500, for a draft model 4000)")
     parser.add_argument(

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from cli.config import Configuration
 from cli.errors import NotThere, UsageError
 from cli.show import as_json
-from cli.slots import chosen, opened, slot_name
+from cli.slots import Wanted, chosen, opened, slot_name
 from pipelines.operations import Operations
 from pipelines.registry import Registry, ShareOf, Slot, SlotState, Switch
 
 
-def promote(config: Configuration, version: str, *, slot: str | None, expected: int | None, reason: str, as_data: bool) -> None:
+def promote(config: Configuration, version: str, *, slot: Wanted, expected: int | None, reason: str, as_data: bool) -> None:
     """Makes a version champion. Raises NotThere, UsageError, RegistryError."""
 
     def deed(do: Operations, registry: Registry, which: Slot) -> SlotState:
@@ -29,7 +29,7 @@ def canary(
     *,
     share: float,
     share_of: ShareOf,
-    slot: str | None,
+    slot: Wanted,
     expected: int | None,
     reason: str,
     as_data: bool,
@@ -47,7 +47,7 @@ def canary(
 
 
 def rollback(
-    config: Configuration, version: str | None, *, slot: str | None, expected: int | None, reason: str, as_data: bool
+    config: Configuration, version: str | None, *, slot: Wanted, expected: int | None, reason: str, as_data: bool
 ) -> None:
     """Takes the champion, or the candidate if that is named, out of service. Raises NotThere, UsageError, RegistryError."""
     thrown_out: list[str] = []
@@ -70,7 +70,7 @@ def rollback(
     _done(config, slot, as_data, deed, story)
 
 
-def switch(config: Configuration, which: Switch, on: bool, *, slot: str | None, reason: str, as_data: bool) -> None:
+def switch(config: Configuration, which: Switch, on: bool, *, slot: Wanted, reason: str, as_data: bool) -> None:
     """Pauses or resumes training; switches speculation off or on. Raises NotThere, UsageError."""
     words = {
         ("training", False): "training is paused",
@@ -99,7 +99,7 @@ def known_version(registry: Registry, slot: Slot, start: str) -> str:
 
 def _done(
     config: Configuration,
-    slot: str | None,
+    slot: Wanted,
     as_data: bool,
     deed: Callable[[Operations, Registry, Slot], SlotState],
     story: Callable[[SlotState, SlotState], str],

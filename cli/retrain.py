@@ -8,7 +8,7 @@ import time
 from cli.config import Configuration
 from cli.errors import Exit, TimedOut
 from cli.operate import by_hand
-from cli.slots import chosen_or_first, opened
+from cli.slots import Wanted, chosen_or_first, opened
 from pipelines.errors import RunOpen
 from pipelines.registry import OPEN_STATES, Registry, Run, RunPlan
 
@@ -21,7 +21,7 @@ _CODES = {"rejected": Exit.REJECTED, "failed": Exit.FAILED, "cancelled": Exit.FA
 def retrain(
     config: Configuration,
     *,
-    slot: str | None,
+    slot: Wanted,
     reason: str,
     plan: RunPlan,
     key: str | None,

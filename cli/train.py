@@ -24,8 +24,8 @@ def train(config: Configuration) -> None:
     if config.traffic_url is None:
         raise UsageError("traffic.url is off: there is nothing to learn from")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s trainer %(levelname)s %(message)s")
-    # stable across restarts, so that a restarted trainer does not show as a second one
-    name = f"{socket.gethostname()}:{config.trainer.scope}"
+    # stable across restarts, so that a restarted trainer does not show as a second one; one of each kind may run on a machine
+    name = f"{socket.gethostname()}:{config.trainer.kind}:{config.trainer.scope}"
     run(replace(config.trainer, name=name), _set_by_signals())
 
 

@@ -64,9 +64,14 @@ finish; a second one does not.
 Follows the traffic log, distils the heads against the target, judges each candidate against the champion on
 conversations that neither learnt from, and publishes those that are better. Beside a server on one machine it
 works in short slices, in idle time first. Ctrl-C or SIGTERM saves where it is; killed, it goes on from the last
-saving, and no trace counts twice.
+saving, and no trace counts twice. With --trainer-kind draft-lm it does the same for the draft language model; a
+trainer of each kind may run at the same time.
 """,
-        examples=("everdraft train", "everdraft train --trainer-device cuda:1 --data /srv/everdraft"),
+        examples=(
+            "everdraft train",
+            "everdraft train --trainer-device cuda:1 --data /srv/everdraft",
+            "everdraft train --trainer-kind draft-lm   # beside the other",
+        ),
         run=calls.train,
         sections=("", "target", "traffic", "registry", "trainer"),
     ),
@@ -119,7 +124,7 @@ the end of the traffic log, open retrainings and the latest events.
 Lists the versions of the speculator, oldest first: parent, traces learnt from, and what the gate found when
 it judged them against the champion of the time.
 """,
-        examples=("everdraft versions", "everdraft versions --json"),
+        examples=("everdraft versions", "everdraft versions --kind draft-lm --json"),
         run=calls.versions,
         arguments=flags.versions_flags,
     ),
@@ -188,6 +193,7 @@ champion.
         examples=(
             "everdraft rollback",
             "everdraft rollback --expected-generation 7 --reason 'slower on code'",
+            "everdraft rollback --kind draft-lm",
         ),
         usage="[VERSION] [flags]",
         run=calls.rollback,

@@ -8,7 +8,7 @@ import msgspec
 
 from cli.config import Configuration
 from cli.show import ago, as_json, table
-from cli.slots import chosen, opened, slot_name
+from cli.slots import Wanted, chosen, opened, slot_name
 from pipelines.checkpoint import Manifest
 from pipelines.registry import Registry, Slot
 
@@ -23,11 +23,11 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest
 
 
-def versions(config: Configuration, *, slot: str | None, as_data: bool) -> None:
-    """Prints the versions of one slot, or of all, oldest first. Raises NotThere, UsageError."""
+def versions(config: Configuration, *, slot: Wanted, as_data: bool) -> None:
+    """Prints the versions of one slot, or of all, or of all of a kind, oldest first. Raises NotThere, UsageError."""
     with opened(config) as registry:
-        slots = registry.slots()
-        if slot is not None:
+        slots = [each for each in registry.slots() if slot.kind in (None, each.kind)]
+        if slot.name is not None:
             slots = [chosen(slots, slot)]
         found = [version for each in slots for version in _of(registry, each)]
     print(as_json(found) if as_data else _table(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:  # whoever only reads manifests does not wait two seconds for 
     from torch import Tensor
 
 SCHEMA = 1
+
+Form = Literal["tree", "chain"]
+"""What the nodes of a draft make: `tree`, grown where it is most likely to be right; `chain`, one token after the other."""
 
 
 class TrafficSpan(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +47,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     the first, more at later ones."""
     budget: int
     """Draft nodes per step at which both were judged."""
+    form: Form = "tree"
+    """Of those nodes. Figures of the two are not to be compared: a chain of four tokens gets less far than a tree of sixteen."""
     by_group: dict[str, float] = {}
     """Relative change for each domain or tenant with enough conversations."""
 

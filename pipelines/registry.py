@@ -14,6 +14,8 @@ import msgspec
 
 from pipelines.checkpoint import Manifest
 
+Kind = Literal["medusa", "draft-lm"]
+"""Of speculators whose weights are published: heads, draft language models."""
 Alias = Literal["champion", "candidate", "previous"]
 Stage = Literal["candidate", "canary", "champion", "rolled_back"]
 RunState = Literal[
@@ -74,7 +76,7 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How a run is to be done."""
 
     mode: Literal["incremental", "full"] = "incremental"
-    """`incremental`: the weights in training go on; `full`: it starts from the static heads."""
+    """`incremental`: the weights in training go on; `full`: it starts from the static weights."""
     since: float = 0.0
     """Only traces that finished at or after this are studied; Unix seconds."""
     from_position: dict[int, int] = {}

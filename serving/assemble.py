@@ -196,8 +196,10 @@ def _heads(
 
 
 def _swap(settings: EngineSettings, loaded: LoadedTarget, trial: Trial, presence: Callable[[], Presence]) -> Swap:
-    slot = Slot(target=loaded.fingerprint, kind=KIND)
-    if not settings.registry or "medusa" not in settings.sources:
+    """Of the first kind that is served; of heads alone a second version can be tried out."""
+    kinds = _kinds(settings)
+    slot = Slot(target=loaded.fingerprint, kind=kinds[0] if kinds else KIND)
+    if not settings.registry or not kinds:
         return Swap(slot)
     return Swap(
         slot,
@@ -205,31 +207,39 @@ def _swap(settings: EngineSettings, loaded: LoadedTarget, trial: Trial, presence
         store=open_store(settings.checkpoints),
         interval=settings.poll_seconds,
         presence=presence,
-        referee=Referee(slot, settings.rollout, settings.name, trial),
+        referee=Referee(slot, settings.rollout, settings.name, trial) if slot.kind == KIND else None,
     )
 
 
 def _further_swaps(settings: EngineSettings, loaded: LoadedTarget) -> tuple[Swap, ...]:
-    """Of draft models, where one drafts: what somebody publishes is taken up, and nothing is tried out."""
-    if not settings.registry or not {draft_lm.KIND, SSD} & set(settings.sources):
+    """Of draft models that draft beside heads: what is published is taken up, and nothing is tried out."""
+    if not settings.registry:
         return ()
-    swap = Swap(
-        Slot(target=loaded.fingerprint, kind=draft_lm.KIND),
-        open_registry=lambda: open_registry(settings.registry),
-        store=open_store(settings.checkpoints),
-        interval=settings.poll_seconds,
+    return tuple(
+        Swap(
+            Slot(target=loaded.fingerprint, kind=kind),
+            open_registry=lambda: open_registry(settings.registry),
+            store=open_store(settings.checkpoints),
+            interval=settings.poll_seconds,
+        )
+        for kind in _kinds(settings)[1:]
     )
-    return (swap,)
+
+
+def _kinds(settings: EngineSettings) -> list[str]:
+    """Of weights that are served and published, heads first."""
+    drafts = {draft_lm.KIND, SSD} & set(settings.sources)
+    return [KIND] * ("medusa" in settings.sources) + [draft_lm.KIND] * bool(drafts)
 
 
 def _presence(settings: EngineSettings, engine: Engine) -> Presence:
-    counters, scheduler = engine.stats.counters, engine.scheduler
+    counters, scheduler, versions = engine.stats.counters, engine.scheduler, engine.speculator.versions
     steps = counters["decode_steps"]
     return Presence(
         name=f"serving:{settings.name}",
         at=time.time(),
         ttl=10 * settings.poll_seconds + 5.0,
-        version=engine.speculator.versions.get("medusa"),
+        version=next((versions[name] for name in ("medusa", draft_lm.KIND, SSD) if name in versions), None),
         generation=engine.swap.generation,
         figures={
             "busy": float(scheduler.has_work),

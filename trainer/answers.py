@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pipelines.checkpoint import TrafficSpan
 from pipelines.trace import SamplingRecord, Trace
-from trainer.assemble import Taught
 from trainer.kept import Kept
+from trainer.taught import Taught
 
 Tokens = Sequence[int]
 

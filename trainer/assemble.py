@@ -2,58 +2,44 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from models.decoder import Decoder
-from models.heads import MedusaHeads
-from pipelines.checkpoint import Checkpoint
-from pipelines.registry import Registry, Slot
+from pipelines.registry import Kind, Registry, Slot
 from pipelines.store import open_store
 from pipelines.traffic_log import TrafficReader
-from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
 from trainer.audit import Audit
-from trainer.champion import Champion, Champions
+from trainer.champion import Champions
 from trainer.descent import Descent
-from trainer.distil import Distiller, Recipe
+from trainer.draft_trade import DraftTrade
 from trainer.feed import Feed
 from trainer.gate import Rules
+from trainer.heads_trade import HeadsTrade
 from trainer.judge import Judge
 from trainer.lead import Lead, lead_name
 from trainer.memory import Memory
 from trainer.mixture import Mixture
 from trainer.patience import Patience
 from trainer.pools import Pools
-from trainer.precision import fast_dtype
 from trainer.publish import Publisher
 from trainer.review import Review
 from trainer.runs import Runs
 from trainer.settings import TrainerSettings
-from trainer.shortlist import Shortlist
 from trainer.sizing import Sizing
 from trainer.state import Record, StateFile
 from trainer.study import Study
+from trainer.taught import Taught
 from trainer.teacher import LessonCache, ReplayTeacher
+from trainer.trade import Trade
 from trainer.trainer import Trainer
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Taught:
-    """The target, as far as the trainer needs it."""
-
-    decoder: Decoder
-    fingerprint: str
-    tokenizer: str
-    """Fingerprint of the tokenizer."""
+TRADES: Mapping[Kind, Callable[[TrainerSettings, Taught, LessonCache, torch.Generator], Trade]] = {
+    "medusa": HeadsTrade,
+    "draft-lm": DraftTrade,
+}
 
 
 def assemble(
@@ -64,22 +50,20 @@ def assemble(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> Trainer:
-    """A trainer that goes on where the last one saved. Raises CorruptCheckpoint for damaged static heads."""
+    """A trainer that goes on where the last one saved. Raises CorruptCheckpoint for damaged static weights."""
     slot, file = _slot(settings, taught), state_file(settings, taught)
     saved = file.load()
     record = saved.record if saved else Record.new()
-    decoder, progress = taught.decoder, record.progress
+    progress = record.progress
     generator = torch.Generator().manual_seed(settings.seed)
-    static = static_heads(settings.heads, taught)
-    floor = Champion.of(static) if static else Champion.untrained(untrained_heads(decoder))
     store = open_store(settings.checkpoints, max_bytes=settings.max_store_bytes)
 
+    lessons = LessonCache(ReplayTeacher(taught.decoder, Sizing(settings.slice_seconds)), settings.cache_bytes)
+    trade = TRADES[settings.kind](settings, taught, lessons, generator)
     pools = Pools(settings, record, generator)
-    distiller = distiller_of(settings, decoder, floor.heads(decoder.device), generator)
-    memory = Memory(file, record, distiller, pools, generator)
+    memory = Memory(file, record, trade, pools, generator)
     if saved:
         memory.recall(saved.tensors)
-    lessons = LessonCache(ReplayTeacher(decoder, _sizing(settings)), settings.cache_bytes)
     feed = _feed(settings, taught, slot, reader, record)
     mixture = Mixture(
         pools.recent,
@@ -90,20 +74,27 @@ def assemble(
     )
     runs = Runs(registry, slot)
     lead = Lead(registry, slot, lead_name(settings.name, file.path), clock=clock)
-    descent = Descent(Champions(registry, store, slot, taught.tokenizer, floor), distiller, pools, progress, decoder.device)
+    descent = Descent(Champions(registry, store, slot, taught.tokenizer, trade.floor), trade, pools, progress)
     review = Review(
-        Judge(lessons, partial(unembed, decoder), budget=settings.budget, device=decoder.device, sizing=_sizing(settings)),
+        Judge(lambda champion: trade.drafter(champion.config, champion.weights)),
         Publisher(
-            registry, store, slot, taught.tokenizer, budget=settings.budget, static=static, fence=lambda: lead.fence
+            registry,
+            store,
+            slot,
+            taught.tokenizer,
+            budget=trade.budget,
+            form=trade.form,
+            static=trade.static,
+            fence=lambda: lead.fence,
         ),
         descent,
-        distiller,
+        trade,
         pools,
         progress,
         record.feed,
         Rules(level=settings.level, min_conversations=settings.min_conversations),
         settings.seed,
-        promotion=lambda: runs.plan.promote or settings.promote,
+        wanted=lambda: runs.plan.promote or settings.promote,
         canary_share=settings.canary_share,
     )
     return Trainer(
@@ -113,8 +104,8 @@ def assemble(
         feed=feed,
         pools=pools,
         audit=Audit(feed, pools, lessons),
-        study=Study(distiller, lessons, mixture, _sizing(settings), generator, runs.wants),
-        distiller=distiller,
+        study=Study(trade, lessons, mixture, runs.wants),
+        distiller=trade.distiller,
         lead=lead,
         descent=descent,
         review=review,
@@ -130,38 +121,7 @@ def state_file(settings: TrainerSettings, taught: Taught) -> StateFile:
 
 
 def _slot(settings: TrainerSettings, taught: Taught) -> Slot:
-    return Slot(target=taught.fingerprint, kind=KIND, scope=settings.scope)
-
-
-def distiller_of(settings: TrainerSettings, decoder: Decoder, heads: MedusaHeads, generator: torch.Generator) -> Distiller:
-    """A distiller that starts from `heads`, on the decoder's device."""
-    columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
-    shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, generator)
-    recipe = Recipe(learning_rate=settings.learning_rate, rows_per_step=settings.rows_per_step)
-    return Distiller(heads.to(decoder.device), shortlist, recipe)
-
-
-def static_heads(folder: str, taught: Taught) -> Checkpoint | None:
-    """The static heads made for this target, if there are any; an empty `folder`: among the bundled ones."""
-    path = Path(folder) if folder else BUNDLED
-    static = find_static_heads(path, target=taught.fingerprint, tokenizer=taught.tokenizer)
-    if static is None:
-        log.warning("no static heads for this target in %s: training starts from untrained ones", path)
-    return static
-
-
-def untrained_heads(decoder: Decoder) -> MedusaHeads:
-    """Heads of the shape a server starts with when there are no others."""
-    return MedusaHeads(decoder.config.hidden_size, UNTRAINED_HEADS, 1, decoder.config.vocab_size)
-
-
-def unembed(decoder: Decoder, states: Tensor) -> Tensor:
-    """Logits [..., V] of states [..., H] of whatever dtype."""
-    return decoder.logits(states.to(decoder.dtype))
-
-
-def _sizing(settings: TrainerSettings) -> Sizing:
-    return Sizing(settings.slice_seconds)
+    return Slot(target=taught.fingerprint, kind=settings.kind, scope=settings.scope)
 
 
 def _feed(settings: TrainerSettings, taught: Taught, slot: Slot, reader: TrafficReader, record: Record) -> Feed:

@@ -1,4 +1,4 @@
-"""Champion: the version in service as the trainer sees it. The static heads stand in where nothing was published."""
+"""Champion: the version in service as the trainer sees it. Static weights stand in where nothing was published."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from models.heads import MedusaHeads
 from pipelines.checkpoint import Checkpoint, TrafficSpan
 from pipelines.errors import BadCheckpoint, StaleGeneration
 from pipelines.rebuild import rebuild
@@ -25,7 +23,7 @@ class Champion:
     """What a candidate has to beat, and what training starts from."""
 
     version: str | None
-    """None: untrained heads, since there are no others."""
+    """None: untrained weights, since there are no others."""
     config: Mapping[str, int | float | str | bool]
     weights: Mapping[str, Tensor]
     span: TrafficSpan
@@ -36,15 +34,8 @@ class Champion:
         return cls(manifest.version, manifest.config, checkpoint.weights, manifest.span)
 
     @classmethod
-    def untrained(cls, heads: MedusaHeads) -> Champion:
-        weights = {name: weight.detach() for name, weight in heads.named_parameters()}
-        return cls(None, heads.config, weights, TrafficSpan())
-
-    def heads(self, device: torch.device) -> MedusaHeads:
-        """Heads of one's own. Raises BadModel where config and weights do not fit each other."""
-        heads = MedusaHeads.from_config(self.config).to(device)
-        heads.copy_weights(self.weights)
-        return heads
+    def untrained(cls, config: Mapping[str, int | float | str | bool], weights: Mapping[str, Tensor]) -> Champion:
+        return cls(None, config, {name: weight.detach() for name, weight in weights.items()}, TrafficSpan())
 
 
 class Champions:
@@ -83,6 +74,6 @@ class Champions:
         try:
             checkpoint = self._store.load(location, target=self._slot.target, tokenizer=self._tokenizer, kind=self._slot.kind)
         except BadCheckpoint as error:
-            log.error("champion refused, judging against the static heads: %s", error)
+            log.error("champion refused, judging against what servers start with: %s", error)
             return self._floor
         return Champion.of(checkpoint)

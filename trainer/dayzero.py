@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 
@@ -18,11 +17,12 @@ from pipelines.checkpoint import Manifest
 from pipelines.store import CheckpointStore
 from speculator.static_heads import KIND
 from trainer.answers import Answer, Answers
-from trainer.assemble import Taught, unembed
 from trainer.champion import Champion
 from trainer.dayzero_settings import HeadsSettings
 from trainer.distil import Distiller, Recipe
 from trainer.gate import Judgement, Rules, judge
+from trainer.heads_drafter import HeadsDrafter
+from trainer.heads_trade import random_run
 from trainer.judge import Judge
 from trainer.kept import Kept
 from trainer.lessons import Passage
@@ -31,7 +31,8 @@ from trainer.publish import evaluation_of
 from trainer.shortlist import Shortlist
 from trainer.sizing import Sizing
 from trainer.slicing import finish
-from trainer.study import random_run, sample_rows
+from trainer.study import sample_rows
+from trainer.taught import Taught
 from trainer.teacher import LessonCache, ReplayTeacher
 
 log = logging.getLogger(__name__)
@@ -117,15 +118,13 @@ def _judge(
     heads: MedusaHeads,
     settings: HeadsSettings,
 ) -> Judgement:
-    device = taught.decoder.device
-    court = Judge(
-        lessons,
-        partial(unembed, taught.decoder),
-        budget=settings.budget,
-        device=device,
-        sizing=Sizing(UNHURRIED, first=256),
-    )
-    scores = finish(court.scores(held_out, Champion.untrained(_untrained(taught, settings)), heads))
+    def drafter(heads: MedusaHeads) -> HeadsDrafter:
+        return HeadsDrafter(heads, lessons, taught.unembed, budget=settings.budget, sizing=Sizing(UNHURRIED, first=256))
+
+    untrained = _untrained(taught, settings)
+    court = Judge(lambda champion: drafter(untrained))
+    standing = Champion.untrained(untrained.config, dict(untrained.named_parameters()))
+    scores = finish(court.scores(held_out, standing, drafter(heads)))
     return finish(judge(scores, Rules(min_conversations=2), look=1, seed=settings.seed))
 
 

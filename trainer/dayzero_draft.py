@@ -21,7 +21,6 @@ from speculator.records import sampling_of
 from speculator.redraft import redraft
 from speculator.static_draft import draft_source
 from trainer.answers import Answer, Answers
-from trainer.assemble import Taught
 from trainer.dayzero import UNHURRIED
 from trainer.dayzero_settings import DraftSettings
 from trainer.draft_distil import DraftDistiller, DraftRecipe, Excerpt
@@ -33,6 +32,7 @@ from trainer.shortlist import Shortlist
 from trainer.sizing import Sizing
 from trainer.slicing import finish
 from trainer.study import sample_rows
+from trainer.taught import Taught
 from trainer.teacher import LessonCache, ReplayTeacher
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,6 @@ def first_draft(
 def _trained(
     taught: Taught, studied: Sequence[Kept], settings: DraftSettings, progress: Callable[[int, float], None]
 ) -> dict[str, Tensor]:
-    """The weights in bfloat16: rounding them changes no figure, and they are read at half the cost."""
     decoder = taught.decoder
     generator = torch.Generator().manual_seed(settings.seed)
     lessons = LessonCache(ReplayTeacher(decoder, Sizing(UNHURRIED, first=4096)), settings.cache_bytes)
@@ -104,7 +103,7 @@ def _trained(
             distiller.teach([Excerpt.of(each, finish(lessons.read(each)), settings.max_tokens) for each in traces])
         distiller.step()
         progress(step + 1, distiller.loss)
-    return {name: tensor.to(torch.bfloat16) for name, tensor in distiller.averaged().items()}
+    return distiller.averaged()
 
 
 def _shuffled(traces: Sequence[Kept], generator: torch.Generator) -> list[Kept]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-import torch
-
 from pipelines.checkpoint import TrafficSpan
 from pipelines.registry import SlotState
 from pipelines.traffic_log import advance, covers
 from trainer.champion import Champion, Champions
-from trainer.distil import Distiller
 from trainer.kept import Kept
 from trainer.pools import Pools
 from trainer.state import Progress
+from trainer.trade import Trade
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +24,14 @@ class Descent:
     def __init__(
         self,
         champions: Champions,
-        distiller: Distiller,
+        trade: Trade,
         pools: Pools,
         progress: Progress,
-        device: torch.device,
     ) -> None:
         self._champions = champions
-        self._distiller = distiller
+        self._trade = trade
         self._pools = pools
         self._progress = progress
-        self._device = device
         self._champion: Champion | None = None
         self.slot = SlotState()
         """As of the last look."""
@@ -70,13 +66,13 @@ class Descent:
         self._cut()
 
     def restart(self, *, static: bool = False) -> None:
-        """Starts training again from the champion, or from the static heads."""
+        """Starts training again from the champion, or from what servers start with."""
         champion, progress = self._champions.load(None) if static else self.champion, self._progress
-        self._distiller.restart(champion.heads(self._device))
+        self._trade.begin(champion.config, champion.weights)
         progress.parent, progress.config = champion.version, dict(champion.config)
         newer = [trace for trace in self._pools.studied if not covers(champion.span.position, trace.place)]
         progress.span = extended(champion.span, newer)
-        log.info("training starts from %s", champion.version or "untrained heads")
+        log.info("training starts from %s", champion.version or "untrained weights")
 
     def published(self, version: str, slot: SlotState) -> None:
         """The weights have become the champion: they go on from there."""

@@ -64,6 +64,10 @@ class Distiller(InTraining):
         self.recipe = recipe
         self.restart(heads)
 
+    @property
+    def config(self) -> dict[str, int | float | str | bool]:
+        return self.heads.config
+
     def restart(self, heads: MedusaHeads) -> None:
         """Goes on with these heads, nothing remembered of the others. They are trained in place."""
         self.heads = heads.train().requires_grad_(True)

@@ -61,6 +61,13 @@ class DraftRecipe(Pace):
     """How soon the total variation takes over from the divergence; 0: never."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineRecipe(DraftRecipe):
+    """How a step is made where a draft that knows its target already follows the traffic."""
+
+    learning_rate: float = 1e-3
+
+
 @dataclass(frozen=True, slots=True)
 class Excerpt:
     """A text, and what the target thought at its last rows."""
@@ -71,10 +78,16 @@ class Excerpt:
     """[P, H] the target's states at the last P tokens, behind its last norm."""
 
     @classmethod
-    def of(cls, trace: Kept, lesson: Lesson, max_tokens: int) -> Excerpt:
-        """A trace's answer behind its prompt, the beginning of both left out where they are longer than `max_tokens`."""
-        tokens = torch.tensor(trace.tokens[:-1][-max_tokens:])  # the state after the last token chose nothing
-        return cls(tokens, lesson.hidden[-len(tokens) :])
+    def of(cls, trace: Kept, lesson: Lesson, max_tokens: int, generator: torch.Generator | None = None) -> Excerpt:
+        """A trace's answer behind its prompt. Where they are longer than `max_tokens`, so many of them: the last, or with a
+        generator any, as long as the answer is reached."""
+        text, first = trace.tokens[:-1], len(trace.trace.prompt_ids) - 1  # the state after the last token chose nothing
+        stop = len(text)
+        if stop > max_tokens and generator is not None:
+            earliest = max(max_tokens, first + 1)
+            stop = int(torch.randint(earliest, stop + 1, (), generator=generator))
+        start = max(0, stop - max_tokens)
+        return cls(torch.tensor(text[start:stop]), lesson.hidden[max(0, start - first) : stop - first])
 
 
 class DraftDistiller(InTraining):
@@ -90,6 +103,14 @@ class DraftDistiller(InTraining):
         self.shortlist = shortlist
         self.recipe = recipe
         self.restart(draft)
+
+    @property
+    def config(self) -> dict[str, int | float | str | bool]:
+        return dict(self.draft.config)
+
+    def averaged(self) -> dict[str, Tensor]:
+        """In bfloat16: rounding them changes no figure, and they are read, stored and handed on at half the cost."""
+        return {name: mean.to(torch.bfloat16) for name, mean in self._mean.items()}
 
     def restart(self, draft: DraftModel) -> None:
         """Goes on with this draft, nothing remembered of the others. It is trained in place."""

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from trainer.shortlist import Shortlist
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +29,23 @@ class Pace:
     """Weight the running mean of the weights keeps with each step; the mean is what is judged and published."""
 
 
+_P = TypeVar("_P", bound=Pace)
+
+
+def paced(pace: _P, learning_rate: float | None, rows_per_step: int | None) -> _P:
+    """The same with what was set of it; None: nothing was."""
+    return replace(
+        pace,
+        learning_rate=learning_rate if learning_rate is not None else pace.learning_rate,
+        rows_per_step=rows_per_step if rows_per_step is not None else pace.rows_per_step,
+    )
+
+
 class InTraining:
     """Base of the distillers: their `teach` adds gradients and calls `_taught`, `step` moves the weights."""
 
     recipe: Pace
+    shortlist: Shortlist
     _optimizer: torch.optim.Optimizer
     _rows: int
     _divergence: float
@@ -44,6 +60,11 @@ class InTraining:
     def ready(self) -> bool:
         """Whether a step's worth of rows is there."""
         return self._rows >= self.recipe.rows_per_step
+
+    @property
+    def config(self) -> dict[str, int | float | str | bool]:
+        """Of the model whose weights these are: what rebuilds it."""
+        raise NotImplementedError
 
     @property
     def num_tries(self) -> int:

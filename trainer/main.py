@@ -1,4 +1,4 @@
-"""The trainer's process: settings in, better heads at the registry out, until it is told to stop."""
+"""The trainer's process: settings in, better drafts at the registry out, until it is told to stop."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from models.loading import load_target
 from pipelines.errors import RegistryUnavailable
 from pipelines.registry import Presence, Registry, open_registry
 from pipelines.traffic_log import open_reader
-from trainer.assemble import Taught, assemble, state_file
+from trainer.assemble import assemble, state_file
 from trainer.metrics import MetricsServer, TrainerCollector
 from trainer.precision import fast_dtype
 from trainer.presence import presence_of
 from trainer.settings import TrainerSettings
 from trainer.slices import Load, Pacer, load_of
+from trainer.taught import Taught
 from trainer.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def run(settings: TrainerSettings, stop: threading.Event) -> None:
     """Trains until `stop` is set; what was learnt is saved before it returns.
 
     One thread, and below the server in priority: beside one it lives on idle time and its guaranteed share.
-    Raises BadModel or UnsupportedModel for the target, BadUrl for a URL, CorruptCheckpoint for damaged static heads, OSError
+    Raises BadModel or UnsupportedModel for the target, BadUrl for a URL, CorruptCheckpoint for damaged static weights, OSError
     where the metrics' port is taken or another trainer has the state.
     """
     torch.set_num_threads(1)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 from torch import Tensor
 
-from pipelines.checkpoint import Checkpoint, Evaluation, Manifest, TrafficSpan
+from pipelines.checkpoint import Checkpoint, Evaluation, Form, Manifest, TrafficSpan
 from pipelines.registry import Registry, Slot, SlotState
 from pipelines.store import CheckpointStore
 from trainer.gate import Judgement
@@ -37,15 +37,16 @@ class Publisher:
         tokenizer: str,
         *,
         budget: int,
+        form: Form = "tree",
         static: Checkpoint | None,
         fence: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """fence: of the trainer's lead, as it is at the moment of publishing."""
+        """budget, form: of the drafts that are judged. fence: of the trainer's lead, as it is at the moment of publishing."""
         self._registry = registry
         self._store = store
         self._slot = slot
         self._tokenizer = tokenizer
-        self._budget = budget
+        self._budget, self._form = budget, form
         self._static = static
         self._fence = fence
 
@@ -90,7 +91,7 @@ class Publisher:
         return manifest.version
 
     def _save(self, candidate: Candidate, judgement: Judgement) -> tuple[Manifest, str]:
-        evaluation = evaluation_of(judgement, self._budget)
+        evaluation = evaluation_of(judgement, self._budget, self._form)
         manifest, location = self._store.save(
             candidate.weights,
             kind=self._slot.kind,
@@ -108,7 +109,7 @@ class Publisher:
         return msgspec.structs.replace(manifest, evaluation=evaluation), location
 
     def _record_static(self) -> None:
-        """Makes the static heads known, as the ancestor that the first rollback goes back to."""
+        """Makes the static weights known, as the ancestor that the first rollback goes back to."""
         static = self._static
         if static is None or static.manifest.version in {each.version for each in self._registry.versions(self._slot)}:
             return
@@ -139,7 +140,7 @@ class Publisher:
         self._store.prune([self._registry.location(self._slot, each) for each in keep if each in parents])
 
 
-def evaluation_of(judgement: Judgement, budget: int) -> Evaluation:
+def evaluation_of(judgement: Judgement, budget: int, form: Form = "tree") -> Evaluation:
     """A judgement as manifests hold it."""
     return Evaluation(
         num_conversations=judgement.num_conversations,
@@ -148,5 +149,6 @@ def evaluation_of(judgement: Judgement, budget: int) -> Evaluation:
         gain=judgement.gain,
         gain_lower=judgement.gain_lower,
         budget=budget,
+        form=form,
         by_group=judgement.by_group,
     )

@@ -9,17 +9,16 @@ from dataclasses import replace
 import msgspec
 import torch
 
-from models.heads import MedusaHeads
 from pipelines.errors import BadCheckpoint, RegistryError, RegistryUnavailable, StaleGeneration
 from pipelines.registry import Promotion
 from trainer.descent import Descent
-from trainer.distil import Distiller
 from trainer.feed import FeedState
 from trainer.gate import Judgement, Rules, judge
 from trainer.judge import Judge
 from trainer.pools import Pools
 from trainer.publish import Candidate, Publisher
 from trainer.state import Progress
+from trainer.trade import Trade
 
 log = logging.getLogger(__name__)
 
@@ -31,33 +30,40 @@ Reviewing = Generator[None, None, tuple[Judgement, str | None]]
 
 
 class Review:
-    """seed: of the bootstrap. promotion: what becomes of a version that passes. canary_share: what a canary serves."""
+    """seed: of the bootstrap. wanted: what is to become of a version that passes. canary_share: what a canary serves."""
 
     def __init__(
         self,
         judge: Judge,
         publisher: Publisher,
         descent: Descent,
-        distiller: Distiller,
+        trade: Trade,
         pools: Pools,
         progress: Progress,
         feed: FeedState,
         rules: Rules,
         seed: int,
-        promotion: Callable[[], Promotion] = lambda: "auto",
+        wanted: Callable[[], Promotion] = lambda: "auto",
         canary_share: float = 0.25,
     ) -> None:
         self._judge = judge
         self._publisher = publisher
         self._descent = descent
-        self._distiller = distiller
+        self._trade = trade
         self._pools = pools
         self._progress = progress
         self._feed = feed
         self._rules = rules
         self._seed = seed
-        self._promotion = promotion
+        self._wanted = wanted
         self._canary_share = canary_share
+
+    @property
+    def promotion(self) -> Promotion:
+        """What becomes of a version that passes. Where no server can try it out, a canary waits for somebody's word instead: it
+        would serve without end, and nobody is judged meanwhile."""
+        wanted = self._wanted()
+        return "manual" if wanted == "canary" and not self._trade.tried_out else wanted
 
     def prepare(self) -> Generator[None, None, None]:
         """Work in slices that the next judgement will not have to do: one held-out trace under the champion."""
@@ -79,30 +85,28 @@ class Review:
             except StaleGeneration as error:
                 log.info("the champion changed while a candidate was judged: %s", error)
                 self._descent.look()
-                if self._distiller.age == 0:
+                if self._trade.distiller.age == 0:
                     break  # rolled back: training has started again, and there is nothing to judge yet
             yield
         return Judgement("not enough evidence", 0), None
 
     def _candidate(self) -> Candidate | None:
         """The running mean of the weights; None if it is not finite: such weights never get any further."""
-        weights = self._distiller.averaged()
+        weights = self._trade.distiller.averaged()
         if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
             log.error("weights are not finite: training starts again from the champion")
             return None
         # everything read so far counts as used up, what was held out too
         span = msgspec.structs.replace(self._progress.span, position=dict(self._feed.position))
-        config = self._distiller.heads.config
+        config = self._trade.distiller.config
         return Candidate(weights=weights, config=config, parent=self._progress.parent, span=span)
 
     def _judged(self, candidate: Candidate) -> Generator[None, None, Judgement]:
         traces = list(self._pools.held_out)
         if self._pools.num_conversations < self._rules.min_conversations:
             return Judgement("not enough evidence", self._pools.num_conversations)
-        device = next(self._distiller.heads.parameters()).device
-        heads = MedusaHeads.from_config(candidate.config).to(device)
-        heads.copy_weights(candidate.weights)
-        scores = yield from self._judge.scores(traces, self._descent.champion, heads)
+        drafter = self._trade.drafter(candidate.config, candidate.weights)
+        scores = yield from self._judge.scores(traces, self._descent.champion, drafter)
         self._progress.looks += 1
         return (yield from judge(scores, self._rules, look=self._progress.looks, seed=self._seed + self._progress.num_steps))
 
@@ -123,7 +127,7 @@ class Review:
 
     def _advance(self, candidate: Candidate, judgement: Judgement) -> str:
         """As far as the policy takes a version that passed; returns its name. Raises what the publisher raises."""
-        promotion, generation = self._promotion(), self._progress.generation
+        promotion, generation = self.promotion, self._progress.generation
         if promotion == "never":
             return self._publisher.shelve(candidate, judgement)
         if promotion == "auto":

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
-from pipelines.registry import Promotion
+from pipelines.registry import Kind, Promotion
 
 COUNTS = (
     "window_traces", "reservoir_traces", "pool_bytes", "cache_bytes", "passes", "min_traces", "min_steps",
-    "min_conversations", "max_held_out", "budget", "rows_per_step", "common_tokens", "max_store_bytes",
+    "min_conversations", "max_held_out", "budget", "lookahead", "common_tokens", "max_store_bytes",
 )  # fmt: skip
 SHARES = ("held_out_fraction", "recent_share", "tenant_share", "guaranteed_share", "level", "canary_share")
-SPANS = ("slice_seconds", "poll_seconds", "commit_seconds", "learning_rate")
+SPANS = ("slice_seconds", "poll_seconds", "commit_seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,12 @@ class TrainerSettings:
     """Directory of the trainer's own checkpoint."""
     heads: str = ""
     """Directory with the static heads; empty: the bundled ones, where they fit the target."""
+    draft: str = ""
+    """Directory with the static draft model; empty: the bundled one, where it fits the target."""
+    kind: Kind = "medusa"
+    """What is trained: heads (`medusa`), or a draft language model (`draft-lm`). A trainer of each may run at the same time."""
     scope: str = "all"
-    """Whose heads: everyone's (`all`), or those of the tenant of that name."""
+    """Whose: everyone's (`all`), or that of the tenant of that name."""
     name: str = "trainer"
     metrics_host: str = "127.0.0.1"
     """Address on which Prometheus may ask; 0.0.0.0: every interface."""
@@ -59,10 +63,13 @@ class TrainerSettings:
     tenant_share: float = 0.5
     """Of what is studied, at most from one tenant while there are others."""
 
-    learning_rate: float = 2e-3
-    """Size of the optimiser's steps."""
-    rows_per_step: int = 128
-    """Output tokens that a step of the optimiser learns from."""
+    learning_rate: float | None = None
+    """Size of the optimiser's steps; empty: what suits the kind, 0.002 for heads, 0.001 for a draft model."""
+    rows_per_step: int | None = None
+    """Output tokens that a step of the optimiser learns from; empty: what suits the kind, 128 for heads, 256 for drafts."""
+    hybrid: float = 0.0
+    """Of a draft model: how soon, where it agrees with the target already, the share of choices that they have in common counts
+    instead of the divergence (3 is usual); 0: never. It made no difference where it was measured."""
     common_tokens: int = 512
     """Tokens of the vocabulary looked at in every step."""
     sampled_tokens: int = 512
@@ -73,7 +80,9 @@ class TrainerSettings:
     """Traces before it starts."""
 
     budget: int = 16
-    """Draft nodes per step at which candidates are judged."""
+    """Draft nodes per step at which heads are judged: a tree of so many."""
+    lookahead: int = 4
+    """Tokens per step at which draft models are judged: a chain of so many."""
     level: float = 0.01
     """Chance that candidates without a gain ever pass between two publications."""
     min_conversations: int = 64
@@ -113,6 +122,11 @@ class TrainerSettings:
             _expect(field, getattr(self, field), 0 < getattr(self, field) < 1, "more than 0 and less than 1")
         for field in SPANS:
             _expect(field, getattr(self, field), getattr(self, field) > 0, "more than 0")
+        for field in ("learning_rate", "rows_per_step"):
+            value = getattr(self, field)
+            _expect(field, value, value is None or value > 0, "more than 0")
+        _expect("hybrid", self.hybrid, self.hybrid >= 0, "0 or more")
+        _expect("kind", self.kind, self.kind in get_args(Kind), f"one of {', '.join(get_args(Kind))}")
         _expect("sampled_tokens", self.sampled_tokens, self.sampled_tokens >= 0, "0 or more")
         _expect("metrics_port", self.metrics_port, 0 <= self.metrics_port <= 65535, "0 to 65535")
         _expect("niceness", self.niceness, 0 <= self.niceness <= 19, "0 to 19")

@@ -46,7 +46,7 @@ class Progress(msgspec.Struct):
     generation: int = -1
     """As last seen; -1: never looked."""
     config: dict[str, int | float | str | bool] = {}
-    """Of the heads."""
+    """Of the model."""
     age: int = 0
     num_steps: int = 0
     num_skipped: int = 0

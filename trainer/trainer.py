@@ -11,9 +11,9 @@ from pipelines.errors import LogUnavailable, RegistryUnavailable
 from pipelines.registry import Promotion, RunState
 from trainer.audit import Audit
 from trainer.descent import Descent, extended
-from trainer.distil import Distiller
 from trainer.feed import Feed
 from trainer.gate import Judgement
+from trainer.in_training import InTraining
 from trainer.lead import Lead
 from trainer.memory import Memory
 from trainer.patience import Patience
@@ -49,7 +49,7 @@ class Trainer:
         pools: Pools,
         audit: Audit,
         study: Study,
-        distiller: Distiller,
+        distiller: InTraining,
         lead: Lead,
         descent: Descent,
         review: Review,
@@ -217,7 +217,7 @@ class Trainer:
     def _judge(self) -> Iterator[bool]:
         self.state = "judging"
         self._runs.at("judging")
-        promotion = self._runs.plan.promote or self._settings.promote
+        promotion = self._review.promotion
         is_full = self._runs.plan.mode == "full"
         reviewing = self._review.work()
         while True:

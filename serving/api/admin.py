@@ -1,11 +1,14 @@
-"""/admin/v1: the slot that is served here, its versions, runs and switches, for whoever holds the admin key."""
+"""/admin/v1: the slot that is served here, its versions, runs and switches, for whoever holds the admin key.
+
+Where several kinds of speculator are served and trained, `?kind=` says whose slot is meant.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -13,7 +16,19 @@ from fastapi import APIRouter, Request, Response
 from pipelines.checkpoint import Manifest
 from pipelines.errors import RegistryError, RegistryUnavailable, RunOpen, UnknownRun, UnknownVersion
 from pipelines.operations import Operations
-from pipelines.registry import OPEN_STATES, Presence, Registry, Run, RunPlan, Slot, SlotState, Stage, Switch, newest_events
+from pipelines.registry import (
+    OPEN_STATES,
+    Kind,
+    Presence,
+    Registry,
+    Run,
+    RunPlan,
+    Slot,
+    SlotState,
+    Stage,
+    Switch,
+    newest_events,
+)
 from serving.api.admin_types import (
     ActList,
     AdminStatus,
@@ -45,9 +60,9 @@ def admin_routes(service: Service) -> APIRouter:
     desk = _Desk(service)
 
     @router.get("/status", **administered(AdminStatus))
-    async def status() -> Response:
+    async def status(request: Request) -> Response:
         """The slot, who runs, what is open, what happened lately."""
-        return _json(await desk.ask(_status))
+        return _json(await desk.ask(request, _status))
 
     @router.post("/training/runs", **administered(Run, RunBody, 202))
     async def ask_for_run(request: Request) -> Response:
@@ -65,12 +80,12 @@ def admin_routes(service: Service) -> APIRouter:
     async def list_runs(request: Request) -> Response:
         """The runs, newest first; `limit`: how many."""
         limit = _limit(request, 20)
-        return _json(RunList(await desk.ask(lambda registry, slot: registry.runs(limit))))
+        return _json(RunList(await desk.ask(request, lambda registry, slot: registry.runs(limit))))
 
     @router.get("/training/runs/{run_id}", **administered(Run))
-    async def show_run(run_id: str) -> Response:
+    async def show_run(run_id: str, request: Request) -> Response:
         """One run; what became of its version shows in its state."""
-        return _json(await desk.ask(lambda registry, slot: registry.run(run_id)))
+        return _json(await desk.ask(request, lambda registry, slot: registry.run(run_id)))
 
     @router.post("/training/runs/{run_id}/cancel", **administered(Run, ReasonBody))
     async def cancel_run(run_id: str, request: Request) -> Response:
@@ -95,14 +110,14 @@ def admin_routes(service: Service) -> APIRouter:
         return _json(await desk.act(request, lambda do, slot: do.switch(slot, "speculation", body.on, body.reason)))
 
     @router.get("/speculators", **administered(VersionList))
-    async def list_versions() -> Response:
+    async def list_versions(request: Request) -> Response:
         """Every version with its evaluation, newest first."""
-        return _json(VersionList(await desk.ask(_versions)))
+        return _json(VersionList(await desk.ask(request, _versions)))
 
     @router.get("/speculators/{version}", **administered(VersionView))
-    async def show_version(version: str) -> Response:
+    async def show_version(version: str, request: Request) -> Response:
         """One version."""
-        return _json(await desk.ask(lambda registry, slot: _version(registry, slot, version)))
+        return _json(await desk.ask(request, lambda registry, slot: _version(registry, slot, version)))
 
     @router.post("/speculators/{version}/promote", **administered(SlotState, MoveBody))
     async def promote(version: str, request: Request) -> Response:
@@ -137,15 +152,15 @@ def admin_routes(service: Service) -> APIRouter:
         )
 
     @router.get("/replicas", **administered(ReplicaList))
-    async def replicas() -> Response:
+    async def replicas(request: Request) -> Response:
         """The servers that reported lately: version, generation, what they see."""
-        return _json(ReplicaList([each for each in await desk.ask(_presences) if each.name.startswith("serving:")]))
+        return _json(ReplicaList([each for each in await desk.ask(request, _presences) if each.name.startswith("serving:")]))
 
     @router.get("/audit", **administered(ActList))
     async def audit(request: Request) -> Response:
         """What was done by hand, and by whom; `limit`: how many lines."""
         limit = _limit(request, 100)
-        return _json(ActList(await desk.ask(lambda registry, slot: registry.acts(limit))))
+        return _json(ActList(await desk.ask(request, lambda registry, slot: registry.acts(limit))))
 
     async def _switched(request: Request, switch: Switch, on: bool) -> Response:
         body = await _body(request, service, ReasonBody)
@@ -160,8 +175,8 @@ class _Desk:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def ask(self, question: Callable[[Registry, Slot], T]) -> T:
-        registry, slot = self._registry(), self._service.slot
+    async def ask(self, request: Request, question: Callable[[Registry, Slot], T]) -> T:
+        registry, slot = self._registry(), _meant(request, self._service.slot)
         try:
             return await asyncio.to_thread(question, registry, slot)
         except RegistryUnavailable as error:
@@ -175,12 +190,20 @@ class _Desk:
 
     async def act(self, request: Request, deed: Callable[[Operations, Slot], T]) -> T:
         host = request.client.host if request.client is not None else "?"
-        return await self.ask(lambda registry, slot: deed(Operations(registry, f"admin@{host}"), slot))
+        return await self.ask(request, lambda registry, slot: deed(Operations(registry, f"admin@{host}"), slot))
 
     def _registry(self) -> Registry:
         if self._service.registry is None:
             raise NotFound("There is no registry: the server was started without one.")
         return self._service.registry
+
+
+def _meant(request: Request, served: Slot) -> Slot:
+    """The slot that is served, or its sibling of another kind. Raises InvalidRequest for a kind that there is not."""
+    kind = request.query_params.get("kind", served.kind)
+    if kind != served.kind and kind not in get_args(Kind):
+        raise InvalidRequest(f"kind: expected one of {', '.join(get_args(Kind))}, got {shown(kind)}", "kind")
+    return msgspec.structs.replace(served, kind=kind)
 
 
 def _status(registry: Registry, slot: Slot) -> AdminStatus:

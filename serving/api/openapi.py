@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from fastapi import FastAPI
 
+from pipelines.registry import Kind
 from serving.api.admin_types import ADMIN_TYPES
 from serving.api.errors import ErrorBody
 from serving.api.responses import ChatChunk, ChatCompletion, Completion
@@ -43,6 +44,14 @@ def documented(body: type[msgspec.Struct], response: type[msgspec.Struct]) -> di
     }
 
 
+_KIND = {
+    "name": "kind",
+    "in": "query",
+    "description": "Of speculator, whose slot is meant; by default heads, or a draft model where no heads are served.",
+    "schema": {"type": "string", "enum": list(get_args(Kind))},
+}
+
+
 def administered(response: type[msgspec.Struct], body: type[msgspec.Struct] | None = None, status: int = 200) -> dict[str, Any]:
     """Keyword arguments of a route of the admin API."""
     answer = {"description": "Done.", "content": {"application/json": {"schema": _ref(response)}}}
@@ -52,9 +61,10 @@ def administered(response: type[msgspec.Struct], body: type[msgspec.Struct] | No
         "responses": {status: answer, **error_responses(400, 401, 403, 404, 409, 503)},
         "tags": ["admin"],
     }
+    found["openapi_extra"] = {"parameters": [_KIND]}
     if body is not None:
         content = {"application/json": {"schema": _ref(body)}}
-        found["openapi_extra"] = {"requestBody": {"required": False, "content": content}}
+        found["openapi_extra"]["requestBody"] = {"required": False, "content": content}
     return found
 
 

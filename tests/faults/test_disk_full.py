@@ -37,7 +37,7 @@ def house(tmp_path: Path) -> Iterator[Schooling]:
 
 
 def test_a_full_disk_fails_the_run_and_nothing_else(house: Schooling, caplog: pytest.LogCaptureFixture) -> None:
-    house.add_static_heads()
+    house.add_static()
     house.write([trace(number) for number in range(400)])
     run = house.registry.request_run(SLOT, "because")
     trainer = house.trainer()

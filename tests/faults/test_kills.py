@@ -155,4 +155,4 @@ def _figures(folder: Path) -> dict[str, float]:
 
 
 def _trainer_name() -> str:
-    return f"trainer:{socket.gethostname()}:all"
+    return f"trainer:{socket.gethostname()}:medusa:all"

@@ -146,7 +146,7 @@ def test_a_trainer_makes_a_registry_anew_that_has_lost_everything(tmp_path: Path
     with ExitStack() as closing:
         closing.callback(redis.close)
         closing.callback(house.close)
-        static = house.add_static_heads()
+        static = house.add_static()
         house.write([trace(number) for number in range(400)])
         run = house.registry.request_run(TAUGHT, "because")
         trainer = house.trainer()
@@ -167,7 +167,7 @@ def test_a_rolled_back_version_stays_out_of_a_registry_that_is_made_anew(tmp_pat
     with ExitStack() as closing:
         closing.callback(redis.close)
         closing.callback(house.close)
-        static = house.add_static_heads()
+        static = house.add_static()
         house.write([trace(number) for number in range(400)])
         run = house.registry.request_run(TAUGHT, "because")
         trainer = house.trainer()
@@ -181,7 +181,7 @@ def test_a_rolled_back_version_stays_out_of_a_registry_that_is_made_anew(tmp_pat
 
 
 def test_training_goes_on_while_redis_is_away_and_publishes_when_it_is_back(schooling: Schooling, redis: DistantRedis) -> None:
-    schooling.add_static_heads()
+    schooling.add_static()
     schooling.write([trace(number) for number in range(400)])
     run = schooling.registry.request_run(TAUGHT, "because", plan=RunPlan(max_steps=200))
     trainer = schooling.trainer()
@@ -199,7 +199,7 @@ def test_a_trainer_paused_past_its_lease_publishes_nothing_over_its_successor(
     schooling: Schooling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainer.lead.TTL", 0.3)
-    schooling.add_static_heads()
+    schooling.add_static()
     schooling.write([trace(number) for number in range(400)])
     schooling.registry.request_run(TAUGHT, "because", plan=RunPlan(max_steps=10))
     paused = schooling.trainer()
@@ -217,7 +217,7 @@ def test_a_trainer_paused_past_its_lease_publishes_nothing_over_its_successor(
 
 
 def test_a_clock_that_jumps_stops_nobody(fleet: Fleet, schooling: Schooling, monkeypatch: pytest.MonkeyPatch) -> None:
-    schooling.add_static_heads()
+    schooling.add_static()
     schooling.write([trace(number) for number in range(400)])
     trainer = schooling.trainer()
     train_until(trainer, lambda: trainer.record.progress.num_steps >= 3)

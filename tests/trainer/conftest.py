@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from pipelines.registry import Kind
 from tests.trainer.scripted import House
 
 
@@ -27,3 +28,9 @@ def build_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
 @pytest.fixture
 def house(build_house: Callable[..., House]) -> House:
     return build_house()
+
+
+@pytest.fixture(params=get_args(Kind))
+def any_house(request: pytest.FixtureRequest, build_house: Callable[..., House]) -> House:
+    """One for a trainer of each kind."""
+    return build_house(kind=request.param)

@@ -1,7 +1,7 @@
-"""A target that is a Markov chain, its traffic, and a trainer around it: the whole loop with no weights.
+"""A target that is a Markov chain, its traffic, and a trainer of either kind around it: the whole loop with no weights.
 
 After token x mostly comes (5 x + 3) mod 16. The state is one-hot in the newest token, so heads can learn the chain's
-second, third and further steps in a few dozen steps of training.
+second, third and further steps in a few dozen steps of training, and a draft model of one layer the first.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,14 +18,16 @@ import torch
 from torch import Tensor
 
 from models.decoder import Decoder
+from models.draft import DraftModel, DraftShape
 from models.heads import MedusaHeads
 from pipelines.registry import Registry, Slot, open_registry
 from pipelines.store import open_store
 from pipelines.trace import SamplingRecord, Trace
 from pipelines.traffic_log import TrafficReader, open_reader, open_writer
-from speculator.static_heads import KIND
-from trainer.assemble import Taught, assemble
+from speculator.static_heads import KIND, find_static
+from trainer.assemble import assemble
 from trainer.settings import TrainerSettings
+from trainer.taught import Taught
 from trainer.trainer import Trainer
 
 VOCAB = 16
@@ -33,6 +35,8 @@ TICK = 0.01
 """Seconds that pass whenever the trainer looks at its clock."""
 TARGET, TOKENIZER = "scripted-target", "scripted-tokenizer"
 SLOT = Slot(target=TARGET, kind=KIND)
+"""Of heads."""
+SMALL = DraftShape(hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2, num_kv_heads=1)
 
 
 def following(token: int) -> int:
@@ -90,6 +94,10 @@ def trace(number: int, **changes: Any) -> Trace:
     return Trace(**{**values, **changes})
 
 
+def untrained_draft(seed: int = 1) -> DraftModel:
+    return DraftModel(SMALL.config_for(taught().decoder.config), torch.Generator().manual_seed(seed))
+
+
 class House:
     """A log, a registry and a store in a folder."""
 
@@ -101,8 +109,16 @@ class House:
             checkpoints=str(folder / "checkpoints"),
             state=str(folder / "state"),
             heads=str(folder / "static"),
-            **{"held_out_fraction": 0.3, "learning_rate": 0.05, "poll_seconds": 5 * TICK, **changes},
+            draft=str(folder / "static"),
+            **{
+                "held_out_fraction": 0.3,
+                "learning_rate": 0.05 if changes.get("kind", KIND) == KIND else 0.02,
+                "rows_per_step": 128,
+                "poll_seconds": 5 * TICK,
+                **changes,
+            },
         )
+        self.slot = Slot(target=TARGET, kind=self.settings.kind)
         self.store = open_store(self.settings.checkpoints)
         self.registry: Registry = open_registry(self.settings.registry)
         self.reader: TrafficReader = open_reader(self.settings.traffic)
@@ -113,19 +129,25 @@ class House:
             assert writer.append(each)
         writer.close()
 
-    def add_static_heads(self) -> str:
-        """Saves untrained heads as the static ones; returns their version."""
-        heads = MedusaHeads(VOCAB, 3, 1, VOCAB)
+    def add_static(self) -> str:
+        """Saves untrained weights as the static ones; returns their version."""
+        heads, draft = MedusaHeads(VOCAB, 3, 1, VOCAB), untrained_draft()
+        of_heads = self.settings.kind == KIND
         manifest, _ = open_store(self.settings.heads).save(
-            dict(heads.named_parameters()),
-            kind=KIND,
+            dict(heads.named_parameters()) if of_heads else draft.tensors,
+            kind=self.settings.kind,
             parent=None,
             target=TARGET,
             tokenizer=TOKENIZER,
-            config=heads.config,
+            config=heads.config if of_heads else draft.config,
             created_at=1.0,
         )
         return manifest.version
+
+    def static_weights(self) -> Mapping[str, Tensor]:
+        found = find_static(Path(self.settings.heads), self.settings.kind, target=TARGET, tokenizer=TOKENIZER)
+        assert found is not None
+        return found.weights
 
     def trainer(self, registry: Registry | None = None, reader: TrafficReader | None = None) -> Trainer:
         """A new life, from what was saved."""
@@ -141,6 +163,12 @@ class House:
     def close(self) -> None:
         self.reader.close()
         self.registry.close()
+
+
+def weights(trainer: Trainer) -> dict[str, Tensor]:
+    """Those in training, in place."""
+    tensors = trainer.distiller.tensors()
+    return {name.removeprefix("weight."): tensor for name, tensor in tensors.items() if name.startswith("weight.")}
 
 
 def train_until(trainer: Trainer, reached: Any, max_slices: int = 3000) -> None:

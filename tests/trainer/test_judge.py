@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from pipelines.checkpoint import TrafficSpan
 from pipelines.trace import SamplingRecord
 from tests.trainer.scripted import VOCAB, ScriptedDecoder, following, taught, trace
 from trainer.champion import Champion
+from trainer.heads_drafter import HeadsDrafter
 from trainer.judge import Judge
 from trainer.kept import Kept
 from trainer.sizing import Sizing
@@ -32,9 +35,23 @@ class Counting:
         return ScriptedDecoder().logits(states)
 
 
-def judge_of(unembed: Counting) -> Judge:
+Maker = Callable[[MedusaHeads], HeadsDrafter]
+
+
+def drafting(unembed: Callable[[Tensor], Tensor], budget: int = 3, first: int = 32) -> Maker:
+    """What puts heads to work."""
     lessons = LessonCache(ReplayTeacher(taught().decoder, Sizing(1.0, first=64)), 1 << 20)
-    return Judge(lessons, unembed, budget=3, device=CPU, sizing=Sizing(1.0))
+    return lambda heads: HeadsDrafter(heads, lessons, unembed, budget=budget, sizing=Sizing(1.0, first=first))
+
+
+def judge_of(drafter_of: Maker) -> Judge:
+    return Judge(lambda standing: drafter_of(rebuilt(standing)))
+
+
+def rebuilt(standing: Champion) -> MedusaHeads:
+    heads = MedusaHeads.from_config(standing.config)
+    heads.copy_weights(standing.weights)
+    return heads
 
 
 def knowing(depth: int) -> MedusaHeads:
@@ -64,7 +81,8 @@ def chain(number: int, **changes: object) -> Kept:
 
 
 def test_steps_follow_from_what_the_heads_know() -> None:
-    [score] = finish(judge_of(Counting()).scores([chain(1)], champion(0), knowing(3)))
+    at_work = drafting(Counting())
+    [score] = finish(judge_of(at_work).scores([chain(1)], champion(0), at_work(knowing(3))))
     assert score.num_tokens == 12
     assert score.champion_steps == 12
     assert score.candidate_steps == 3, "three drafted and one of the target's own in each step"
@@ -78,16 +96,16 @@ def test_what_the_noise_decides_is_foreseen_where_it_was_drawn() -> None:
 
     sampling = SamplingRecord(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, seed=77, choice=1, max_tokens=13)
     drawn = tuple(int(gumbel(77, 1, position, VOCAB, CPU).argmax()) for position in range(13))
-    lessons = LessonCache(ReplayTeacher(taught().decoder, Sizing(1.0, first=64)), 1 << 20)
-    judge = Judge(lessons, indifferent, budget=9, device=CPU, sizing=Sizing(1.0, first=5))
+    at_work = drafting(indifferent, budget=9, first=5)
     answer = Kept.of(1, trace(1, prompt_ids=(1, 2), output_ids=drawn, sampling=sampling))
-    [score] = finish(judge.scores([answer], champion(0), knowing(0)))
+    [score] = finish(judge_of(at_work).scores([answer], champion(0), at_work(knowing(0))))
     assert (score.num_tokens, score.candidate_steps) == (12, 3), "three drafted and one of the target's own in each step"
 
 
 def test_all_turns_of_a_conversation_make_one_score() -> None:
     traces = [chain(number, conversation="a" if number < 3 else "b", domain="d") for number in range(1, 5)]
-    scores = finish(judge_of(Counting()).scores(traces, champion(0), knowing(1)))
+    at_work = drafting(Counting())
+    scores = finish(judge_of(at_work).scores(traces, champion(0), at_work(knowing(1))))
     assert [score.num_tokens for score in scores] == [24, 24]
     assert {score.domain for score in scores} == {"d"}
 
@@ -95,27 +113,28 @@ def test_all_turns_of_a_conversation_make_one_score() -> None:
 def test_what_is_prepared_is_not_done_again() -> None:
     traces = [chain(number) for number in range(1, 4)]
     known, plain = Counting(), Counting()
-    judge, standing = judge_of(known), champion(1)
+    at_work, afresh, standing = drafting(known), drafting(plain), champion(1)
+    judge = judge_of(at_work)
     for _ in traces:
         finish(judge.prepare(traces, standing))
     finish(judge.prepare(traces, standing))  # nothing is left to prepare
     prepared = known.num_rows
-    scores = finish(judge.scores(traces, standing, knowing(3)))
-    assert scores == finish(judge_of(plain).scores(traces, standing, knowing(3)))
+    scores = finish(judge.scores(traces, standing, at_work(knowing(3))))
+    assert scores == finish(judge_of(afresh).scores(traces, standing, afresh(knowing(3))))
     assert known.num_rows == plain.num_rows
     assert prepared == known.num_rows / 2
 
 
 def test_a_new_champion_is_worked_out_anew() -> None:
-    judge = judge_of(Counting())
-    [before] = finish(judge.scores([chain(1)], champion(0), knowing(0)))
-    [after] = finish(judge.scores([chain(1)], champion(3), knowing(0)))
+    at_work = drafting(Counting())
+    judge = judge_of(at_work)
+    [before] = finish(judge.scores([chain(1)], champion(0), at_work(knowing(0))))
+    [after] = finish(judge.scores([chain(1)], champion(3), at_work(knowing(0))))
     assert (before.champion_steps, after.champion_steps) == (12, 3)
 
 
 @pytest.mark.parametrize("budget", [1, 2, 3])
 def test_the_budget_bounds_what_is_drafted(budget: int) -> None:
-    lessons = LessonCache(ReplayTeacher(taught().decoder, Sizing(1.0, first=64)), 1 << 20)
-    judge = Judge(lessons, Counting(), budget=budget, device=CPU, sizing=Sizing(1.0))
-    [score] = finish(judge.scores([chain(1)], champion(0), knowing(3)))
+    at_work = drafting(Counting(), budget=budget)
+    [score] = finish(judge_of(at_work).scores([chain(1)], champion(0), at_work(knowing(3))))
     assert score.candidate_steps == 12 / (budget + 1)

@@ -41,7 +41,7 @@ def saved(house: House) -> Record | None:
 
 
 def test_a_trainer_killed_at_any_moment_counts_every_trace_once(house: House, tmp_path: Path) -> None:
-    house.add_static_heads()
+    house.add_static()
     chance = random.Random(3)
     written = 0
     for _ in range(4):

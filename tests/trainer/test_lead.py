@@ -36,7 +36,7 @@ def test_a_lead_is_renewed_well_before_it_lapses_and_no_more_often(house: House)
 
 
 def test_a_trainer_that_does_not_lead_trains_nobody_and_takes_over_when_the_lead_is_given_up(house: House) -> None:
-    house.add_static_heads()
+    house.add_static()
     house.write([trace(number) for number in range(50)])
     assert house.registry.lead(SLOT, "somebody else", 60.0)
     trainer = house.trainer()

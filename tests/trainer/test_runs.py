@@ -20,7 +20,7 @@ def finished(house: House, run: Run, trainer: Trainer) -> Run:
 
 
 def test_a_run_trains_on_what_there_is_and_is_published_through_the_gate(house: House) -> None:
-    house.add_static_heads()
+    house.add_static()
     house.write([trace(number) for number in range(400)])
     run = house.registry.request_run(SLOT, "because")
     trainer = house.trainer()
@@ -36,7 +36,7 @@ def test_a_run_trains_on_what_there_is_and_is_published_through_the_gate(house: 
 
 
 def test_a_run_without_enough_held_out_conversations_is_rejected_and_says_why(house: House) -> None:
-    house.add_static_heads()
+    house.add_static()
     house.write([trace(number) for number in range(10)])  # fewer than it would start with by itself
     run = house.registry.request_run(SLOT, "because")
     trainer = house.trainer()
@@ -79,7 +79,7 @@ def test_a_cancelled_run_is_dropped(house: House) -> None:
     ("promote", "end", "share"), [("auto", "champion", 0.0), ("canary", "canary", 0.25), ("manual", "candidate", 0.0)]
 )
 def test_the_plan_says_how_far_a_version_goes_that_passes(house: House, promote: Promotion, end: str, share: float) -> None:
-    static = house.add_static_heads()
+    static = house.add_static()
     house.write([trace(number) for number in range(400)])
     run = house.registry.request_run(SLOT, "because", plan=RunPlan(promote=promote))
     done = finished(house, run, house.trainer())
@@ -90,7 +90,7 @@ def test_the_plan_says_how_far_a_version_goes_that_passes(house: House, promote:
 
 
 def test_a_version_that_nobody_may_promote_is_only_recorded(house: House) -> None:
-    house.add_static_heads()
+    house.add_static()
     house.write([trace(number) for number in range(400)])
     run = house.registry.request_run(SLOT, "because", plan=RunPlan(promote="never"))
     trainer = house.trainer()
@@ -101,7 +101,7 @@ def test_a_version_that_nobody_may_promote_is_only_recorded(house: House) -> Non
 
 
 def test_while_a_canary_serves_nobody_is_judged_and_what_it_came_to_is_followed(house: House) -> None:
-    house.add_static_heads()
+    house.add_static()
     house.write([trace(number) for number in range(400)])
     run = house.registry.request_run(SLOT, "because", plan=RunPlan(promote="canary"))
     trainer = house.trainer()
@@ -119,7 +119,7 @@ def test_while_a_canary_serves_nobody_is_judged_and_what_it_came_to_is_followed(
 
 
 def test_a_promoted_canary_is_the_champion_that_training_goes_on_from(house: House) -> None:
-    house.add_static_heads()
+    house.add_static()
     house.write([trace(number) for number in range(400)])
     run = house.registry.request_run(SLOT, "because", plan=RunPlan(promote="canary"))
     trainer = house.trainer()
@@ -132,7 +132,7 @@ def test_a_promoted_canary_is_the_champion_that_training_goes_on_from(house: Hou
 
 
 def test_a_run_is_judged_after_as_many_steps_as_it_was_given(house: House) -> None:
-    house.add_static_heads()
+    house.add_static()
     house.write([trace(number) for number in range(400)])
     run = house.registry.request_run(SLOT, "because", plan=RunPlan(max_steps=7))
     trainer = house.trainer()
@@ -163,7 +163,7 @@ def test_a_run_for_which_there_is_no_trace_yet_waits(house: House) -> None:
 
 
 def test_a_full_run_starts_from_the_static_heads_and_goes_back_to_the_champion_if_turned_away(house: House) -> None:
-    static = house.add_static_heads()
+    static = house.add_static()
     house.write([trace(number) for number in range(400)])
     trainer = house.trainer()
     champion = finished(house, house.registry.request_run(SLOT, "because"), trainer).version

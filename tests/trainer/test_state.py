@@ -121,7 +121,7 @@ def test_a_life_goes_on_with_the_weights_and_the_chance_of_the_one_before(house:
     assert second.distiller.age == first.distiller.age
     for name, tensor in first.distiller.tensors().items():
         assert torch.equal(tensor, second.distiller.tensors()[name]), name
-    chances = [torch.rand(4, generator=each._study._generator) for each in (first, second)]
+    chances = [torch.rand(4, generator=each._memory._generator) for each in (first, second)]
     assert torch.equal(*chances)
     run_slices(second, 3)
     assert second.record.progress.parent == first.record.progress.parent
@@ -137,7 +137,7 @@ def test_the_hold_out_stays_what_it_was_in_every_life(house: House) -> None:
 
 
 def test_saved_weights_that_make_no_heads_any_more_are_looked_up_anew(house: House) -> None:
-    static = house.add_static_heads()
+    static = house.add_static()
     house.write([trace(number) for number in range(60)])
     first = house.trainer()
     run_slices(first, 30)

@@ -1,0 +1,108 @@
+"""HeadsTrade: training Medusa heads. They learn from runs of neighbouring states, and are judged by trees."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.decoder import Decoder
+from models.heads import MedusaHeads
+from pipelines.checkpoint import Checkpoint, Form
+from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
+from trainer.champion import Champion
+from trainer.distil import Distiller, Recipe
+from trainer.heads_drafter import HeadsDrafter
+from trainer.in_training import paced
+from trainer.lessons import Lesson, Passage
+from trainer.precision import fast_dtype
+from trainer.settings import TrainerSettings
+from trainer.shortlist import Shortlist
+from trainer.sizing import Sizing, padded
+from trainer.taught import Taught
+from trainer.teacher import LessonCache
+from trainer.trade import Config, Draw
+
+log = logging.getLogger(__name__)
+
+RUN = 24
+"""Longest run of neighbouring rows taken from one lesson at a time: rows of one answer resemble each other, and runs of 100
+learnt no better from the same work. Neighbours share the target's distributions, so runs are cheaper than single rows."""
+
+
+class HeadsTrade:
+    """Raises CorruptCheckpoint for damaged static heads."""
+
+    kind = KIND
+    form: Form = "tree"
+    tried_out = True
+
+    def __init__(self, settings: TrainerSettings, taught: Taught, lessons: LessonCache, generator: torch.Generator) -> None:
+        decoder = taught.decoder
+        self.budget = settings.budget
+        self.static = static_heads(settings.heads, taught)
+        self.floor = Champion.of(self.static) if self.static else _untrained(decoder)
+        columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
+        shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, generator)
+        recipe = paced(Recipe(), settings.learning_rate, settings.rows_per_step)
+        self._taught = taught
+        self._lessons = lessons
+        self._generator = generator
+        self._sizing, self._judging = Sizing(settings.slice_seconds), Sizing(settings.slice_seconds)
+        self.distiller = Distiller(self._heads(self.floor.config, self.floor.weights), shortlist, recipe)
+
+    def begin(self, config: Config, weights: Mapping[str, Tensor] | None = None) -> None:
+        self.distiller.restart(self._heads(config, weights))
+
+    def teach(self, draw: Draw) -> int:
+        """Runs of rows, exactly as many rows as fit a slice."""
+        passage = self._passage(draw)
+        with self._sizing.slice(len(passage)):
+            self.distiller.teach(passage)
+        return len(passage)
+
+    def drafter(self, config: Config, weights: Mapping[str, Tensor]) -> HeadsDrafter:
+        heads = self._heads(config, weights)
+        return HeadsDrafter(heads, self._lessons, self._taught.unembed, budget=self.budget, sizing=self._judging)
+
+    def _heads(self, config: Config, weights: Mapping[str, Tensor] | None) -> MedusaHeads:
+        heads = MedusaHeads.from_config(config).to(self._taught.decoder.device)
+        if weights is not None:
+            heads.copy_weights(weights)
+        return heads
+
+    def _passage(self, draw: Draw) -> Passage:
+        runs: list[Tensor] = []
+        missing = min(self._sizing.rows, padded(self.distiller.recipe.rows_per_step))
+        while missing > 0:
+            for trace in draw(-(-missing // RUN)):
+                run = random_run(self._lessons.known(trace), self._generator)[:missing]
+                runs += [run] if len(run) else []
+                missing -= len(run)
+        return Passage.of(runs)
+
+
+def static_heads(folder: str, taught: Taught) -> Checkpoint | None:
+    """The static heads made for this target, if there are any; an empty `folder`: among the bundled ones."""
+    path = Path(folder) if folder else BUNDLED
+    static = find_static_heads(path, target=taught.fingerprint, tokenizer=taught.tokenizer)
+    if static is None:
+        log.warning("no static heads for this target in %s: training starts from untrained ones", path)
+    return static
+
+
+def random_run(lesson: Lesson, generator: torch.Generator) -> Tensor:
+    """Neighbouring rows of a lesson, at most RUN."""
+    if len(lesson) <= RUN:
+        return lesson.hidden
+    start = int(torch.randint(len(lesson) - RUN + 1, (), generator=generator))
+    return lesson.hidden[start : start + RUN]
+
+
+def _untrained(decoder: Decoder) -> Champion:
+    """Heads of the shape a server starts with when there are no others."""
+    heads = MedusaHeads(decoder.config.hidden_size, UNTRAINED_HEADS, 1, decoder.config.vocab_size)
+    return Champion.untrained(heads.config, dict(heads.named_parameters()))
