@@ -78,7 +78,8 @@ class GlooWire(Generic[T]):
         self._ended = threading.Event()
         self._why = ""
         self._threads = [
-            threading.Thread(target=work, name=f"ssd-{work.__name__.strip('_')}", daemon=True) for work in (self._hear, self._tick)
+            threading.Thread(target=self._hear, name="ssd-hear", daemon=True),
+            threading.Thread(target=self._tick, name="ssd-tick", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
