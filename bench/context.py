@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.adaptation import Adapted, adapt
 from bench.equality import Judge
@@ -27,6 +28,10 @@ class Bench:
     versions: Versions
     say: Callable[[str], None]
     """Shows progress."""
+    out: Path
+    """Where the report goes, and what may be of use to another run."""
+    draft: str = ""
+    """As in `Options`."""
     log: str = ""
     """URL of the traffic log of the figure `log`; empty: SQLite in the server's data."""
     _adapted: Adapted | BenchError | CliError | None = field(default=None, init=False)

@@ -22,6 +22,8 @@ class Options:
     target: str = ""
     """Empty: the bundled one."""
     heads: str = ""
+    draft: str = ""
+    """Checkpoint store with the draft model of the figure `ssd`; empty: one is made."""
     log: str = ""
     """URL of the traffic log of the figure `log`; empty: SQLite."""
     threads: int = 0

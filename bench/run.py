@@ -65,8 +65,18 @@ class _Run:
             "target": f"{loaded.name}, fingerprint {loaded.fingerprint}",
             "prompts": supply.about,
         }
-        versions = Versions(stack.store, house.settings, loaded)
-        return Bench(house, supply, self._options.sizes, Judge(loaded.decoder), stack, versions, self._say, self._options.log)
+        return Bench(
+            house,
+            supply,
+            self._options.sizes,
+            Judge(loaded.decoder),
+            stack,
+            Versions(stack.store, house.settings, loaded),
+            self._say,
+            self._options.out,
+            draft=self._options.draft,
+            log=self._options.log,
+        )
 
     def _figure(self, bench: Bench, name: str, trainer: Trainer) -> None:
         entry = FIGURES[name]

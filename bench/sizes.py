@@ -44,9 +44,9 @@ class Sizes:
     """Of the answers under way meanwhile: few prompts are read."""
     log_pairs: int = 12
     log_each: int = 64
-    ssd_lessons: int = 300
+    ssd_lessons: int = 600
     """Answers of each domain that the draft model learns from."""
-    ssd_school_seconds: float = 480.0
+    ssd_school_seconds: float = 900.0
     ssd_pairs: int = 6
     ssd_each: int = 4
     ssd_fan_out: int = 40

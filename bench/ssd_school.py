@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from bench.context import Bench
+from bench.errors import BenchError
 from bench.rig import Answer
 from models.draft import DraftModel, DraftShape
+from pipelines.store import open_store
 from pipelines.trace import SamplingRecord, Trace
+from speculator.draft_lm import KIND
+from speculator.static_draft import draft_model, find_static_draft
 from trainer.draft_distil import DraftDistiller, DraftRecipe, Excerpt
 from trainer.kept import Kept
 from trainer.precision import fast_dtype
@@ -26,8 +31,37 @@ _SETTLING = 0.4
 """Of the time, at the end, in which the steps become smaller."""
 
 
+SHAPE = DraftShape(hidden_size=256, intermediate_size=768, num_layers=3, num_heads=8, num_kv_heads=2)
+"""A fortieth of the cost-true target's work: larger than the bundled one, since what drafts beside the target has the time."""
+
+
 def drafted_for(bench: Bench, domains: Sequence[str]) -> DraftModel:
-    """Answers of the target at temperatures 0 and 0.8, then so many seconds of training."""
+    """The one that another run has made; else answers of the target at temperatures 0 and 0.8, then so many seconds of training.
+
+    Raises BenchError where there is none for this target in the folder that was named.
+    """
+    loaded = bench.house.loaded
+    if bench.draft:
+        found = find_static_draft(Path(bench.draft), target=loaded.fingerprint, tokenizer=loaded.tokenizer.fingerprint)
+        if found is None:
+            raise BenchError(f"--draft {bench.draft}: no draft model for this target there")
+        bench.say(f"  draft model {found.manifest.version}: {found.manifest.note}")
+        return draft_model(found)
+    draft = _made(bench, domains)
+    open_store(str(bench.out / "draft")).save(
+        {name: tensor.detach() for name, tensor in draft.tensors.items()},
+        kind=KIND,
+        parent=None,
+        target=loaded.fingerprint,
+        tokenizer=loaded.tokenizer.fingerprint,
+        config=draft.config,
+        created_at=time.time(),
+        note=f"learnt {', '.join(domains)} for {bench.sizes.ssd_school_seconds:g} s",
+    )
+    return draft
+
+
+def _made(bench: Bench, domains: Sequence[str]) -> DraftModel:
     sizes, loaded = bench.sizes, bench.house.loaded
     asks = [
         ask.at((0.0, 0.8)[number % 2])
@@ -42,7 +76,7 @@ def drafted_for(bench: Bench, domains: Sequence[str]) -> DraftModel:
         if len(answer.token_ids) >= 2:
             trace = _kept(number, answer, loaded.fingerprint, loaded.tokenizer.fingerprint)
             excerpts.append(Excerpt.of(trace, finish(teacher.read(trace)), _MAX_TOKENS))
-    draft = DraftModel(DraftShape().config_for(loaded.config), torch.Generator().manual_seed(0))
+    draft = DraftModel(SHAPE.config_for(loaded.config), torch.Generator().manual_seed(0))
     draft.start_from(loaded.decoder.output_embeddings())
     _taught(draft, excerpts, loaded.decoder.output_embeddings(), sizes.ssd_school_seconds)
     return draft

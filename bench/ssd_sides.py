@@ -59,7 +59,9 @@ def config_of(path: str, revision: str | None) -> DecoderConfig:
 
 
 class Side:
-    """One engine. cores: of this process while it runs, as many threads as cores. worker: those of the drafting worker."""
+    """One engine. cores: of this process while it runs, as many threads as cores. worker: those of the drafting worker.
+    adaptive: lookahead and fan-out are what it may choose at most.
+    """
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class Side:
         lookahead: int = 4,
         fan_out: int = 24,
         policy: Policy = "measured",
+        adaptive: bool = False,
     ) -> None:
         self._cores = tuple(cores)
         self.ssd: SsdSpeculator | None = None
@@ -88,6 +91,7 @@ class Side:
                 cores=tuple(worker),
                 threads=max(1, len(worker)),
                 policy=policy,
+                adaptive=adaptive,
             )
             source = self.ssd = SsdSpeculator(
                 lambda: WorkerProcess(birth),

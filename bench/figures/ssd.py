@@ -33,6 +33,8 @@ from speculator.ssd.fanout import Policy
 DOMAINS = ("sql", "math", "dialogue", "code")
 _TIMES = 13
 _LOOKAHEAD, _FAN_OUT = 4, 24
+_MOST_AHEAD = 8
+"""Tokens that SSD may draft ahead where it chooses for itself; the synchronous draft is measured at this length too."""
 
 ONE = Goal(
     name="ssd-one",
@@ -82,10 +84,13 @@ def _speeds(
             closing.callback(made.close)
             return made
 
-        ours = side("ssd", cores=one, worker=cores[1:2], lookahead=_LOOKAHEAD, fan_out=_FAN_OUT)
+        ours = side("ssd", cores=one, worker=cores[1:2], lookahead=_MOST_AHEAD, fan_out=_FAN_OUT, adaptive=True)
         rivals = [
-            _Rival(ONE, f"against sync, one core, {name}", side("sync", cores=one, lookahead=_LOOKAHEAD), costly),
-            _Rival(BOTH, f"against sync, both cores, {name}", side("sync", cores=both, lookahead=_LOOKAHEAD), True),
+            _Rival(goal, f"against sync of {ahead} tokens, {where}, {name}", side("sync", cores=its, lookahead=ahead), judged)
+            for goal, where, its, judged in ((ONE, "one core", one, costly), (BOTH, "both cores", both, True))
+            for ahead in (_LOOKAHEAD, _MOST_AHEAD)
+        ]
+        rivals += [
             _Rival(PLAIN, f"against plain, one core, {name}", side("plain", cores=one), True),
             _Rival(PLAIN, f"against plain, both cores, {name}", side("plain", cores=both), False),
         ]
@@ -98,7 +103,7 @@ def _speeds(
                 pairs = interleave(batches[0], batches[1:], ours.run, rival.side.run, bench.judge)
                 for each in speed_measures(rival.goal, rival.what, pairs, temperature=temperature, domain="+".join(domains)):
                     yield each if rival.judged else _context(each)
-            yield _hits(name, ours, temperature, domains, judged=costly)
+            yield _hits(f"{name}, lookahead and fan-out its own", ours, temperature, domains, judged=False)
 
 
 def _context(measure: Measure) -> Measure:
@@ -127,14 +132,19 @@ def _hits(name: str, side: Side, temperature: float, domains: list[str], *, judg
 def _fan_outs(bench: Bench, decoder: Decoder, draft: DraftModel, domains: list[str], cores: list[int]) -> Iterator[Measure]:
     """Hit rates answer by answer, on the same requests."""
     asks = bench.supply.mixed(bench.sizes.ssd_fan_out, domains)
+    shape = {"lookahead": _LOOKAHEAD, "fan_out": _FAN_OUT}
     rates: dict[str, list[tuple[float, float]]] = {}
     policies: tuple[Policy, ...] = ("measured", "uniform", "geometric")
     for policy in policies:
-        shape = {"lookahead": _LOOKAHEAD, "fan_out": _FAN_OUT}
         side = Side(decoder, draft, "ssd", cores=cores[:1], worker=cores[1:2], policy=policy, **shape)
         try:
             side.await_worker([asks[0].at(0.8)])
             rates[policy] = [_rate(side, ask.at(0.8)) for ask in asks]
+            if policy == "measured":
+                for temperature in TEMPERATURES:
+                    yield _share(
+                        temperature, domains, rates[policy] if temperature else [_rate(side, ask.at(0.0)) for ask in asks]
+                    )
         finally:
             side.close()
     for other in ("uniform", "geometric"):
@@ -147,6 +157,12 @@ def _fan_outs(bench: Bench, decoder: Decoder, draft: DraftModel, domains: list[s
             judged=other == "uniform",
             detail=", ".join(f"{name} {ratio_of_sums(each, _ones(each)).value:.3f}" for name, each in rates.items()),
         )
+
+
+def _share(temperature: float, domains: list[str], rates: list[tuple[float, float]]) -> Measure:
+    return Measure(
+        goal=HITS.name, what="cost-true target", ratio=ratio_of_sums(rates), domain="+".join(domains), temperature=temperature
+    )
 
 
 def _rate(side: Side, ask: Ask) -> tuple[float, float]:
