@@ -133,7 +133,7 @@ class GlooWire(Generic[T]):
     def _hear(self) -> None:
         """Takes what comes, until nothing can any more."""
         block = torch.empty(_BLOCK, dtype=torch.uint8)
-        view = memoryview(block.numpy())
+        view = block.numpy().data
         try:
             while True:
                 self._take(block)

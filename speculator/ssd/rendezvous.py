@@ -18,7 +18,7 @@ from typing import cast
 
 import msgspec
 import torch.distributed as dist
-from torch.distributed import PrefixStore, Store, TCPStore
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from pipelines.wire import WireClosed
 from speculator.ssd.address import Address
@@ -28,7 +28,7 @@ from speculator.ssd.messages import FromWorker, ToWorker
 log = logging.getLogger(__name__)
 
 _KIND = "everdraft-ssd"
-_SPOKEN = hashlib.sha256(json.dumps(msgspec.json.schema(ToWorker | FromWorker), sort_keys=True).encode()).hexdigest()  # type: ignore[operator]
+_SPOKEN = hashlib.sha256(json.dumps(msgspec.json.schema(ToWorker | FromWorker), sort_keys=True).encode()).hexdigest()
 """What is kept at the store under that key: both sides must know the same messages."""
 _TURN = "turn"
 _LOOK = 0.1
@@ -120,7 +120,7 @@ def _group(store: Store, rank: int, host: str) -> Group:
     options._devices = [gloo.create_device(hostname=host)]
     options._timeout = _JOIN
     options._threads = 1
-    return cast(Group, gloo(store, rank, 2, options))  # type: ignore[call-arg, arg-type]
+    return cast(Group, gloo(store, rank, 2, options))
 
 
 def _facing(address: Address) -> str:

@@ -30,7 +30,8 @@ _STEADY = 60.0
 
 
 class SsdSpeculator:
-    """start: starts a worker, or waits for one; called from a thread. stop: ends that wait. vocab_size: of the target: no other token is ever drafted.
+    """start: starts a worker, or waits for one; called from a thread. stop: ends that wait. vocab_size: of the target: no other
+    token is ever drafted.
 
     lookahead, fan_out: tokens of a draft and outcomes prepared for each sequence, at most: see `speculator.ssd.pace`. patience:
     seconds that a round waits for its reply; the worker answers between two passes. hang: seconds without any reply after which

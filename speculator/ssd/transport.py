@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from speculator.ssd.messages import FromWorker, ToWorker
 
 Out = TypeVar("Out", contravariant=True)
-In = TypeVar("In", covariant=True)
+In = TypeVar("In")
 
 MOST_TO_WORKER = (1 << 32) - 1
 """Bytes of the largest message that a worker takes: the weights of a draft model."""
