@@ -161,7 +161,11 @@ def _fan_outs(bench: Bench, decoder: Decoder, draft: DraftModel, domains: list[s
 
 def _share(temperature: float, domains: list[str], rates: list[tuple[float, float]]) -> Measure:
     return Measure(
-        goal=HITS.name, what="cost-true target", ratio=ratio_of_sums(rates), domain="+".join(domains), temperature=temperature
+        goal=HITS.name,
+        what="cost-true target",
+        ratio=ratio_of_sums(rates, _ones(rates)),
+        domain="+".join(domains),
+        temperature=temperature,
     )
 
 
