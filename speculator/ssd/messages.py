@@ -77,6 +77,8 @@ class Ask(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Outcomes that are prepared for each sequence, at most."""
     patience: float = 0.0
     """Seconds that the engine waits for the reply."""
+    since: float = 0.0
+    """Seconds since it had the reply to the question before; 0: that did not come in time."""
 
 
 class Weights(msgspec.Struct, frozen=True, tag=True, kw_only=True):

@@ -79,6 +79,8 @@ class SsdSpeculator:
         self._start_at = 0.0
         self._started_at = 0.0
         self._round = 0
+        self._replied_at: float | None = None
+        """When the reply to the question before was there, if it was."""
         self._unanswered_since: float | None = None
         self._live: dict[int, tuple[Sequence, int]] = {}
         """Sequences, and how many of their tokens the worker knows."""
@@ -193,6 +195,7 @@ class SsdSpeculator:
 
     def _welcome(self, ready: Ready) -> None:
         self._ready = True
+        self._replied_at = None
         self.version = ready.version
         self._unanswered_since = None
         if self._weights is not None:
@@ -226,7 +229,15 @@ class SsdSpeculator:
             self._live[identity] = (batch.decoding[row], len(tokens))
         self._round += 1
         started = self._clock()
-        ask = Ask(round=self._round, rows=tuple(rows), lookahead=self.lookahead, fan_out=self.fan_out, patience=self._patience)
+        ask = Ask(
+            round=self._round,
+            rows=tuple(rows),
+            lookahead=self.lookahead,
+            fan_out=self.fan_out,
+            patience=self._patience,
+            since=0.0 if self._replied_at is None else started - self._replied_at,
+        )
+        self._replied_at = None
         self._say(ask)
         until = started + self._patience
         while self._ready:
@@ -247,6 +258,7 @@ class SsdSpeculator:
 
     def _counted(self, reply: Reply, waited: float) -> tuple[Drafted, ...]:
         self.version = reply.version
+        self._replied_at = self._clock()
         self.counters["ssd_wait_seconds"] += waited
         self.counters["ssd_build_seconds"] += reply.build_seconds
         self.counters["ssd_idle_seconds"] += reply.idle_seconds
