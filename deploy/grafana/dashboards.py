@@ -42,6 +42,8 @@ def ratio(counter: str, other: str, by: str = "") -> str:
     return f"{rate(counter, by)} / {rate(other, by)}"
 
 
+HITS = (f"{rate('everdraft_engine_ssd_rounds_total{outcome=\"hit\"}')}"
+        f" / {rate('everdraft_engine_ssd_rounds_total')}")  # fmt: skip
 ACCEPTANCE_LENGTH = ratio("everdraft_engine_decode_tokens_total", "everdraft_engine_decode_steps_total")
 
 ACCEPTANCE = Dashboard(
@@ -160,7 +162,36 @@ SERVING = Dashboard(
     ),
 )  # fmt: skip
 
-DASHBOARDS = (ACCEPTANCE, LEARNING, SERVING)
+SSD = Dashboard(
+    "ssd",
+    "Everdraft: drafting beside the target",
+    (
+        Panel("Rounds whose outcome was foreseen", ((HITS, "as served"), ("everdraft_engine_ssd_expected_hits", "as planned")),
+              unit="percentunit", about="Only then a draft waits when the target is through.", least=0.0),
+        Panel("Tokens a round", ((ratio("everdraft_engine_ssd_tokens_total", "everdraft_engine_ssd_rounds_total", "outcome"),
+                                  "{{outcome}}"),),
+              about="Of one sequence. A miss brings more than the target's own token only where the worker drafts at once.", least=1.0),
+        Panel("Time that the target waited for drafts",
+              ((ratio("everdraft_engine_ssd_wait_seconds_total", "everdraft_step_seconds_total"), "of all steps"),),
+              unit="percentunit", about="At most what was left of the worker's pass, and engine.ssd's patience.", least=0.0),
+        Panel("What the worker does", ((rate("everdraft_engine_ssd_build_seconds_total"), "drafts ahead"),
+                                       (rate("everdraft_engine_ssd_idle_seconds_total"), "has nothing left to prepare")),
+              unit="percentunit", about="Of its time; the rest is answering, and rounds that it took no part in.", least=0.0),
+        Panel("What takes how long", (("everdraft_engine_ssd_verify_seconds", "the target's verification"),
+                                      ("everdraft_engine_ssd_glue_seconds", "the draft's reading of a round"),
+                                      ("everdraft_engine_ssd_pass_seconds", "a token more for all branches")),
+              unit="s", about="What the worker plans by: a round's passes should fit into one verification.", least=0.0),
+        Panel("What is planned", (("everdraft_engine_ssd_lookahead", "tokens of a draft"),
+                                  ("everdraft_engine_ssd_fan_out", "outcomes for each sequence")), least=0.0),
+        Panel("Failures", (("everdraft_engine_ssd_failures_total", "workers given up"),
+                           ("everdraft_engine_ssd_late_total", "replies that came too late")),
+              about="Since the server started. Answers go on without the worker, and it is started again.", least=0.0),
+        Panel("Draft in service", (("everdraft_speculator_info{source=\"ssd\"}", "{{version}}"),),
+              about="A line ends where a swap put another version in service."),
+    ),
+)  # fmt: skip
+
+DASHBOARDS = (ACCEPTANCE, LEARNING, SERVING, SSD)
 SWAPS = {
     "name": "swaps",
     "datasource": SOURCE,

@@ -27,6 +27,10 @@ NAME = "ssd"
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 """Seconds before a worker is started again; doubled each time it fails within a minute."""
 _STEADY = 60.0
+_COUNTED = (
+    *(f"ssd_{what}:{outcome}" for what in ("rounds", "tokens") for outcome in ("hit", "miss")),
+    *(f"ssd_{what}" for what in ("wait_seconds", "build_seconds", "idle_seconds", "late", "failures")),
+)
 
 
 class SsdSpeculator:
@@ -60,7 +64,7 @@ class SsdSpeculator:
         self.version = version
         self.lookahead = lookahead
         self.fan_out = fan_out
-        self.counters: defaultdict[str, float] = defaultdict(float)
+        self.counters: defaultdict[str, float] = defaultdict(float, dict.fromkeys(_COUNTED, 0.0))
         """What is shown in metrics; they only grow."""
         self.gauges: dict[str, float] = {}
         """What the worker has planned, and why."""
