@@ -42,8 +42,8 @@ def ratio(counter: str, other: str, by: str = "") -> str:
     return f"{rate(counter, by)} / {rate(other, by)}"
 
 
-HITS = (f"{rate('everdraft_engine_ssd_rounds_total{outcome=\"hit\"}')}"
-        f" / {rate('everdraft_engine_ssd_rounds_total')}")  # fmt: skip
+SSD_ROUNDS = "everdraft_engine_ssd_rounds_total"
+HITS = rate(SSD_ROUNDS + '{outcome="hit"}') + " / " + rate(SSD_ROUNDS)
 ACCEPTANCE_LENGTH = ratio("everdraft_engine_decode_tokens_total", "everdraft_engine_decode_steps_total")
 
 ACCEPTANCE = Dashboard(
@@ -168,8 +168,7 @@ SSD = Dashboard(
     (
         Panel("Rounds whose outcome was foreseen", ((HITS, "as served"), ("everdraft_engine_ssd_expected_hits", "as planned")),
               unit="percentunit", about="Only then a draft waits when the target is through.", least=0.0),
-        Panel("Tokens a round", ((ratio("everdraft_engine_ssd_tokens_total", "everdraft_engine_ssd_rounds_total", "outcome"),
-                                  "{{outcome}}"),),
+        Panel("Tokens a round", ((ratio("everdraft_engine_ssd_tokens_total", SSD_ROUNDS, "outcome"), "{{outcome}}"),),
               about="Of one sequence. A miss brings more than the target's own token only where the worker drafts at once.", least=1.0),
         Panel("Time that the target waited for drafts",
               ((ratio("everdraft_engine_ssd_wait_seconds_total", "everdraft_step_seconds_total"), "of all steps"),),
