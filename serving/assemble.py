@@ -30,6 +30,7 @@ from serving.trial import Trial
 from speculator import draft_lm, static_draft
 from speculator.controller import Controller
 from speculator.cost import StepCosts
+from speculator.drafts import Law
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
@@ -125,6 +126,7 @@ def _draft_model(settings: EngineSettings, loaded: LoadedTarget, pool: PagePool)
             dtype=loaded.decoder.dtype,
             page_size=pool.page_size,
             num_pages=pool.num_pages,
+            law=Law(settings.law),
         )
         sources.append(source)
     if SSD in settings.sources:
@@ -147,6 +149,8 @@ def _beside(settings: EngineSettings, loaded: LoadedTarget, found: Checkpoint, p
         room=room,
         device=settings.ssd_device,
         threads=settings.ssd_threads,
+        law=Law(settings.law),
+        saguaro=settings.saguaro,
     )
     start, stop = _workers(settings, birth)
     return SsdSpeculator(

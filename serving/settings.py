@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from serving.rollout import RolloutSettings
+from speculator.drafts import Law
 from speculator.ssd.address import Address
 
 
@@ -41,12 +42,18 @@ class EngineSettings:
     """Where the draft model of `ssd` works, in a process of its own: cpu, or a device that the target does not use."""
     ssd_threads: int = 1
     """Of that process, on a CPU: cores that the target has to do without."""
-    ssd_lookahead: int = 4
-    """Tokens of a draft that is made beside the target."""
+    ssd_lookahead: int = 8
+    """Tokens of a draft that is made beside the target, at most: as many as there is time for."""
     ssd_fan_out: int = 24
-    """Outcomes of a verification that are prepared for, for each answer."""
+    """Outcomes of a verification that are prepared for, for each answer, at most."""
     ssd_listen: str = ""
     """HOST:PORT where a draft worker of another host is waited for, in a network of your own; empty: a process on this host."""
+    law: str = "point-mass"
+    """How the draft model drafts for sampled answers: `point-mass` (the text is plain decoding's, seed for seed),
+    `chain-rejection` or `without-replacement` (the text has the target's distribution; more is accepted)."""
+    saguaro: float = 1.0
+    """With `ssd` and a law that draws: weight of the tokens that are prepared for, where a draft is drawn. Below 1 more outcomes
+    are foreseen and fewer drafts are accepted."""
     suffix_tokens: int = 200_000
     """Tokens each tenant's suffix tree remembers."""
     registry: str = ""
@@ -70,6 +77,10 @@ class EngineSettings:
         for each in ("threads", "max_tree", "suffix_tokens", "shadow_every", "ssd_fan_out"):
             if getattr(self, each) < 0:
                 raise ValueError(f"{each} is {getattr(self, each)}, expected 0 or more")
+        if self.law not in [each.value for each in Law]:
+            raise ValueError(f"law is {self.law!r}, expected {', '.join(each.value for each in Law)}")
+        if not 0 <= self.saguaro <= 1:
+            raise ValueError(f"saguaro is {self.saguaro}, expected 0 to 1")
         if self.poll_seconds <= 0:
             raise ValueError(f"poll_seconds is {self.poll_seconds}, expected more than 0")
         if not 0 <= self.probe_share <= 0.5:

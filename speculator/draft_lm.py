@@ -140,6 +140,8 @@ class DraftModelSpeculator:
             sequence = batch.decoding[row]
             track = self._tracks[sequence.id]
             track.pages = sequence.pages
+            # asked twice in one step, for the score and for the draft, it reads the newest token twice
+            track.num_read = min(track.num_read, len(sequence.tokens) - 1)
             new = sequence.tokens[track.num_read : track.num_read + MOST_READ]
             texts.append((track, new))
             through.append(track.num_read + len(new) == len(sequence.tokens))

@@ -10,6 +10,7 @@ from models.draft import DraftModel
 from pipelines.checkpoint import Checkpoint
 from speculator.draft_lm import KIND, DraftModelSpeculator
 from speculator.draft_runner import DraftRunner
+from speculator.drafts import Law
 from speculator.redraft import PAGE_SIZE, pages_alone
 from speculator.static_heads import find_static
 
@@ -45,6 +46,7 @@ def draft_source(
     page_size: int = PAGE_SIZE,
     num_pages: int | None = None,
     name: str = KIND,
+    law: Law = Law.POINT_MASS,
 ) -> DraftModelSpeculator:
     """A speculator around a draft model. Pages of its own, numbered as the target's are; None: enough for one text at a time."""
     if num_pages is None:
@@ -52,4 +54,4 @@ def draft_source(
     runner = DraftRunner(model, page_size=page_size, num_pages=num_pages, device=device, dtype=dtype)
     depth = max(1, min(_DEPTH, 1 + max_tree))
     width = max(1, min(_WIDTH, max_tree // max(1, depth - 1)))
-    return DraftModelSpeculator(runner, name=name, version=version, max_tree=max_tree, depth=depth, width=width)
+    return DraftModelSpeculator(runner, name=name, version=version, max_tree=max_tree, depth=depth, width=width, law=law)

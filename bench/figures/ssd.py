@@ -132,11 +132,10 @@ def _hits(name: str, side: Side, temperature: float, domains: list[str], *, judg
 def _fan_outs(bench: Bench, decoder: Decoder, draft: DraftModel, domains: list[str], cores: list[int]) -> Iterator[Measure]:
     """Hit rates answer by answer, on the same requests."""
     asks = bench.supply.mixed(bench.sizes.ssd_fan_out, domains)
-    shape = {"lookahead": _LOOKAHEAD, "fan_out": _FAN_OUT}
     rates: dict[str, list[tuple[float, float]]] = {}
     policies: tuple[Policy, ...] = ("measured", "uniform", "geometric")
     for policy in policies:
-        side = Side(decoder, draft, "ssd", cores=cores[:1], worker=cores[1:2], policy=policy, **shape)
+        side = Side(decoder, draft, "ssd", cores=cores[:1], worker=cores[1:2], policy=policy)
         try:
             side.await_worker([asks[0].at(0.8)])
             rates[policy] = [_rate(side, ask.at(0.8)) for ask in asks]

@@ -10,7 +10,6 @@ depends on what it holds up, so it is done only when every sequence that was ask
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from speculator.ssd.fanout import FanOut
@@ -18,7 +17,7 @@ from speculator.ssd.fanout import FanOut
 FAN_OUTS = (4, 8, 12, 16, 24, 32, 48, 64)
 """Outcomes that are considered, as far as they are allowed, and the allowed number itself."""
 _EVERY = 16
-"""Rounds between two plans: one takes a millisecond or two."""
+"""Rounds between two plans, each of which takes a millisecond or two."""
 _KEEP = 0.9
 _SLACK = 0.9
 """Of a verification that building may be planned to take: it varies."""
@@ -133,12 +132,11 @@ class Pace:
         best = Plan(1, widths[0])
         for width in widths:
             level = self.level.at(width * num_sequences) or 0.0
-            room = _SLACK * verifying - glue
-            length = min(lookahead, math.floor(room / level)) if level > 0 else lookahead
-            if length < 1:
-                continue
-            hits = self._fan_out.expected_hits(self._fan_out.allot(length, width))
-            tokens = 1.0 + hits * (self.expected(length) - 1.0)
-            if tokens > best.tokens + 1e-3:
-                best = Plan(length, width, hits, tokens)
+            for length in range(1, lookahead + 1):
+                if glue + length * level > _SLACK * verifying:
+                    break
+                hits = self._fan_out.expected_hits(self._fan_out.allot(length, width))
+                tokens = 1.0 + hits * (self.expected(length) - 1.0)
+                if tokens > best.tokens + 1e-3:
+                    best = Plan(length, width, hits, tokens)
         return best

@@ -76,3 +76,13 @@ def test_without_one_for_its_target_a_server_says_so_and_serves_with_the_rest(
     engine = engine_of(loaded, "suffix", "draft-lm", draft=str(tmp_path))
     assert engine.speculator.source_names == ("suffix",)
     assert f"no draft model for this target in {tmp_path}" in caplog.text
+
+
+@pytest.mark.parametrize("law", ["chain-rejection", "without-replacement"])
+def test_with_drawn_drafts_greedy_text_is_that_of_plain_decoding_and_sampled_text_is_not(loaded: Target, law: str) -> None:
+    for temperature in (0.0, 0.8):
+        plain, engine = engine_of(loaded), engine_of(loaded, "draft-lm", law=law)
+        engine.controller = FixedBudget(8)
+        same = answers(engine, loaded, temperature, 2) == answers(plain, loaded, temperature, 2)
+        assert same == (temperature == 0.0)
+        assert engine.stats.counters["accepted_tokens"] > 10

@@ -14,6 +14,7 @@ from serving.engine import Engine, FixedBudget
 from serving.messages import Request
 from speculator.draft_lm import DraftModelSpeculator
 from speculator.merged import MergedSpeculator
+from speculator.shadow import Shadow
 from tests.serving.rig import VOCAB, plain_engine, tiny_scheduler
 from tests.speculator.draft_models import decoder_of, draft_model, runner_of, target_of
 
@@ -65,6 +66,17 @@ def test_the_text_is_the_targets_own(temperature: float, nodes: int, depth: int,
     for seed, draft in enumerate((draft_model(seed=0), draft_model(seed=5))):
         engine = engine_with(draft, nodes=nodes, depth=depth, width=width)
         assert served(engine, asked, random.Random(seed)) == expected
+
+
+def test_it_may_be_asked_twice_in_a_step() -> None:
+    """As it is when its drafts for some of many answers are scored."""
+    target = target_of(TARGET)
+    source = DraftModelSpeculator(runner_of(draft_model(seed=5)), version="v", max_tree=12)
+    merged = MergedSpeculator([source], shadow=Shadow(every=1), max_tree=12)
+    engine = Engine(target, tiny_scheduler(target, max_running=4), merged, FixedBudget(4))
+    asked = requests(8, 0.8)
+    assert served(engine, asked) == served(plain_engine(target_of(TARGET)), asked)
+    assert merged.shadow.counters()["shadow_steps:draft-lm"] > 20
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
