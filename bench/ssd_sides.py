@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from bench.errors import BenchError
-from bench.rig import Answer, Ask, Client
+from bench.rig import AfterStep, Answer, Ask, Client
 from models.config import DecoderConfig
 from models.decoder import Decoder
 from models.draft import DraftModel
@@ -107,10 +107,10 @@ class Side:
         budget = FixedBudget(0 if kind == "plain" else lookahead)
         self.client = Client(Engine(Target(decoder, pool), Scheduler(pool, max_tree=32), MergedSpeculator([source]), budget))
 
-    def run(self, asks: Sequence[Ask]) -> list[Answer]:
-        """One answer after another, on its cores."""
+    def run(self, asks: Iterable[Ask], at_once: int = 1, after_step: AfterStep | None = None) -> list[Answer]:
+        """One answer after another, or several at once, on its cores."""
         with on_cores(self._cores):
-            return self.client.run(asks, 1)
+            return self.client.run(asks, at_once, after_step=after_step)
 
     def await_worker(self, asks: Sequence[Ask]) -> None:
         """Answers these until the worker is there. Raises BenchError if it does not come."""

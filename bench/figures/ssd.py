@@ -18,6 +18,7 @@ import numpy as np
 
 from bench.context import Bench
 from bench.errors import BenchError
+from bench.figures import ssd_swaps
 from bench.pairs import interleave
 from bench.ratios import Ratio, ratio_of_sums
 from bench.results import Goal, Measure, Trainer
@@ -48,7 +49,7 @@ HITS = Goal(name="ssd-hits", title="outcomes foreseen, at 24 prepared for each a
 FAN = Goal(
     name="ssd-fan-out", title="outcomes foreseen, fan-out as measured less uniform, temperature 0.8", at_least=0.02, aim=0.08
 )
-GOALS = (ONE, BOTH, PLAIN, HITS, FAN)
+GOALS = (ONE, BOTH, PLAIN, HITS, FAN, ssd_swaps.SWAPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
     wide = cost_true(settings.target, settings.revision, config_of(settings.target, settings.revision), _TIMES)
     for decoder, name in ((wide, "cost-true target"), (bench.house.loaded.decoder, "bundled target")):
         yield from _speeds(bench, decoder, name, draft, domains, cores)
+        yield from _swapped(bench, decoder, name, draft, domains, cores)
     yield from _fan_outs(bench, wide, draft, domains, cores)
 
 
@@ -104,6 +106,17 @@ def _speeds(
                 for each in speed_measures(rival.goal, rival.what, pairs, temperature=temperature, domain="+".join(domains)):
                     yield each if rival.judged else _context(each)
             yield _hits(f"{name}, lookahead and fan-out its own", ours, temperature, domains, judged=False)
+
+
+def _swapped(
+    bench: Bench, decoder: Decoder, name: str, draft: DraftModel, domains: list[str], cores: list[int]
+) -> Iterator[Measure]:
+    side = Side(decoder, draft, "ssd", cores=cores[:1], worker=cores[1:2], lookahead=_MOST_AHEAD, fan_out=_FAN_OUT, adaptive=True)
+    try:
+        side.await_worker(bench.supply.mixed(1, domains))
+        yield from ssd_swaps.measure(bench, side, draft, domains, name)
+    finally:
+        side.close()
 
 
 def _context(measure: Measure) -> Measure:
