@@ -51,6 +51,9 @@ class Sizes:
     ssd_each: int = 4
     ssd_fan_out: int = 40
     """Answers on which fan-outs are compared."""
+    ssd_swap_seconds: float = 50.0
+    draft_requests: int = 1000
+    """Of each new domain, that the draft model learns from."""
 
 
 FULL = Sizes()
@@ -78,5 +81,7 @@ QUICK = Sizes(
     ssd_pairs=1,
     ssd_each=1,
     ssd_fan_out=2,
+    ssd_swap_seconds=6.0,
+    draft_requests=6,
 )
 """To try the bench itself."""

@@ -1,7 +1,7 @@
 """A swap to another draft under load: how long anybody waits longer than for a step, and whether every answer is the target's.
 
-Half-way between two versions of the same weights, one of them disturbed in its last digits, so that drafts go on being accepted
-and steps stay comparable. Four answers are under way, two greedy and two sampled. The control is the same far from any swap.
+Back and forth between two versions of the same weights, one of them disturbed a little, so that drafts go on being accepted and
+steps stay comparable. Four answers are under way, two greedy and two sampled. The control is the same far from any swap.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def measure(bench: Bench, side: Side, draft: DraftModel, domains: Sequence[str],
             domain="+".join(domains),
             concurrency=_AT_ONCE,
             judged=judged,
-            detail=f"{len(watch.swaps)} swaps, {len(answers)} answers, none failed; longest gap of all {1000 * max(longest):.1f} ms, "
-            f"median step {1000 * sorted(medians)[len(medians) // 2]:.2f} ms",
+            detail=f"{len(watch.swaps)} swaps, {len(answers)} answers, none failed; "
+            f"longest gap of all {1000 * max(longest):.1f} ms, median step {1000 * sorted(medians)[len(medians) // 2]:.2f} ms",
         )
 
 
