@@ -173,7 +173,7 @@ SSD = Dashboard(
               least=1.0),
         Panel("Time that the target waited for drafts",
               ((ratio("everdraft_engine_ssd_wait_seconds_total", "everdraft_step_seconds_total"), "of all steps"),),
-              unit="percentunit", about="For what was left of a pass of the worker's, or for a draft made on the spot.", least=0.0),
+              unit="percentunit", about="For the rest of a pass of the worker's, or for a draft made on the spot.", least=0.0),
         Panel("What the worker does", ((rate("everdraft_engine_ssd_build_seconds_total"), "drafts ahead"),
                                        (rate("everdraft_engine_ssd_idle_seconds_total"), "has nothing left to prepare")),
               unit="percentunit", about="Of its time; the rest is answering, and rounds that it took no part in.", least=0.0),
