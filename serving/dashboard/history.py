@@ -46,6 +46,20 @@ class ServedSample(msgspec.Struct, frozen=True, array_like=True):
     seconds: float
 
 
+class SsdSample(msgspec.Struct, frozen=True, array_like=True):
+    """Rounds of a draft worker that foresaw the outcome and that did not, and their tokens; seconds; what went wrong."""
+
+    hits: int
+    hit_tokens: int
+    misses: int
+    miss_tokens: int
+    waited: float
+    built: float
+    idle: float
+    late: int
+    failures: int
+
+
 class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was counted between `at - seconds` and `at`; see `Reading`. Ratios are left to whoever adds samples up."""
 
@@ -63,6 +77,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shadow: tuple[ShadowSample, ...] = ()
     served: tuple[ServedSample, ...] = ()
     """Nothing where there are no probes."""
+    ssd: SsdSample | None = None
+    """None where there is no draft worker."""
     running: int = 0
     waiting: int = 0
 
@@ -136,6 +152,7 @@ def between(before: Reading, after: Reading, at: float) -> Sample:
             ShadowSample(source, round(steps), round(tokens)) for source, (steps, tokens) in _pairs(before.shadow, after.shadow)
         ),
         served=_served(before, after),
+        ssd=_ssd(before, after),
         running=after.running,
         waiting=after.waiting,
     )
@@ -147,6 +164,25 @@ def _served(before: Reading, after: Reading) -> tuple[ServedSample, ...]:
     return tuple(
         ServedSample(how, round(tokens), round(seconds, 4))
         for how, (tokens, seconds) in _pairs(before.served, after.served)
+    )
+
+
+def _ssd(before: Reading, after: Reading) -> SsdSample | None:
+    if not after.ssd:
+        return None
+
+    def outcome(name: str) -> tuple[int, int]:
+        (rounds, tokens), (old_rounds, old_tokens) = after.ssd.get(name, (0.0, 0.0)), before.ssd.get(name, (0.0, 0.0))
+        return round(_grown(old_rounds, rounds)), round(_grown(old_tokens, tokens))
+
+    return SsdSample(
+        *outcome("hit"),
+        *outcome("miss"),
+        round(_grown(before.ssd_wait, after.ssd_wait), 4),
+        round(_grown(before.ssd_build, after.ssd_build), 4),
+        round(_grown(before.ssd_idle, after.ssd_idle), 4),
+        round(_grown(before.ssd_late, after.ssd_late)),
+        round(_grown(before.ssd_failures, after.ssd_failures)),
     )
 
 

@@ -44,6 +44,16 @@ class Reading:
     """By source: steps scored on the emitted text, and the tokens it would have had in them."""
     served: Mapping[str, Pair] = field(default_factory=dict)
     """Tokens, and seconds of their steps, of requests that were `speculated` for, and of the `probe`s that were not."""
+    ssd: Mapping[str, Pair] = field(default_factory=dict)
+    """By outcome of the rounds of a draft worker, `hit` or `miss`: rounds, and the tokens they brought."""
+    ssd_wait: float = 0.0
+    """Seconds that the target waited for it."""
+    ssd_build: float = 0.0
+    """Seconds that it drafted ahead, and had nothing left to prepare."""
+    ssd_idle: float = 0.0
+    ssd_late: float = 0.0
+    """Replies that came too late, and workers given up."""
+    ssd_failures: float = 0.0
     running: int = 0
     waiting: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +79,12 @@ def read(snapshot: Snapshot, metrics: Metrics, at: float) -> Reading:
         step_tokens=counters.get("decode_tokens", 0.0),
         shadow=_both(counters, "shadow_steps", "shadow_tokens"),
         served=_both(counters, "served_tokens", "served_seconds"),
+        ssd=_both(counters, "ssd_rounds", "ssd_tokens"),
+        ssd_wait=counters.get("ssd_wait_seconds", 0.0),
+        ssd_build=counters.get("ssd_build_seconds", 0.0),
+        ssd_idle=counters.get("ssd_idle_seconds", 0.0),
+        ssd_late=counters.get("ssd_late", 0.0),
+        ssd_failures=counters.get("ssd_failures", 0.0),
         running=snapshot.num_running,
         waiting=snapshot.num_waiting,
         versions=snapshot.versions,

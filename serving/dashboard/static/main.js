@@ -1,6 +1,7 @@
 // The page: asks the server once a second what is new, and shows it.
 
 import { tick } from "./ages.js";
+import { Beside } from "./beside.js";
 import { load } from "./charts.js";
 import { Controls } from "./controls.js";
 import { byId, h, Part } from "./dom.js";
@@ -25,7 +26,7 @@ const RANGES = [
 
 const memory = new Memory();
 const controls = new Controls(() => { redraw(); void look(); });
-const headline = new Headline(controls), story = new Story(), serving = new Serving();
+const headline = new Headline(controls), story = new Story(), serving = new Serving(), beside = new Beside();
 const learning = new Learning(controls), versions = new Versions(controls), trial = new Trial(), fleet = new Fleet();
 const notices = new Part(byId("notices"));
 let range = RANGES[1];
@@ -64,7 +65,9 @@ function drawCharts() {
   const what = JSON.stringify([memory.after, range.name, memory.events.length, memory.swaps.length, feed.engine?.running, feed.engine?.waiting]);
   if (document.hidden || what === drawnTo) return;
   drawnTo = what;
-  serving.show(memory, range, story.show(memory, range));
+  const marks = story.show(memory, range);
+  serving.show(memory, range, marks);
+  beside.show(memory, range, marks);
 }
 
 function notes(feed) {

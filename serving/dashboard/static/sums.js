@@ -1,10 +1,14 @@
 // Samples are differences of counters: whatever is shown is a ratio of their sums over a stretch of time.
 
+/** What is counted of a draft worker, in the order in which samples have it. */
+const SSD = ["hits", "hit_tokens", "misses", "miss_tokens", "waited", "built", "idle", "late", "failures"];
+
 /** What samples come to, added up. */
 export function total(samples) {
   const sum = {
     seconds: 0, tokens: 0, drafts: 0, draft_tokens: 0, accepted: 0, steps: 0, step_tokens: 0,
     positions: [], sources: new Map(), shadow: new Map(), served: new Map(), running: 0, waiting: 0, number: 0,
+    ssd: Object.fromEntries(SSD.map((name) => [name, 0])),
   };
   for (const sample of samples) add(sum, sample);
   return sum;
@@ -32,6 +36,7 @@ function add(sum, sample) {
     known.seconds += seconds;
     sum.served.set(how, known);
   }
+  (sample.ssd ?? []).forEach((value, place) => { sum.ssd[SSD[place]] += value; });
   sum.running += sample.running ?? 0;
   sum.waiting += sample.waiting ?? 0;
   sum.number += 1;
@@ -51,6 +56,9 @@ export function measuredGain(sum) {
   const [drafted, plain] = ["speculated", "probe"].map((how) => sum.served.get(how));
   return drafted?.seconds && plain?.seconds && plain.tokens ? drafted.tokens / drafted.seconds / (plain.tokens / plain.seconds) : null;
 }
+
+/** Share of a draft worker's rounds whose outcome it had prepared for. */
+export const hitShare = ({ ssd }) => ratio(ssd.hits, ssd.hits + ssd.misses);
 
 /** Requests at a time, looked at once a sample. */
 export const running = (sum) => ratio(sum.running, sum.number);

@@ -26,12 +26,17 @@ STATIC, FIRST, SECOND, WORSE, THIRD, FALLEN, FOURTH, NEXT = (
 )  # fmt: skip
 
 
+DRAFT = "draft-5be71fd20c9a"
+
+
 class LearningEngine(ScriptedEngine):
     """Shows what an engine with learnt and static heads counts: the learnt ones half as good again on the same text."""
 
-    def __init__(self, version: str = FOURTH, **options: Any) -> None:
+    def __init__(self, version: str = FOURTH, *, worker: bool = False, **options: Any) -> None:
+        """worker: whether a draft worker is beside it, which foresees three rounds of four."""
         super().__init__(slot=SLOT, **options)
         self.version = version
+        self.worker = worker
 
     def snapshot(self) -> Snapshot | None:
         found = super().snapshot()
@@ -46,12 +51,17 @@ class LearningEngine(ScriptedEngine):
             "shadow_steps:medusa-static": drafts,
             "shadow_tokens:medusa-static": drafts + accepted // 3,
         }
-        return msgspec.structs.replace(
-            found,
-            versions={"medusa": self.version, "medusa-static": STATIC, "suffix": "live"},
-            counters=counters,
-            gauges={"zero_share": 0.12, "gain:1": 1.71, "arm:1:medusa+suffix": 1.0, "gain:4": 1.0, "arm:4:none": 1.0},
-        )
+        versions = {"medusa": self.version, "medusa-static": STATIC, "suffix": "live"}
+        gauges = {"zero_share": 0.12, "gain:1": 1.71, "arm:1:medusa+suffix": 1.0, "gain:4": 1.0, "arm:4:none": 1.0}
+        if self.worker:
+            versions["ssd"] = DRAFT
+            gauges |= {"ssd_lookahead": 5.0, "ssd_fan_out": 12.0, "ssd_expected_hits": 0.81}
+            counters |= {
+                "ssd_rounds:hit": 3 * drafts, "ssd_rounds:miss": drafts, "ssd_tokens:hit": 12 * drafts, "ssd_tokens:miss": drafts,
+                "ssd_wait_seconds": 0.02 * drafts, "ssd_build_seconds": 0.3 * drafts, "ssd_idle_seconds": 0.1 * drafts,
+                "ssd_late": 2.0 * (drafts > 0), "ssd_failures": 1.0 * (drafts > 0),
+            }  # fmt: skip
+        return msgspec.structs.replace(found, versions=versions, counters=counters, gauges=gauges)
 
 
 def evaluation(before: float, after: float, lower: float, **groups: float) -> Evaluation:
@@ -142,6 +152,12 @@ def an_hour(history: History) -> None:
                 "medusa": (steps // 10, steps // 10 + accepted // 13), "medusa-static": (steps // 10, steps // 7),
             }),
             served=_grown(reading.served, {"speculated": (steps + accepted, 1.2), "probe": (steps // 20, 0.1)}),
+            ssd=_grown(reading.ssd, {
+                "hit": (steps - steps // (3 + epoch), 3 * steps), "miss": (steps // (3 + epoch), steps // 3),
+            }),
+            ssd_wait=reading.ssd_wait + 0.001 * steps,
+            ssd_build=reading.ssd_build + 0.02 * steps,
+            ssd_idle=reading.ssd_idle + 0.003 * steps,
             running=min(steps, 3 + at // 70 % 4),
             waiting=min(steps, at // 90 % 3),
             versions={"medusa": served[epoch]},

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serving.dashboard.history import History, Sample, ServedSample, ShadowSample, SourceSample, between
+from serving.dashboard.history import History, Sample, ServedSample, ShadowSample, SourceSample, SsdSample, between
 from serving.dashboard.reading import Reading, read
 from serving.dashboard.sampler import Sampler
 from serving.scripted import ScriptedEngine
@@ -42,6 +42,17 @@ def test_requests_served_without_drafts_are_sampled_where_there_are_any() -> Non
     assert between(without, more, at=2).served == ()
     both = reading(3, served={"speculated": (260, 2.0), "probe": (20, 0.4)})
     assert between(more, both, at=3).served == (ServedSample("speculated", 60, 0.5), ServedSample("probe", 20, 0.4))
+
+
+def test_a_draft_worker_is_sampled_where_there_is_one() -> None:
+    without = reading(1)
+    assert between(without, reading(2), at=2).ssd is None
+    idle = reading(3, ssd={"hit": (0, 0), "miss": (0, 0)})
+    assert between(without, idle, at=3).ssd == SsdSample(0, 0, 0, 0, 0.0, 0.0, 0.0, 0, 0)
+    busy = reading(
+        4, ssd={"hit": (30, 120), "miss": (10, 12)}, ssd_wait=0.01234, ssd_build=0.5, ssd_idle=0.25, ssd_late=3, ssd_failures=1
+    )
+    assert between(idle, busy, at=4).ssd == SsdSample(30, 120, 10, 12, 0.0123, 0.5, 0.25, 3, 1)
 
 
 def test_a_counter_that_began_anew_does_not_run_backwards() -> None:
@@ -105,6 +116,9 @@ def test_a_reading_is_what_the_metrics_and_the_engine_count(served: Callable[...
     subject.engine.count("decode_tokens", 11)
     subject.engine.count("shadow_steps:medusa", 7)
     subject.engine.count("shadow_tokens:medusa", 15)
+    for name, value in (("rounds:hit", 6), ("tokens:hit", 24), ("rounds:miss", 2), ("tokens:miss", 3), ("wait_seconds", 0.1),
+                        ("build_seconds", 0.75), ("idle_seconds", 0.5), ("late", 1), ("failures", 2)):  # fmt: skip
+        subject.engine.count(f"ssd_{name}", value)
     subject.engine.count("served_tokens:probe", 9)
     subject.engine.count("served_seconds:probe", 0.5)
     subject.http().post("/v1/completions", json={"prompt": "abc", "max_tokens": 12})
@@ -116,6 +130,8 @@ def test_a_reading_is_what_the_metrics_and_the_engine_count(served: Callable[...
     assert found.sources == {("scripted", "v0"): (14, 6)}
     assert (found.steps, found.step_tokens, found.shadow) == (5, 11, {"medusa": (7, 15)})
     assert found.served == {"probe": (9, 0.5)}
+    assert found.ssd == {"hit": (6, 24), "miss": (2, 3)}
+    assert (found.ssd_wait, found.ssd_build, found.ssd_idle, found.ssd_late, found.ssd_failures) == (0.1, 0.75, 0.5, 1, 2)
     assert found.versions == {"scripted": "v0"}
 
 

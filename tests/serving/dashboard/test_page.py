@@ -19,6 +19,7 @@ from tests.serving.dashboard.browser import Visit, chromium
 from tests.serving.dashboard.conftest import Served
 from tests.serving.dashboard.looks import blemishes
 from tests.serving.dashboard.story import (
+    DRAFT,
     FALLEN,
     FOURTH,
     NEXT,
@@ -261,6 +262,31 @@ def test_two_versions_in_service_are_shown_side_by_side(opened: Open, registry: 
     expect(trial.locator("tbody tr").last).to_have_text(f"canary {NEXT[:12]}482.57145")
 
 
+def test_a_draft_worker_is_shown_where_there_is_one(opened: Open) -> None:
+    visit = opened(engine=LearningEngine(worker=True, step_seconds=0.002), charts=True)
+    page, beside = visit.page, visit.page.locator("#beside")
+    expect(beside).to_be_visible()
+    expect(beside).to_contain_text("tokens a round foreseen–")
+    page.get_by_role("button", name="5 min", exact=True).click()
+    with traffic(visit.house):
+        expect(page.locator("#beside-legend")).to_contain_text("75 %", timeout=15_000)
+    for name, value in (
+        ("tokens a round foreseen", "4.00"), ("tokens a round not foreseen", "1.00"), ("waited for by the target", "5.0 %"),
+        ("busy drafting ahead", "75 %"), ("tokens × outcomes prepared", "5 × 12"), ("foreseen, as planned", "81 %"),
+        ("given up", "1"), ("too late", "2"),
+    ):  # fmt: skip
+        expect(beside.locator("dl > div", has=page.locator(f"dt:text-is('{name}')")).locator("dd")).to_have_text(value)
+    expect(beside.locator(".note")).to_have_text(f"Draft in service: {DRAFT[:12]}")
+    drawn = "() => document.querySelector('#beside-chart').data?.[0].y.filter((value) => value !== null)"
+    assert eventually(lambda: page.evaluate(drawn) and set(page.evaluate(drawn)) == {0.75}, 20)
+
+
+def test_where_there_is_no_draft_worker_none_is_shown(opened: Open) -> None:
+    page = opened().page
+    expect(page.locator("#sources")).to_be_visible()
+    expect(page.locator("#beside")).to_be_hidden()
+
+
 def test_champion_and_candidate_are_rolled_back(opened: Open, registry: SqliteRegistry) -> None:
     page = opened(registry).page
     row(page, NEXT).get_by_role("button", name="Roll back").click()
@@ -406,7 +432,9 @@ def test_what_people_write_is_never_read_as_html(opened: Open, registry: SqliteR
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_can_be_read_in_any_light_and_on_any_screen(opened: Open, registry: SqliteRegistry, width: int) -> None:
     try_out(registry)
-    page = opened(registry, past=an_hour, charts=True, viewport={"width": width, "height": 900}).page
+    engine = LearningEngine(worker=True, step_seconds=0.002)
+    page = opened(registry, engine, past=an_hour, charts=True, viewport={"width": width, "height": 900}).page
+    expect(page.locator("#beside-legend")).to_contain_text("%")
     assert eventually(lambda: _points(page) > 70, 20)
     page.get_by_role("button", name="Show 2 more").click()
     for scheme, range_shown in (("dark", "5 min"), ("light", "1 h")):
