@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: install demo test check quick heads draft bench bench-ssd tree
+.PHONY: install demo test check quick heads draft bench bench-ssd bench-draft tree
 
 install: $(INSTALLED)
 
@@ -50,6 +50,10 @@ bench: install
 # SSD alone: a draft model learns first, then the two cores are target and draft. Half an hour.
 bench-ssd: install
 	$(BIN)/python -m bench --only ssd --out bench-ssd-out
+
+# The draft model that learns from traffic against the one it started from. Twenty minutes.
+bench-draft: install
+	$(BIN)/python -m bench --only draft-online --out bench-draft-out
 
 # The tree of the README, from the first line of every module.
 tree: install

@@ -11,6 +11,7 @@ from models.loading import Target, load_target
 from models.source import locate
 from serving.assemble import build_engine, num_threads
 from serving.settings import EngineSettings
+from speculator import draft_lm
 from speculator.static_heads import KIND
 
 
@@ -38,6 +39,11 @@ class House:
     def static(self) -> Client:
         """Drafts with the static heads alone and learns nothing."""
         return self._client(replace(self.settings, sources=(KIND,), registry="", shadow_every=0))
+
+    def drafting(self, *, learns: bool) -> Client:
+        """Drafts with the draft model alone; learns: it takes up newer versions from the registry."""
+        registry = self.settings.registry if learns else ""
+        return self._client(replace(self.settings, sources=(draft_lm.KIND,), registry=registry, shadow_every=0))
 
     def offline(self) -> Client:
         """Drafts with every source, and knows of no registry."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bench.context import Bench
-from bench.figures import acceptance, alone, crowd, identity, ssd, swaps, traffic_log, transformers, window
+from bench.figures import acceptance, alone, crowd, draft_online, identity, ssd, swaps, traffic_log, transformers, window
 from bench.results import Goal, Measure, Trainer
 
 
@@ -29,14 +29,16 @@ FIGURES: Mapping[str, Entry] = {
     "swaps": Entry(swaps.GOALS, swaps.measure),
     "log": Entry(traffic_log.GOALS, traffic_log.measure),
     "ssd": Entry(ssd.GOALS, ssd.measure),
+    "draft-online": Entry(draft_online.GOALS, draft_online.measure),
 }
-APART = frozenset({"ssd"})
-"""Those that are measured only where they are asked for: `make bench-ssd`."""
+APART = frozenset({"ssd", "draft-online"})
+"""Those that are measured only where they are asked for: `make bench-ssd`, `make bench-draft`. The latter by itself: it wants a
+traffic log in which nothing is yet."""
 
 STAGES: tuple[tuple[Trainer, tuple[str, ...]], ...] = (
     ("off", ("identity", "transformers")),
     ("on", ("acceptance", "window", "alone", "crowd", "swaps")),
-    ("off", ("alone", "crowd", "swaps", "log", "ssd")),
+    ("off", ("alone", "crowd", "swaps", "log", "ssd", "draft-online")),
 )
 """The trainer starts with the adaptation, in the second stage, and is stopped before the third."""
 

@@ -10,7 +10,7 @@ from cli.errors import Exit, TimedOut
 from cli.operate import by_hand
 from cli.slots import Wanted, chosen_or_first, opened
 from pipelines.errors import RunOpen
-from pipelines.registry import OPEN_STATES, Registry, Run, RunPlan
+from pipelines.registry import OPEN_STATES, Presence, Registry, Run, RunPlan, Slot
 
 POLL_SECONDS = 0.5
 
@@ -41,11 +41,17 @@ def retrain(
         except RunOpen as error:
             run = registry.run(error.run_id)
             print(f"{run.run_id} open already: {run.reason}", flush=True)
-        if not any(each.name.startswith("trainer:") for each in registry.presences(time.time())):
-            print("no trainer runs just now: the run waits for one", file=sys.stderr)
+        if not any(_trains(each, which) for each in registry.presences(time.time())):
+            print(f"no trainer of {which.kind} runs just now: the run waits for one", file=sys.stderr)
         if not wait:
             return Exit.OK
         return _CODES.get(_followed(registry, run, timeout).state, Exit.OK)
+
+
+def _trains(process: Presence, slot: Slot) -> bool:
+    """Whether a process is a trainer of the slot's kind: it says so in its name (`cli.train`)."""
+    role, *parts = process.name.split(":")
+    return role == "trainer" and slot.kind in parts
 
 
 def _followed(registry: Registry, run: Run, timeout: float | None) -> Run:

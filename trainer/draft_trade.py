@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,8 +16,7 @@ from speculator.draft_lm import KIND
 from speculator.static_draft import BUNDLED, find_static_draft
 from trainer.chain_drafter import ChainDrafter
 from trainer.champion import Champion
-from trainer.draft_distil import DraftDistiller, Excerpt, OnlineRecipe
-from trainer.in_training import paced
+from trainer.draft_distil import DraftDistiller, DraftRecipe, Excerpt
 from trainer.kept import Kept
 from trainer.precision import fast_dtype
 from trainer.settings import TrainerSettings
@@ -54,7 +52,8 @@ class DraftTrade:
         self.floor = Champion.of(self.static) if self.static else _untrained(decoder, settings.seed)
         columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
         shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, generator)
-        recipe = paced(OnlineRecipe(), settings.learning_rate, settings.rows_per_step)
+        rate, rows = settings.learning_rate, settings.rows_per_step
+        recipe = DraftRecipe(learning_rate=rate, rows_per_step=rows, hybrid=settings.hybrid)
         self._device = decoder.device
         self._lessons = lessons
         self._generator = generator
@@ -63,7 +62,7 @@ class DraftTrade:
         self._next: Kept | None = None
         """Drawn, and too long for the slice before."""
         draft = self._draft(self.floor.config, self.floor.weights)
-        self.distiller = DraftDistiller(draft, shortlist, replace(recipe, hybrid=settings.hybrid))
+        self.distiller = DraftDistiller(draft, shortlist, recipe)
 
     def begin(self, config: Config, weights: Mapping[str, Tensor] | None = None) -> None:
         self.distiller.restart(self._draft(config, weights))

@@ -16,7 +16,6 @@ from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_
 from trainer.champion import Champion
 from trainer.distil import Distiller, Recipe
 from trainer.heads_drafter import HeadsDrafter
-from trainer.in_training import paced
 from trainer.lessons import Lesson, Passage
 from trainer.precision import fast_dtype
 from trainer.settings import TrainerSettings
@@ -47,7 +46,7 @@ class HeadsTrade:
         self.floor = Champion.of(self.static) if self.static else _untrained(decoder)
         columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
         shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, generator)
-        recipe = paced(Recipe(), settings.learning_rate, settings.rows_per_step)
+        recipe = Recipe(learning_rate=settings.learning_rate, rows_per_step=settings.rows_per_step)
         self._taught = taught
         self._lessons = lessons
         self._generator = generator

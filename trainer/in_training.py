@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,18 +26,6 @@ class Pace:
     warmup_steps: int = 10
     averaging: float = 0.98
     """Weight the running mean of the weights keeps with each step; the mean is what is judged and published."""
-
-
-_P = TypeVar("_P", bound=Pace)
-
-
-def paced(pace: _P, learning_rate: float | None, rows_per_step: int | None) -> _P:
-    """The same with what was set of it; None: nothing was."""
-    return replace(
-        pace,
-        learning_rate=learning_rate if learning_rate is not None else pace.learning_rate,
-        rows_per_step=rows_per_step if rows_per_step is not None else pace.rows_per_step,
-    )
 
 
 class InTraining:

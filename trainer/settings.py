@@ -9,10 +9,10 @@ from pipelines.registry import Kind, Promotion
 
 COUNTS = (
     "window_traces", "reservoir_traces", "pool_bytes", "cache_bytes", "passes", "min_traces", "min_steps",
-    "min_conversations", "max_held_out", "budget", "lookahead", "common_tokens", "max_store_bytes",
+    "min_conversations", "max_held_out", "budget", "lookahead", "rows_per_step", "common_tokens", "max_store_bytes",
 )  # fmt: skip
 SHARES = ("held_out_fraction", "recent_share", "tenant_share", "guaranteed_share", "level", "canary_share")
-SPANS = ("slice_seconds", "poll_seconds", "commit_seconds")
+SPANS = ("slice_seconds", "poll_seconds", "commit_seconds", "learning_rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +63,10 @@ class TrainerSettings:
     tenant_share: float = 0.5
     """Of what is studied, at most from one tenant while there are others."""
 
-    learning_rate: float | None = None
-    """Size of the optimiser's steps; empty: what suits the kind, 0.002 for heads, 0.001 for a draft model."""
-    rows_per_step: int | None = None
-    """Output tokens that a step of the optimiser learns from; empty: what suits the kind, 128 for heads, 256 for drafts."""
+    learning_rate: float = 2e-3
+    """Size of the optimiser's steps."""
+    rows_per_step: int = 128
+    """Output tokens that a step of the optimiser learns from."""
     hybrid: float = 0.0
     """Of a draft model: how soon, where it agrees with the target already, the share of choices that they have in common counts
     instead of the divergence (3 is usual); 0: never. It made no difference where it was measured."""
@@ -122,9 +122,6 @@ class TrainerSettings:
             _expect(field, getattr(self, field), 0 < getattr(self, field) < 1, "more than 0 and less than 1")
         for field in SPANS:
             _expect(field, getattr(self, field), getattr(self, field) > 0, "more than 0")
-        for field in ("learning_rate", "rows_per_step"):
-            value = getattr(self, field)
-            _expect(field, value, value is None or value > 0, "more than 0")
         _expect("hybrid", self.hybrid, self.hybrid >= 0, "0 or more")
         _expect("kind", self.kind, self.kind in get_args(Kind), f"one of {', '.join(get_args(Kind))}")
         _expect("sampled_tokens", self.sampled_tokens, self.sampled_tokens >= 0, "0 or more")

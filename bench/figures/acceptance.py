@@ -56,7 +56,7 @@ def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
     client = bench.adapted().client
     if "medusa-static" not in client.engine.speculator.source_names:
         raise BenchError("the target has no static heads to compare with: `make heads` makes the bundled target's")
-    with _frozen(client):
+    with frozen(client):
         for domain in LEARNT:
             for temperature in TEMPERATURES:
                 asks = [ask.at(temperature) for ask in bench.supply.fresh(domain, bench.sizes.fresh)]
@@ -69,22 +69,29 @@ def _compared(bench: Bench, client: Client, asks: Sequence[Ask]) -> Iterator[Mea
     for number, arm in enumerate(_ARMS, start=1):
         ours = [each[number] for each in answers]
         bench.judge.same(ours, static)
-        for loops in (True, False):
-            kept = [at for at, answer in enumerate(static) if answer.num_steps and (loops or not answer.looping)]
-            if not kept:
-                continue
-            mine, theirs = [ours[at] for at in kept], [static[at] for at in kept]
-            yield Measure(
-                goal=arm.goal.name,
-                what=arm.what,
-                ratio=ratio_of_sums([_rate(answer) for answer in mine], [_rate(answer) for answer in theirs]),
-                domain=asks[0].domain,
-                temperature=asks[0].temperature,
-                trainer=arm.trainer,
-                loops=loops,
-                judged=arm.judged,
-                detail=f"{acceptance_length(mine):.2f} against {acceptance_length(theirs):.2f} tokens a step",
-            )
+        yield from length_measures(arm.goal, arm.what, ours, static, trainer=arm.trainer, judged=arm.judged)
+
+
+def length_measures(
+    goal: Goal, what: str, ours: Sequence[Answer], static: Sequence[Answer], *, trainer: Trainer, judged: bool = True
+) -> Iterator[Measure]:
+    """Mean acceptance lengths of the same answers drafted in two ways: of all of them, and of those that do not loop."""
+    for loops in (True, False):
+        kept = [at for at, answer in enumerate(static) if answer.num_steps and (loops or not answer.looping)]
+        if not kept:
+            continue
+        mine, theirs = [ours[at] for at in kept], [static[at] for at in kept]
+        yield Measure(
+            goal=goal.name,
+            what=what,
+            ratio=ratio_of_sums([_rate(answer) for answer in mine], [_rate(answer) for answer in theirs]),
+            domain=mine[0].ask.domain,
+            temperature=mine[0].ask.temperature,
+            trainer=trainer,
+            loops=loops,
+            judged=judged,
+            detail=f"{acceptance_length(mine):.2f} against {acceptance_length(theirs):.2f} tokens a step",
+        )
 
 
 def _each_way(client: Client, ask: Ask) -> list[Answer]:
@@ -102,7 +109,7 @@ def _rate(answer: Answer) -> tuple[float, float]:
 
 
 @contextmanager
-def _frozen(client: Client) -> Iterator[None]:
+def frozen(client: Client) -> Iterator[None]:
     """Keeps the version in service meanwhile, and gives the engine its own controller back."""
     swap, controller = client.engine.swap, client.engine.controller
     client.engine.swap = Swap(Slot(target="", kind=""))

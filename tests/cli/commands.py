@@ -16,6 +16,7 @@ from pipelines.trace import SamplingRecord, Trace
 from pipelines.traffic_log import open_writer
 
 SLOT = Slot(target="3fa94c01" + "0" * 56, kind="medusa")
+DRAFT_SLOT = Slot(target=SLOT.target, kind="draft-lm")
 OTHER_SLOT = Slot(target="77" * 32, kind="medusa", scope="acme")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cli.errors import Exit
 from pipelines.registry import Presence, RunPlan, RunState, SlotState
-from tests.cli.commands import OTHER_SLOT, SLOT, Commands, manifest_of, trace_of
+from tests.cli.commands import DRAFT_SLOT, OTHER_SLOT, SLOT, Commands, manifest_of, trace_of
 
 
 def test_status_shows_slots_processes_log_and_events(everdraft_command: Commands) -> None:
@@ -84,6 +84,30 @@ def test_versions_of_one_slot_are_asked_for_by_part_of_its_name(everdraft_comman
     assert [each["manifest"]["version"] for each in one] == ["w1"]
 
 
+def test_a_kind_says_which_slot_of_a_target_is_meant(everdraft_command: Commands) -> None:
+    everdraft_command.publish("v1", "v2")
+    everdraft_command.publish("d1", "d2", slot=DRAFT_SLOT)
+    both = json.loads(everdraft_command("versions", "--json").out)
+    assert [each["manifest"]["version"] for each in both] == ["v1", "v2", "d1", "d2"]
+    drafts = json.loads(everdraft_command("versions", "--json", "--kind", "draft-lm").out)
+    assert [each["manifest"]["version"] for each in drafts] == ["d1", "d2"]
+    unsaid = everdraft_command("rollback")
+    assert (unsaid.code, "give --kind" in unsaid.err) == (Exit.USAGE, True)
+    assert everdraft_command("rollback", "--kind", "draft-lm").code == Exit.OK
+    assert everdraft_command("pause", "--kind", "medusa").code == Exit.OK
+    run = everdraft_command("retrain", "--kind", "draft-lm", "--key", "one")
+    assert run.code == Exit.OK
+    with everdraft_command.registry() as registry:
+        assert (registry.state(DRAFT_SLOT).champion, registry.state(SLOT).champion) == ("d1", "v2")
+        assert (registry.state(DRAFT_SLOT).training, registry.state(SLOT).training) == (True, False)
+        assert [each.slot for each in registry.runs()] == [DRAFT_SLOT]
+    shown = everdraft_command("status").out
+    assert "draft-lm/3fa94c01/all" in shown
+    assert "medusa/3fa94c01/all" in shown
+    missing = everdraft_command("promote", "w1", "--kind", "draft-lm", "--slot", "acme")
+    assert (missing.code, "none of them is draft-lm acme" in missing.err) == (Exit.NOT_THERE, True)
+
+
 def test_rollback_says_what_it_did(everdraft_command: Commands) -> None:
     everdraft_command.publish("v1", "v2")
     outcome = everdraft_command("rollback", "--reason", "slower on code")
@@ -134,7 +158,7 @@ def test_retrain_queues_one_run_and_prints_its_id(everdraft_command: Commands) -
     assert first.out == f"{run.run_id} queued: new prompts\n"
     assert second.out == f"{run.run_id} open already: new prompts\n"
     assert first.code == second.code == Exit.OK
-    assert "no trainer runs just now" in first.err
+    assert "no trainer of medusa runs just now" in first.err
 
 
 @pytest.mark.parametrize(
@@ -154,7 +178,7 @@ def test_retrain_that_waits_tells_the_outcome_by_its_exit_code(
     everdraft_command.publish("v1")
     with everdraft_command.registry() as registry:
         run_id = registry.request_run(SLOT, "asked before").run_id
-        registry.announce(Presence(name="trainer:a", at=time.time(), ttl=60))
+        registry.announce(Presence(name="trainer:a:medusa:all", at=time.time(), ttl=60))
         states: list[RunState] = ["training", end]  # what the trainer does while the verb sleeps
         monkeypatch.setattr(time, "sleep", lambda _: registry.update_run(run_id, states.pop(0), detail="as told"))
         outcome = everdraft_command("retrain", "--wait")

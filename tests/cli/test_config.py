@@ -68,6 +68,16 @@ def test_the_engine_gets_the_target_that_the_target_section_names() -> None:
     assert Path(load({}, {}).engine.target, "config.json").exists(), "the bundled target is the default"
 
 
+def test_the_trainer_learns_for_what_the_engine_serves(tmp_path: Path) -> None:
+    file = tmp_path / "everdraft.toml"
+    engine = '[engine]\nheads = "h"\ndraft = "d"\nssd_lookahead = 6\n'
+    file.write_text(f'{engine}[trainer]\nkind = "draft-lm"\n')
+    trainer = load({}, {}, file).trainer
+    assert (trainer.kind, trainer.heads, trainer.draft, trainer.lookahead) == ("draft-lm", "h", "d", 6)
+    assert load({"trainer_kind": "medusa"}, {}, file).trainer.kind == "medusa"
+    assert load({}, {"EVERDRAFT_TRAINER_KIND": "medusa"}, file).trainer.kind == "medusa"
+
+
 def test_without_a_traffic_log_there_is_no_url() -> None:
     assert load({"traffic": "off"}, {}).traffic_url is None
 

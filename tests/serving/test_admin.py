@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 
@@ -94,6 +95,21 @@ def test_a_version_is_tried_on_a_share_promoted_and_rolled_back(admin: TestClien
     assert post(admin, "/speculators/c/rollback", reason="bad after all")["champion"] == "b"
     assert registry.quarantined(SLOT) == {"c"}
     assert registry.events()[-1].detail == "bad after all"
+
+
+def test_a_kind_means_the_slot_beside_the_one_that_is_served(admin: TestClient, registry: Registry) -> None:
+    drafts = msgspec.structs.replace(SLOT, kind="draft-lm")
+    for generation, version in enumerate(("d", "e")):
+        registry.publish(drafts, make_manifest(version, kind="draft-lm"), "here", expected_generation=generation)
+    assert get(admin, "/status?kind=draft-lm")["slot"]["kind"] == "draft-lm"
+    assert get(admin, "/status?kind=medusa")["slot"]["kind"] == get(admin, "/status")["slot"]["kind"] == "medusa"
+    assert [each["version"] for each in get(admin, "/speculators?kind=draft-lm")["versions"]] == ["e", "d"]
+    assert post(admin, "/training/runs?kind=draft-lm", 202)["slot"]["kind"] == "draft-lm"
+    assert post(admin, "/training/pause?kind=draft-lm")["training"] is False
+    assert post(admin, "/speculators/e/rollback?kind=draft-lm")["champion"] == "d"
+    assert registry.state(SLOT) == SlotState(generation=2, champion="b", previous="a")
+    assert "'e'" in get(admin, "/speculators/e", 404)["error"]["message"]
+    assert get(admin, "/status?kind=eagle", 400)["error"]["param"] == "kind"
 
 
 def test_a_canary_is_rolled_back_without_touching_the_champion(admin: TestClient, registry: Registry) -> None:
