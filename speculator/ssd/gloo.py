@@ -147,8 +147,8 @@ class GlooWire(Generic[T]):
                     for start, stop in _pieces(inside, length):
                         self._take(_tensor(data, start, stop))
                     self._inbox.put(data)
-        except RuntimeError as error:
-            self._end(str(error))
+        except (RuntimeError, MemoryError) as error:
+            self._end(str(error) or "no memory for what is said")
             self._sever()
 
     def _take(self, tensor: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines.wire import WireClosed
 from speculator.ssd.address import Address
 from speculator.ssd.gloo import GlooWire
 from speculator.ssd.messages import Birth, FromWorker
@@ -24,7 +25,11 @@ class RemoteWorkers:
     def start(self) -> Link:
         """The next worker that dials in, told what it is to be; waits for it."""
         link: Link = GlooWire(self._rendezvous.accept(), FromWorker, most_bytes=MOST_FROM_WORKER)  # type: ignore[arg-type]
-        link.send(self._birth)
+        try:
+            link.send(self._birth)
+        except WireClosed:
+            link.close()
+            raise
         return link
 
     def close(self) -> None:

@@ -82,12 +82,14 @@ def dial(address: Address) -> Group:
     Raises ConnectionError where no engine answers, or one with which there is nothing to talk about.
     """
     try:
+        # first: the store's own client tries for long, and says so at every try
+        socket.create_connection((address.host, address.port), _JOIN.total_seconds()).close()
         store = TCPStore(address.host, address.port, is_master=False, wait_for_workers=False, timeout=_JOIN)
-        if not store.check([_KIND]) or store.get(_KIND) != _SPOKEN.encode():
-            raise ConnectionError(f"what answers at {address} is no engine that says what is understood here: another release?")
-        return _group(PrefixStore(_claimed(store), store), 1, _facing(address))
-    except RuntimeError as error:  # all that torch.distributed raises
+        if store.check([_KIND]) and store.get(_KIND) == _SPOKEN.encode():
+            return _group(PrefixStore(_claimed(store), store), 1, _facing(address))
+    except (RuntimeError, OSError) as error:  # the first is all that torch.distributed raises
         raise ConnectionError(f"no engine at {address}: {error}") from error
+    raise ConnectionError(f"what answers at {address} is no engine that says what is understood here: another release?")
 
 
 def _claimed(store: Store) -> str:
