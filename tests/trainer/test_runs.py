@@ -19,20 +19,20 @@ def finished(house: House, run: Run, trainer: Trainer) -> Run:
     return house.registry.run(run.run_id)
 
 
-def test_a_run_trains_on_what_there_is_and_is_published_through_the_gate(house: House) -> None:
-    house.add_static()
-    house.write([trace(number) for number in range(400)])
-    run = house.registry.request_run(SLOT, "because")
-    trainer = house.trainer()
+def test_a_run_trains_on_what_there_is_and_is_published_through_the_gate(any_house: House) -> None:
+    any_house.add_static()
+    any_house.write([trace(number) for number in range(400)])
+    run = any_house.registry.request_run(any_house.slot, "because")
+    trainer = any_house.trainer()
     seen: list[str] = []
 
     def ended() -> bool:
-        seen.append(house.registry.run(run.run_id).state)
+        seen.append(any_house.registry.run(run.run_id).state)
         return seen[-1] not in ("queued", "collecting", "training", "judging")
 
     train_until(trainer, ended)
     assert list(dict.fromkeys(seen)) == ["queued", "training", "judging", "champion"]
-    assert house.registry.run(run.run_id).version == house.registry.state(SLOT).champion is not None
+    assert any_house.registry.run(run.run_id).version == any_house.registry.state(any_house.slot).champion is not None
 
 
 def test_a_run_without_enough_held_out_conversations_is_rejected_and_says_why(house: House) -> None:
@@ -162,15 +162,15 @@ def test_a_run_for_which_there_is_no_trace_yet_waits(house: House) -> None:
     assert trainer.record.progress.num_steps == 0
 
 
-def test_a_full_run_starts_from_the_static_heads_and_goes_back_to_the_champion_if_turned_away(house: House) -> None:
-    static = house.add_static()
-    house.write([trace(number) for number in range(400)])
-    trainer = house.trainer()
-    champion = finished(house, house.registry.request_run(SLOT, "because"), trainer).version
-    full = house.registry.request_run(SLOT, "because", plan=RunPlan(mode="full", max_steps=5))
+def test_a_full_run_starts_from_the_static_weights_and_goes_back_to_the_champion_if_turned_away(any_house: House) -> None:
+    static = any_house.add_static()
+    any_house.write([trace(number) for number in range(400)])
+    trainer = any_house.trainer()
+    champion = finished(any_house, any_house.registry.request_run(any_house.slot, "because"), trainer).version
+    full = any_house.registry.request_run(any_house.slot, "because", plan=RunPlan(mode="full", max_steps=5))
     train_until(trainer, lambda: trainer.record.progress.parent == static)
     assert trainer.record.progress.age < 5
-    assert finished(house, full, trainer).state == "rejected"
+    assert finished(any_house, full, trainer).state == "rejected"
     train_until(trainer, lambda: trainer.record.progress.parent == champion)
 
 
