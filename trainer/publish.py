@@ -62,7 +62,7 @@ class Publisher:
         state = self._registry.publish(
             self._slot, manifest, location, expected_generation=generation, detail=str(judgement), fence=self._fence()
         )
-        self._prune(state)
+        self._prune()
         return manifest.version, state
 
     def stage(self, candidate: Candidate, judgement: Judgement, generation: int, share: float) -> tuple[str, SlotState]:
@@ -71,7 +71,7 @@ class Publisher:
         state = self._registry.stage(
             self._slot, version, share=share, expected_generation=generation, detail=str(judgement), fence=self._fence()
         )
-        self._prune(state)
+        self._prune()
         return version, state
 
     def shelve(self, candidate: Candidate, judgement: Judgement) -> str:
@@ -87,7 +87,7 @@ class Publisher:
         manifest, location = self._save(candidate, judgement)
         self._registry.record(self._slot, manifest, location)
         self._registry.reject(self._slot, manifest, str(judgement))
-        self._prune(self._registry.state(self._slot))
+        self._prune()
         return manifest.version
 
     def _save(self, candidate: Candidate, judgement: Judgement) -> tuple[Manifest, str]:
@@ -128,8 +128,13 @@ class Publisher:
         )
         self._registry.record(self._slot, manifest, location)
 
-    def _prune(self, state: SlotState) -> None:
-        parents = {each.version: each.parent for each in self._registry.versions(self._slot)}
+    def _prune(self) -> None:
+        """The store is every slot's: what others have in service stays as well."""
+        self._store.prune([location for slot in self._registry.slots() for location in self._needed(slot)])
+
+    def _needed(self, slot: Slot) -> list[str]:
+        state = self._registry.state(slot)
+        parents = {each.version: each.parent for each in self._registry.versions(slot)}
         keep = [version for version in (state.champion, state.previous, state.candidate) if version]
         ancestor = state.champion
         for _ in range(_LINEAGE):
@@ -137,7 +142,7 @@ class Publisher:
             if ancestor is None:
                 break
             keep.append(ancestor)
-        self._store.prune([self._registry.location(self._slot, each) for each in keep if each in parents])
+        return [self._registry.location(slot, each) for each in keep if each in parents]
 
 
 def evaluation_of(judgement: Judgement, budget: int, form: Form = "tree") -> Evaluation:

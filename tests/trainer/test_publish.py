@@ -10,6 +10,7 @@ import torch
 from models.heads import MedusaHeads
 from pipelines.checkpoint import TrafficSpan
 from pipelines.errors import CorruptCheckpoint, StaleGeneration
+from pipelines.registry import Slot
 from pipelines.store import open_store
 from tests.trainer.scripted import SLOT, TOKENIZER, VOCAB, House
 from trainer.gate import Judgement
@@ -26,9 +27,9 @@ def candidate(value: float, parent: str | None = None) -> Candidate:
     return Candidate(weights=weights, config=heads.config, parent=parent, span=TrafficSpan(num_traces=5))
 
 
-def publisher(house: House, max_bytes: int = 1 << 30) -> Publisher:
+def publisher(house: House, max_bytes: int = 1 << 30, slot: Slot = SLOT) -> Publisher:
     store = open_store(house.store.place, max_bytes=max_bytes)
-    return Publisher(house.registry, store, SLOT, TOKENIZER, budget=16, static=None)
+    return Publisher(house.registry, store, slot, TOKENIZER, budget=16, static=None)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -68,3 +69,12 @@ def test_pruning_keeps_what_is_in_service_and_what_a_rollback_goes_back_to(build
         lineage.append(subject.publish(candidate(1.0 + generation, parent), PASSED, generation)[0])
     assert sorted(manifest.version for manifest in house.store.manifests()) == sorted(lineage)
     assert house.registry.rollback(SLOT).champion == lineage[-2]
+
+
+@pytest.mark.parametrize(("kind", "scope"), [("draft-lm", "all"), ("medusa", "acme")])
+def test_pruning_keeps_what_other_slots_have_in_service(house: House, kind: str, scope: str) -> None:
+    other = Slot(target=SLOT.target, kind=kind, scope=scope)
+    theirs = publisher(house, slot=other).publish(candidate(5.0), PASSED, 0)[0]
+    ours = [publisher(house, max_bytes=1).publish(candidate(1.0 + number), PASSED, number)[0] for number in range(3)]
+    kept = {manifest.version for manifest in house.store.manifests()}
+    assert kept == {theirs, *ours[1:]}
