@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from models.loading import Target, load_target
 from models.source import bundled_target
+from pipelines.registry import open_registry
 from serving.assemble import build_engine
 from serving.engine import Engine, FixedBudget
 from serving.messages import Request
@@ -86,3 +88,23 @@ def test_with_drawn_drafts_greedy_text_is_that_of_plain_decoding_and_sampled_tex
         same = answers(engine, loaded, temperature, 2) == answers(plain, loaded, temperature, 2)
         assert same == (temperature == 0.0)
         assert engine.stats.counters["accepted_tokens"] > 10
+
+
+def test_a_server_without_heads_says_that_it_runs_and_follows_the_slot_of_its_draft_model(loaded: Target, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'registry.db'}"
+    places = {"registry": url, "checkpoints": str(tmp_path / "checkpoints"), "poll_seconds": 0.02}
+    both = engine_of(loaded, "medusa", "draft-lm", **places)
+    alone = engine_of(loaded, "draft-lm", name="alone", **places)
+    registry = open_registry(url)
+    try:
+        assert [both.swap.slot.kind, *(each.slot.kind for each in both.further_swaps)] == ["medusa", "draft-lm"]
+        assert (alone.swap.slot.kind, alone.further_swaps) == ("draft-lm", ())
+        deadline = time.monotonic() + 30
+        while not (found := [each for each in registry.presences(time.time()) if each.name == "serving:alone"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert found[0].version == alone.speculator.versions["draft-lm"]
+    finally:
+        both.close()
+        alone.close()
+        registry.close()
