@@ -70,7 +70,7 @@ def test_a_build_that_is_not_through_is_cut_off_after_its_pass(monkeypatch: pyte
 
 
 def test_the_slower_the_draft_the_shorter_and_there_is_no_cliff(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a worker that is through in a third of a verification to one that takes five: tokens a round, and a second."""
+    """From a worker that takes no time for a round to one that takes five verifications: tokens a round, and a second."""
     lookahead, lengths, speeds = 5, [], []
     for tenths in range(0, 101, 5):  # a pass, in tenths of a millisecond
         pass_seconds = tenths / 10 * MS
