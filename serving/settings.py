@@ -44,7 +44,7 @@ class EngineSettings:
     """Of that process, on a CPU: cores that the target has to do without."""
     ssd_lookahead: int = 8
     """Tokens of a draft that is made beside the target, at most: as many as there is time for."""
-    ssd_fan_out: int = 24
+    ssd_fan_out: int = 48
     """Outcomes of a verification that are prepared for, for each answer, at most."""
     ssd_listen: str = ""
     """HOST:PORT where a draft worker of another host is waited for, in a network of your own; empty: a process on this host."""

@@ -34,8 +34,8 @@ from speculator.ssd.fanout import Policy
 DOMAINS = ("sql", "math", "dialogue", "code")
 _TIMES = 13
 _LOOKAHEAD, _FAN_OUT = 4, 24
-_MOST_AHEAD = 8
-"""Tokens that SSD may draft ahead where it chooses for itself; the synchronous draft is measured at this length too."""
+_MOST_AHEAD, _MOST_FORESEEN = 8, 48
+"""Tokens and outcomes that SSD may prepare where it chooses for itself; the synchronous draft is measured at this length too."""
 
 ONE = Goal(
     name="ssd-one",
@@ -86,7 +86,7 @@ def _speeds(
             closing.callback(made.close)
             return made
 
-        ours = side("ssd", cores=one, worker=cores[1:2], lookahead=_MOST_AHEAD, fan_out=_FAN_OUT, adaptive=True)
+        ours = side("ssd", cores=one, worker=cores[1:2], lookahead=_MOST_AHEAD, fan_out=_MOST_FORESEEN, adaptive=True)
         rivals = [
             _Rival(goal, f"against sync of {ahead} tokens, {where}, {name}", side("sync", cores=its, lookahead=ahead), judged)
             for goal, where, its, judged in ((ONE, "one core", one, costly), (BOTH, "both cores", both, True))
@@ -111,7 +111,16 @@ def _speeds(
 def _swapped(
     bench: Bench, decoder: Decoder, name: str, draft: DraftModel, domains: list[str], cores: list[int]
 ) -> Iterator[Measure]:
-    side = Side(decoder, draft, "ssd", cores=cores[:1], worker=cores[1:2], lookahead=_MOST_AHEAD, fan_out=_FAN_OUT, adaptive=True)
+    side = Side(
+        decoder,
+        draft,
+        "ssd",
+        cores=cores[:1],
+        worker=cores[1:2],
+        lookahead=_MOST_AHEAD,
+        fan_out=_MOST_FORESEEN,
+        adaptive=True,
+    )
     try:
         side.await_worker(bench.supply.mixed(1, domains))
         yield from ssd_swaps.measure(bench, side, draft, domains, name)
