@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speculator.belief import Belief
+if TYPE_CHECKING:  # torch comes with it, and the settings, which name a law, do without
+    from speculator.belief import Belief
 
 _WORD = (1 << 64) - 1
 
