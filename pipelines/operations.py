@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import msgspec
 
 from pipelines.errors import RegistryError, RegistryUnavailable
-from pipelines.registry import Act, Registry, Run, RunPlan, ShareOf, Slot, SlotState, Switch
+from pipelines.registry import TRIED_OUT, Act, Registry, Run, RunPlan, ShareOf, Slot, SlotState, Switch
 
 
 class Operations:
@@ -45,6 +45,9 @@ class Operations:
         with self._noted("canary", slot, f"{version}, {share:g} of {share_of}", reason):
             if not 0 < share < 1:
                 raise RegistryError(f"share is {share:g}, expected more than 0 and less than 1")
+            if slot.kind not in TRIED_OUT:
+                kinds = ", ".join(sorted(TRIED_OUT))
+                raise RegistryError(f"kind is {slot.kind}, expected {kinds}: no server can try another out; it can be promoted")
             return self._registry.stage(
                 slot, version, share=share, share_of=share_of, expected_generation=expected_generation, detail=reason
             )

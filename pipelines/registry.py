@@ -16,6 +16,8 @@ from pipelines.checkpoint import Manifest
 
 Kind = Literal["medusa", "draft-lm"]
 """Of speculators whose weights are published: heads, draft language models."""
+TRIED_OUT: frozenset[str] = frozenset({"medusa"})
+"""Kinds of which servers can let a second version serve a share."""
 Alias = Literal["champion", "candidate", "previous"]
 Stage = Literal["candidate", "canary", "champion", "rolled_back"]
 RunState = Literal[

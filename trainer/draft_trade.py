@@ -43,7 +43,6 @@ class DraftTrade:
 
     kind = KIND
     form: Form = "chain"
-    tried_out = False
 
     def __init__(self, settings: TrainerSettings, taught: Taught, lessons: LessonCache, generator: torch.Generator) -> None:
         decoder = taught.decoder

@@ -37,7 +37,6 @@ class HeadsTrade:
 
     kind = KIND
     form: Form = "tree"
-    tried_out = True
 
     def __init__(self, settings: TrainerSettings, taught: Taught, lessons: LessonCache, generator: torch.Generator) -> None:
         decoder = taught.decoder

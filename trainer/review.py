@@ -10,7 +10,7 @@ import msgspec
 import torch
 
 from pipelines.errors import BadCheckpoint, RegistryError, RegistryUnavailable, StaleGeneration
-from pipelines.registry import Promotion
+from pipelines.registry import TRIED_OUT, Promotion
 from trainer.descent import Descent
 from trainer.feed import FeedState
 from trainer.gate import Judgement, Rules, judge
@@ -63,7 +63,7 @@ class Review:
         """What becomes of a version that passes. Where no server can try it out, a canary waits for somebody's word instead: it
         would serve without end, and nobody is judged meanwhile."""
         wanted = self._wanted()
-        return "manual" if wanted == "canary" and not self._trade.tried_out else wanted
+        return "manual" if wanted == "canary" and self._trade.kind not in TRIED_OUT else wanted
 
     def prepare(self) -> Generator[None, None, None]:
         """Work in slices that the next judgement will not have to do: one held-out trace under the champion."""

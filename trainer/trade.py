@@ -45,10 +45,6 @@ class Trade(Protocol):
     def form(self) -> Form:
         """What the nodes form."""
 
-    @property
-    def tried_out(self) -> bool:
-        """Whether servers can let a second version of this kind serve a share of their requests."""
-
     def begin(self, config: Config, weights: Mapping[str, Tensor] | None = None) -> None:
         """Starts training again from weights, or from none yet, since they are about to be resumed.
 
