@@ -26,6 +26,7 @@ class House:
         self.loaded: Target = load_target(settings.target, revision=settings.revision, dtype="float32", device=settings.device)
         self.folder: Path = locate(settings.target, settings.revision)
         """Where the target's files are."""
+        self._clients: list[Client] = []
 
     @property
     def num_threads(self) -> int:
@@ -53,5 +54,11 @@ class House:
         """As it serves: every source, and newer versions from the registry."""
         return self._client(self.settings)
 
+    def close(self) -> None:
+        """Ends what runs beside the engines: nobody polls a registry that is gone."""
+        for client in self._clients:
+            client.engine.close()
+
     def _client(self, settings: EngineSettings) -> Client:
-        return Client(build_engine(settings, self.loaded))
+        self._clients.append(Client(build_engine(settings, self.loaded)))
+        return self._clients[-1]

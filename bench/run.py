@@ -44,15 +44,19 @@ class _Run:
     def everything(self) -> Report:
         with closing(Stack(self._options.folder, self._options.flags, self._options.out)) as stack:
             bench = self._bench(stack)
-            for trainer, names in STAGES:
-                if trainer == "off":
-                    stack.stop_trainer()
-                for name in names:
-                    if name in self._options.only:
-                        self._figure(bench, name, trainer)
-                        self._write(bench)
+            with closing(bench.house):
+                self._stages(bench, stack)
         self._say(f"{self._options.out / 'report.md'}, {self._options.out / 'report.json'}")
         return self._report(bench)
+
+    def _stages(self, bench: Bench, stack: Stack) -> None:
+        for trainer, names in STAGES:
+            if trainer == "off":
+                stack.stop_trainer()
+            for name in names:
+                if name in self._options.only:
+                    self._figure(bench, name, trainer)
+                    self._write(bench)
 
     def _bench(self, stack: Stack) -> Bench:
         house = House(stack.configuration.engine)

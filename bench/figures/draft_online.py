@@ -47,8 +47,6 @@ def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
                     yield from _compared(bench, learning, static, asks)
     finally:
         bench.stack.stop_trainer()
-        for client in (learning, static):
-            client.engine.close()
 
 
 def _serve(bench: Bench, client: Client, domain: str) -> None:
