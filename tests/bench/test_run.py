@@ -18,6 +18,7 @@ from bench.rig import Answer, Ask, Client
 from bench.run import run
 from bench.sizes import QUICK
 from bench.stack import Stack
+from models.draft import DraftModel, DraftShape
 from models.heads import MedusaHeads
 from models.loading import load_target
 from pipelines.store import open_store
@@ -81,6 +82,35 @@ def test_every_figure_that_needs_no_other_process_is_measured_and_written(target
     written = msgspec.json.decode((tmp_path / "out" / "report.json").read_bytes(), type=Report)
     assert written.figures == report.figures
     assert "| worst 50-request window" in (tmp_path / "out" / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_draft_model_that_nobody_trains_is_worth_what_it_was(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(Stack, "start_trainer", lambda self, kind: asked.append(kind))
+    without = run(options(target, tmp_path / "without", "draft-online"))
+    assert "no draft model to compare with" in without.figures[0].failures[0]
+    loaded = load_target(str(target / "target"))
+    shape = DraftShape(hidden_size=16, intermediate_size=24, num_layers=1, num_heads=2, num_kv_heads=1)
+    draft = DraftModel(shape.config_for(loaded.config), torch.Generator().manual_seed(1))
+    open_store(tmp_path / "draft").save(
+        {name: tensor.detach() for name, tensor in draft.tensors.items()},
+        kind="draft-lm",
+        parent=None,
+        target=loaded.fingerprint,
+        tokenizer=loaded.tokenizer.fingerprint,
+        config=draft.config,
+        created_at=time.time(),
+    )
+    monkeypatch.setenv("EVERDRAFT_ENGINE_DRAFT", str(tmp_path / "draft"))
+    (figure,) = run(options(target, tmp_path, "draft-online")).figures
+    assert asked == ["draft-lm"]
+    assert {(measure.domain, measure.temperature) for measure in figure.measures} == {
+        (domain, temperature) for domain in ("sql", "math") for temperature in (0.0, 0.8)
+    }
+    assert all(measure.ratio.value == 1.0 for measure in figure.measures)
 
 
 def test_a_wrong_output_is_a_failure_not_a_figure(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
