@@ -38,7 +38,7 @@ class DraftTrade:
     """Raises CorruptCheckpoint for a damaged static draft model.
 
     Judged as a chain of the tokens that servers look ahead (`engine.ssd_lookahead`): that is what a draft model beside the target
-    drafts, and one reading of a text tells it exactly. What gained as a chain has gained as a tree, too, where both were measured.
+    drafts, and one reading of a text tells it exactly. What gained as a chain has gained as a tree too, where both were measured.
     """
 
     kind = KIND
