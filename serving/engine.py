@@ -82,7 +82,8 @@ class Engine:
         self.further_swaps: tuple[Swap, ...] = ()
         """Of other kinds of speculator than that one is of."""
         self.speculation = self.controller.enabled
-        """False: the operator of this server wants plain decoding; the slot has a say too (`Swap.speculation`)."""
+        """False: the operator of this server wants plain decoding; every slot that it follows has a say too
+        (`Swap.speculation`)."""
         self.trial = trial or Trial()
         self.stats = EngineStats()
         self._probe_share = probe_share
@@ -91,6 +92,11 @@ class Engine:
     @property
     def has_work(self) -> bool:
         return self.scheduler.has_work
+
+    @property
+    def speculating(self) -> bool:
+        """Whether anything may be drafted: the operator and the slots that are followed all say so."""
+        return self.speculation and all(swap.speculation for swap in (self.swap, *self.further_swaps))
 
     def submit(self, request: Request) -> Refused | None:
         """Takes a request in, or says why it will never run."""
@@ -116,7 +122,7 @@ class Engine:
     def step(self) -> tuple[Moved, ...]:
         """One forward pass for everybody; what it emitted for each sequence."""
         started = self._clock()
-        self.controller.enabled = self.speculation and self.swap.speculation
+        self.controller.enabled = self.speculating
         batch = self.scheduler.schedule()
         drafts = self.speculator.propose(batch, self.controller.budget(batch))
         drafted = self._clock()

@@ -123,7 +123,7 @@ def snapshot(engine: Engine) -> Snapshot:
         num_swap_failures=swap.num_failures,
         last_swap_at=swap.last_swap_at,
         last_swap_error=swap.last_error,
-        speculation=engine.speculation and swap.speculation,
+        speculation=engine.speculating,
         counters={
             **stats.counters,
             **engine.speculator.counters(),

@@ -49,10 +49,21 @@ class Branch:
 
 
 class DraftRunner:
-    """page_size, num_pages: of its pages; the target's, where the two run parallel."""
+    """page_size, num_pages: of its pages; the target's, where the two run parallel. vocabulary: tokens worth drafting; None: as
+    many as `DraftVocabulary` thinks right for a drafter that the target waits for."""
 
-    def __init__(self, model: DraftModel, *, page_size: int, num_pages: int, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        model: DraftModel,
+        *,
+        page_size: int,
+        num_pages: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        vocabulary: int | None = None,
+    ) -> None:
         self.page_size = page_size
+        self._vocab_size = vocabulary
         self._device, self._dtype = device, dtype
         self._take(model)
         self._pages = KeyValuePages(model.shape, page_size * num_pages, dtype, device)
@@ -60,7 +71,7 @@ class DraftRunner:
     def _take(self, model: DraftModel) -> None:
         weights = {name: tensor.detach() for name, tensor in model.tensors.items()}
         self._decoder = Decoder(model.shape, weights, self._dtype, self._device)
-        self.vocabulary = DraftVocabulary(self._decoder.output_embeddings())
+        self.vocabulary = DraftVocabulary(self._decoder.output_embeddings(), self._vocab_size)
 
     def swap(self, model: DraftModel) -> None:
         """Other weights of the same shape. What was read with the old ones stays: it costs acceptance, never correctness."""

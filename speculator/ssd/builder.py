@@ -16,14 +16,20 @@ from torch import Tensor
 from speculator.batch import Sampling
 from speculator.belief import Belief, beliefs, chances_drawn, draw
 from speculator.draft_runner import Branch, DraftRunner, Track
-from speculator.drafts import Law
+from speculator.drafts import Law, Tree
 from speculator.guesses import Choice, guesses
 from speculator.ssd.fanout import MOST_RANKS, FanOut
 from speculator.ssd.pace import Pace
-from speculator.ssd.prepared import Node
+from speculator.ssd.prepared import Leaf, Node
 
 MOST_READ = 512
 """Tokens of one text that are read in one pass."""
+
+
+OTHERS = 3
+"""Tokens that may be handed out beside each one of a draft, as leaves: they take a place in the verification, but no pass."""
+
+_Next = tuple[int, float, Belief | None, tuple[tuple[int, float], ...]]
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +53,10 @@ class Draftee:
     """What was handed out for the round under way."""
     beliefs: list[Belief | None] = field(default_factory=list)
     """[len(draft)] what each of its tokens was drawn from, if it was."""
+    leaves: list[Leaf] = field(default_factory=list)
+    """What was handed out beside it."""
+    offered: Tree | None = None
+    """All that could have been handed out, if it was not drawn."""
     ranked: list[list[int]] = field(default_factory=list)
     """[len(draft) + 1][MOST_RANKS] the choices that were left to prepare for behind each of its tokens; empty: not known."""
 
@@ -75,6 +85,8 @@ class _Twig:
     token: int
     place: int
     behind: tuple[int, ...]
+    spread: int = 0
+    """Of a leaf that is being verified: choices behind it to prepare for, beside the one that it goes on with."""
 
     @property
     def choice(self) -> Choice:
@@ -158,30 +170,44 @@ class Builder:
         self, draftee: Draftee, tokens: list[list[int]], chances: list[list[float]], lookahead: int, budget: int
     ) -> list[_Twig]:
         draft, text = draftee.draft, len(draftee.tokens)
-        allotted = self._fan_out.allot(len(draft), min(budget, (draftee.room - len(draft)) // max(1, lookahead)))
-        draftee.root, draftee.ranked, draftee.next_place = Node(), [], text + len(draft)
+        draftee.root, draftee.next_place = Node(), text + len(draft)
+        left = [
+            [each for each in zip(names, shares, strict=True) if k == len(draft) or each[0] != draft[k]][:MOST_RANKS]
+            for k, (names, shares) in enumerate(zip(tokens, chances, strict=True))
+        ]
+        draftee.ranked = [[token for token, _ in each] for each in left]
+        ranks = {(at, token): draftee.ranked[at].index(token) for at, token, _ in draftee.leaves if token in draftee.ranked[at]}
+        budget = min(budget, (draftee.room - len(draft)) // max(1, lookahead))
+        allotted = self._fan_out.allot(len(draft), budget, [(at, rank) for (at, _), rank in ranks.items()])
+        behind_leaf = dict(zip(ranks, allotted[len(draft) + 1 :], strict=True))
         node, twigs = draftee.root, []
-        for k, count in enumerate(allotted):
-            own = draft[k] if k < len(draft) else None
-            left = [(token, chance) for token, chance in zip(tokens[k], chances[k], strict=True) if token != own][:MOST_RANKS]
-            draftee.ranked.append([token for token, _ in left])
+        for k, prepared in enumerate(left):
             behind = tuple(range(text, text + k))
-            for token, chance in left[:count]:
-                twigs.append(_Twig(draftee, node.add(token, chance, main=False), token, draftee.take_place(), behind))
-            if own is not None:
-                shares = dict(zip(tokens[k], chances[k], strict=True))
-                node = node.add(own, shares.get(own, 0.0), main=True, belief=draftee.beliefs[k])
-        return twigs
+            for rank, (token, chance) in enumerate(prepared):
+                if rank < allotted[k] or behind_leaf.get((k, token)):
+                    branch = node.add(token, chance, main=False)
+                    spread = behind_leaf.get((k, token), 0)
+                    twigs.append(_Twig(draftee, branch, token, draftee.take_place(), behind, spread))
+            if k < len(draft):
+                share = dict(zip(tokens[k], chances[k], strict=True)).get(draft[k], 0.0)
+                node = node.add(draft[k], share, main=True, belief=draftee.beliefs[k])
+        return twigs[: max(0, budget)]
 
     def _grown(self, twigs: list[_Twig], level: int, lookahead: int, budget: int) -> list[_Twig]:
         """One token more for every branch: number `level` of its draft, from 0."""
         states = self._runner.grow([twig.branch() for twig in twigs])
-        found = self._next(states, [twig.choice for twig in twigs], self._prepared(level, lookahead, budget))
+        count = max(OTHERS, *(twig.spread for twig in twigs))
+        found = self._next(states, [twig.choice for twig in twigs], self._prepared(level, lookahead, budget), count)
         grown = []
-        for twig, (token, chance, belief) in zip(twigs, found, strict=True):
+        for twig, (token, chance, belief, others) in zip(twigs, found, strict=True):
             node = twig.node.add(token, chance, main=True, belief=belief)
+            twig.node.others = others[:OTHERS]
             if level < lookahead - 1:
-                grown.append(_Twig(twig.draftee, node, token, twig.draftee.take_place(), (*twig.behind, twig.place)))
+                behind = (*twig.behind, twig.place)
+                grown.append(_Twig(twig.draftee, node, token, twig.draftee.take_place(), behind))
+                for other, chance in others[: twig.spread]:
+                    branch = twig.node.add(other, chance, main=False)
+                    grown.append(_Twig(twig.draftee, branch, other, twig.draftee.take_place(), behind))
         return grown
 
     def draft_now(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> None:
@@ -194,31 +220,35 @@ class Builder:
         for level in range(lookahead if draftees else 0):
             states = self._runner.read([(each.track, new) for each, new in zip(draftees, following, strict=True)])
             found = self._next(states, [each.choice(level) for each in draftees], self._prepared(level, lookahead, budget))
+            for node, (_, _, _, others) in zip(nodes, found, strict=True):
+                node.others = others
             nodes = [
                 node.add(token, chance, main=True, belief=belief)
-                for node, (token, chance, belief) in zip(nodes, found, strict=True)
+                for node, (token, chance, belief, _) in zip(nodes, found, strict=True)
             ]
-            following = [[token] for token, _, _ in found]
+            following = [[token] for token, *_ in found]
         for each in draftees:
             each.track.num_read = len(each.tokens)
 
-    def _next(self, states: Tensor, choices: Sequence[Choice], prepared: int) -> list[tuple[int, float, Belief | None]]:
-        """The token that a draft goes on with behind each state [N, D], its chance, and what it was drawn from, if it was.
+    def _next(self, states: Tensor, choices: Sequence[Choice], prepared: int, count: int = OTHERS) -> list[_Next]:
+        """The token that a draft goes on with behind each state [N, D], its chance, and what it was drawn from, if it was; else
+        what may come in its place.
 
-        prepared: choices of the target that will be prepared for in place of it.
+        prepared: choices of the target that will be prepared for in place of it. count: of what may come in its place.
         """
         vocabulary = self._runner.vocabulary
         scores = vocabulary.scores(states)
         drawn = [at for at, (sampling, _) in enumerate(choices) if self._law.draws and not sampling.greedy]
-        found: list[tuple[int, float, Belief | None]] = [(0, 0.0, None)] * len(choices)
+        found: list[_Next] = [(0, 0.0, None, ())] * len(choices)
         if drawn:
             for at, belief in zip(drawn, beliefs(scores[drawn], [choices[at] for at in drawn], vocabulary.ids), strict=True):
                 belief = belief.dampened(prepared, self._saguaro)
-                found[at] = (draw(belief, 1, choices[at])[0], chances_drawn(1)[0], belief)
+                found[at] = (draw(belief, 1, choices[at])[0], chances_drawn(1)[0], belief, ())
         if len(drawn) < len(choices):
-            guessed = zip(*guesses(scores, choices, 1, vocabulary.ids), strict=True)
-            for at, ((token,), (chance,)) in enumerate(guessed):
-                found[at] = found[at] if found[at][2] else (token, chance, None)
+            guessed = zip(*guesses(scores, choices, 1 + count, vocabulary.ids), strict=True)
+            for at, ((token, *tokens), (chance, *chances)) in enumerate(guessed):
+                if found[at][2] is None:
+                    found[at] = (token, chance, None, tuple(zip(tokens, chances, strict=True)))
         return found
 
     def _prepared(self, level: int, lookahead: int, budget: int) -> int:

@@ -71,26 +71,30 @@ class FanOut:
         if self._policy != "measured":
             return [1 / (rank + 1) - 1 / (rank + 2) for rank in range(MOST_RANKS)]  # a miss rate of 1 / (F + 1)
         found = [each / self._ranked[ended] for each in self._ranks[ended]]
-        for rank in range(MOST_RANKS - 2, -1, -1):  # chances fall with the rank, whatever a few observations say
-            found[rank] = max(found[rank], found[rank + 1])
-        return found
+        return _falling(found)
 
-    def allot(self, num_drafted: int, budget: int) -> list[int]:
-        """[num_drafted + 1] outcomes to prepare at each number of accepted tokens; they sum to `budget`, if there are so many."""
+    def allot(self, num_drafted: int, budget: int, leaves: Sequence[tuple[int, int]] = ()) -> list[int]:
+        """[num_drafted + 1 + len(leaves)] outcomes to prepare at each number of accepted tokens, then behind each leaf; they sum
+        to `budget`, if there are so many.
+
+        leaves: tokens that are verified beside the draft: the number accepted before each, and its rank among the choices there.
+        The likeliest choice behind a leaf is what its own draft begins with; it is not among those counted here.
+        """
         size = num_drafted + 1
-        if self._policy == "uniform":
+        if self._policy == "uniform" and not leaves:
             return [min(budget // size + (k < budget % size), MOST_RANKS) for k in range(size)]
         outcomes = self.outcomes(num_drafted)
-        ranks = {ended: self.hit_chances(ended=ended) for ended in (False, True)}
-        allotted = [0] * size
-        heap = [(-outcomes[k] * ranks[k == num_drafted][0], k) for k in range(size)]
+        inside, behind = self.hit_chances(ended=False), self.hit_chances(ended=True)
+        gains = [[outcomes[k] * rank for rank in (behind if k == num_drafted else inside)] for k in range(size)]
+        gains += [[outcomes[k] * inside[rank] * each for each in behind[1:]] for k, rank in leaves]
+        allotted = [0] * len(gains)
+        heap = [(-found[0], cell) for cell, found in enumerate(gains)]
         heapify(heap)
-        for _ in range(min(budget, size * MOST_RANKS)):
-            _, k = heap[0]
-            allotted[k] += 1
-            rank = allotted[k]
-            gain = outcomes[k] * ranks[k == num_drafted][rank] if rank < MOST_RANKS else -1.0
-            heapreplace(heap, (-gain, k))
+        for _ in range(min(budget, sum(map(len, gains)))):
+            _, cell = heap[0]
+            allotted[cell] += 1
+            count = allotted[cell]
+            heapreplace(heap, (-gains[cell][count] if count < len(gains[cell]) else 1.0, cell))
         return allotted
 
     def expected_hits(self, allotted: Sequence[int]) -> float:
@@ -100,3 +104,18 @@ class FanOut:
             chance * sum(self.hit_chances(ended=k == len(allotted) - 1)[:count])
             for k, (chance, count) in enumerate(zip(outcomes, allotted, strict=True))
         )
+
+
+def _falling(chances: list[float]) -> list[float]:
+    """The falling sequence nearest to these, of the same sum: chances fall with the rank, whatever a few observations say.
+
+    (Pool adjacent violators: Ayer et al., 1955.)
+    """
+    blocks: list[tuple[float, int]] = []
+    for chance in chances:
+        total, size = chance, 1
+        while blocks and blocks[-1][0] * size < total * blocks[-1][1]:
+            before, count = blocks.pop()
+            total, size = total + before, size + count
+        blocks.append((total, size))
+    return [total / size for total, size in blocks for _ in range(size)]

@@ -75,6 +75,8 @@ class Ask(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Tokens of a draft, at most."""
     fan_out: int
     """Outcomes that are prepared for each sequence, at most."""
+    nodes: int = 64
+    """Of the tree that is verified for one sequence, at most."""
     patience: float = 0.0
     """Seconds that the engine waits for the reply."""
     since: float = 0.0
@@ -104,6 +106,8 @@ class Drafted(msgspec.Struct, frozen=True, array_like=True):
     """That each token is chosen, given that the one before was."""
     beliefs: tuple[Belief | None, ...] = ()
     """What each token was drawn from; empty: none was."""
+    others: tuple[tuple[int, int, float], ...] = ()
+    """Leaves beside it, where it was not drawn: behind how many of `tokens`, the token, its chance."""
 
 
 class Reply(msgspec.Struct, frozen=True, tag=True, kw_only=True):

@@ -112,12 +112,13 @@ class SsdSpeculator:
             if sequence.speculative and sequence.num_left > 1 and sequence.id in self._live
         }
         if asked and budget.allows(self.name) and self._present():
-            most = budget.share(len(asked)), budget.nodes // len(asked) or 1
-            for drafted in self._replied(batch, asked):
+            share, certain = budget.share(len(asked)), budget.nodes // len(asked) or 1
+            for drafted in self._replied(batch, asked, share):
                 row = asked.get(drafted.sequence)
                 if row is not None:
                     # what was drawn is not pruned any more
-                    trees[row] = self._tree(batch.decoding[row], drafted, min(most[bool(drafted.beliefs)], budget.max_depth))
+                    most = min(certain if drafted.beliefs else share, budget.max_depth)
+                    trees[row] = self._tree(batch.decoding[row], drafted, most)
         return Drafts.pack(trees, (self.name,), {self.name: self.version})
 
     def verifying(self, batch: Batch, drafts: Drafts) -> None:
@@ -224,8 +225,8 @@ class SsdSpeculator:
 
     # Rounds.
 
-    def _replied(self, batch: Batch, asked: dict[int, int]) -> tuple[Drafted, ...]:
-        """What the worker has for the sequences asked about; nothing if it does not say so in time."""
+    def _replied(self, batch: Batch, asked: dict[int, int], nodes: int) -> tuple[Drafted, ...]:
+        """What the worker has for the sequences asked about; nothing if it does not say so in time. nodes: of a tree."""
         rows = []
         for identity, row in asked.items():
             tokens, known = batch.decoding[row].tokens, self._live[identity][1]
@@ -238,6 +239,7 @@ class SsdSpeculator:
             rows=tuple(rows),
             lookahead=self.lookahead,
             fan_out=self.fan_out,
+            nodes=nodes,
             patience=self._patience,
             since=0.0 if self._replied_at is None else started - self._replied_at,
         )
@@ -270,20 +272,29 @@ class SsdSpeculator:
         return reply.rows
 
     def _tree(self, sequence: Sequence, drafted: Drafted, most: int) -> Tree:
-        tree, node = Tree.rooted(sequence.tokens[-1]), 0
-        length = min(most, sequence.num_left - 1, len(drafted.tokens), len(drafted.chances))
-        for token, chance in zip(drafted.tokens[:length], drafted.chances, strict=False):
+        """A chain of at most so many tokens, with leaves beside it."""
+        tree, chained = Tree.rooted(sequence.tokens[-1]), [0]
+        depth = min(most, sequence.num_left - 1)
+        chain = zip(drafted.tokens[:depth], drafted.chances, strict=False)
+        nodes = [(at, token, chance, True) for at, (token, chance) in enumerate(chain)]
+        if not drafted.beliefs:  # beside drawn children another would be taken for one of them
+            nodes += [(*leaf, False) for leaf in drafted.others if 0 <= leaf[0] < depth]
+        for at, token, chance, goes_on in nodes:
             if not 0 <= token < self._vocab_size or not 0.0 <= chance <= 1.0:
                 self._failed(f"it drafted token {token} of chance {chance}")
                 return Tree.rooted(sequence.tokens[-1])
-            belief = drafted.beliefs[node] if node < len(drafted.beliefs) else None
+            if at >= len(chained) or tree.child(chained[at], token) is not None:
+                continue  # nothing that it could follow, or the same again
+            belief = drafted.beliefs[at] if goes_on and at < len(drafted.beliefs) else None
             if belief is not None:
                 if not belief.holds(token, self._vocab_size):
                     self._failed(f"it drafted token {token}, which its belief does not hold")
                     return Tree.rooted(sequence.tokens[-1])
-                tree.beliefs[node] = belief
-            node = tree.add(node, token, chance, 1)
-        self._handed[sequence.id] = (drafted.hit, node)
+                tree.beliefs[chained[at]] = belief
+            node = tree.add(chained[at], token, chance, 1)
+            if goes_on:
+                chained.append(node)
+        self._handed[sequence.id] = (drafted.hit, len(tree) - 1)
         return tree
 
     def _say(self, message: Begin | End | Ask | Weights) -> None:

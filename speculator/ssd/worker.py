@@ -13,12 +13,13 @@ from models.errors import ModelError
 from models.pages import OutOfPages, PagePool
 from pipelines.wire import WireClosed
 from speculator.batch import Sampling
+from speculator.calibration import Calibration
 from speculator.draft_runner import DraftRunner, Track
 from speculator.drafts import Law
 from speculator.ssd.builder import Builder, Draftee
 from speculator.ssd.fanout import FanOut
 from speculator.ssd.messages import Ask, Begin, Drafted, End, Ready, Reply, Row, Stop, ToWorker, Weights
-from speculator.ssd.prepared import Node
+from speculator.ssd.prepared import Node, likeliest
 from speculator.ssd.transport import WorkerLink
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Worker:
         self._version = version
         self._fan_out = fan_out or FanOut()
         self._room = room
+        self._calibration = Calibration(1)
         self._builder = Builder(runner, self._fan_out, law=law, saguaro=saguaro, adaptive=adaptive)
         self._building: Iterator[None] | None = None
         self._draftees: dict[int, Draftee] = {}
@@ -107,7 +109,7 @@ class Worker:
         if ask.since > 0:  # not by our own clock: the question may have lain here while a pass was made
             pace.verifying.see(ask.since)
         plan = pace.plan(ask.lookahead, ask.fan_out, len(ask.rows))
-        rows = tuple(self._drafted(row, ask.lookahead) for row in ask.rows)
+        rows = tuple(self._drafted(row, ask) for row in ask.rows)
         if rows and not any(row.tokens for row in rows):
             rows = self._on_the_spot(ask, rows)
         reply = Reply(
@@ -134,10 +136,10 @@ class Worker:
         if not length or not ask.fan_out:
             return rows
         self._builder.draft_now(draftees, length, ask.fan_out)
-        found = {each.number: self._handed(each, length, hit=False) for each in draftees}
+        found = {each.number: self._handed(each, length, ask.nodes, hit=False) for each in draftees}
         return tuple(found.get(row.sequence, row) for row in rows)
 
-    def _drafted(self, row: Row, lookahead: int) -> Drafted:
+    def _drafted(self, row: Row, ask: Ask) -> Drafted:
         draftee = self._draftees.get(row.sequence)
         if draftee is None:
             return Drafted(row.sequence, False, (), ())
@@ -148,16 +150,24 @@ class Worker:
         # what is prepared below stays so, should there be no time to prepare anew
         draftee.root, draftee.ranked = node or Node(), []
         # nothing emitted: it has just entered, and there was nothing to foresee
-        return self._handed(draftee, lookahead, hit=node is not None and bool(row.emitted))
+        return self._handed(draftee, ask.lookahead, ask.nodes, hit=node is not None and bool(row.emitted))
 
-    def _handed(self, draftee: Draftee, lookahead: int, *, hit: bool) -> Drafted:
-        """What is prepared behind its text."""
-        tokens, chances, beliefs = draftee.root.draft(lookahead)
-        draftee.draft, draftee.beliefs = tokens, beliefs
-        return Drafted(draftee.number, hit, tuple(tokens), tuple(chances), tuple(beliefs) if any(beliefs) else ())
+    def _handed(self, draftee: Draftee, lookahead: int, nodes: int, *, hit: bool) -> Drafted:
+        """What is prepared behind its text: a chain where it was drawn, else a chain with leaves."""
+        tokens, chances, beliefs = draftee.root.draft(min(lookahead, nodes))
+        draftee.draft, draftee.beliefs, draftee.offered, draftee.leaves = tokens, beliefs, None, []
+        if any(beliefs):
+            return Drafted(draftee.number, hit, tuple(tokens), tuple(chances), tuple(beliefs))
+        draftee.offered = draftee.root.tree(lookahead)
+        believed = self._calibration.chances(0, draftee.offered, not draftee.sampling.greedy)
+        length, draftee.leaves = likeliest(draftee.offered, believed, nodes)
+        del tokens[length:], chances[length:], beliefs[length:]
+        return Drafted(draftee.number, hit, tuple(tokens), tuple(chances), others=tuple(draftee.leaves))
 
     def _learn(self, draftee: Draftee, emitted: tuple[int, ...]) -> None:
-        """How the draft before came out, if all that could be prepared for it was."""
+        """How the draft before came out, if all that could be prepared for it was; and what its chances were worth."""
+        if draftee.offered is not None and emitted:
+            self._calibration.observe(0, draftee.offered, emitted, not draftee.sampling.greedy)
         draft, k = draftee.draft, 0
         while k < min(len(draft), len(emitted)) and draft[k] == emitted[k]:
             k += 1

@@ -11,6 +11,7 @@ from models.pages import PagePool
 from serving.engine import Engine, FixedBudget
 from speculator.drafts import Law
 from speculator.merged import MergedSpeculator
+from speculator.ssd.builder import OTHERS
 from speculator.ssd.fanout import FanOut
 from speculator.ssd.messages import Ask, FromWorker, ToWorker
 from speculator.ssd.speculator import SsdSpeculator
@@ -104,8 +105,9 @@ def engine_beside(target: DraftModel, link: Beside, *, lookahead: int = 4, fan_o
     """An engine on that target, its drafts from the worker alone."""
     source = SsdSpeculator(lambda: link, version="v0", vocab_size=VOCAB, lookahead=lookahead, fan_out=fan_out)
     source._link = link
-    served = target_of(target)
-    return Engine(served, tiny_scheduler(served, max_running=4), MergedSpeculator([source], max_tree=12), FixedBudget(12))
+    served, nodes = target_of(target), (1 + OTHERS) * lookahead  # room for a whole draft, whatever its leaves' chances
+    scheduler = tiny_scheduler(served, max_running=4, max_tree=nodes)
+    return Engine(served, scheduler, MergedSpeculator([source], max_tree=nodes), FixedBudget(nodes))
 
 
 def source_of(engine: Engine) -> SsdSpeculator:

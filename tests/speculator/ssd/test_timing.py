@@ -102,8 +102,8 @@ def test_a_pass_beyond_all_patience_holds_up_a_round_for_that_patience(monkeypat
 def test_what_is_planned_fits_into_the_verification(monkeypatch: pytest.MonkeyPatch, verify: int, at_least: int) -> None:
     """All that is allowed would take 64 ms: once everything was measured, less is prepared and nobody waits."""
     costs = Costs(verify=verify * MS, glue=1 * MS, level=1 * MS, branch=0.25 * MS)
-    found, _ = rounds(monkeypatch, SAME, SAME, costs, lookahead=9, fan_out=24, adaptive=True, num_tokens=230)
-    late = middle(found)[-8:]
+    found, _ = rounds(monkeypatch, SAME, SAME, costs, lookahead=9, fan_out=24, adaptive=True, num_tokens=220)
+    late = middle(found)[-6:]
     assert [each.seconds for each in late] == pytest.approx([verify * MS] * len(late))
     assert fmean(each.num_tokens for each in late) >= at_least, "and there is a draft all the same"
 

@@ -24,6 +24,7 @@ from serving.messages import Request
 from serving.target import Target
 from speculator.draft_runner import Branch, DraftRunner, Track
 from speculator.merged import MergedSpeculator
+from speculator.ssd.builder import OTHERS
 from speculator.ssd.messages import FromWorker, Ready, ToWorker
 from speculator.ssd.speculator import SsdSpeculator
 from speculator.ssd.worker import Worker
@@ -171,11 +172,12 @@ def rounds(
     )
     source._link = link
     served = _Target(target, costs, link)
+    nodes = min((1 + OTHERS) * lookahead, 24)  # room for a whole draft, whatever its leaves' chances
     engine = Engine(
         served,
-        tiny_scheduler(served),
-        MergedSpeculator([source], max_tree=12),
-        FixedBudget(12),
+        tiny_scheduler(served, max_tree=nodes),
+        MergedSpeculator([source], max_tree=nodes),
+        FixedBudget(nodes),
         clock=lambda: link.now,
     )
     engine.submit(Request(id=1, prompt_ids=(3, 1, 4), max_tokens=num_tokens, temperature=temperature, seed=7))
