@@ -11,6 +11,7 @@ from typing import Literal
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from bench.errors import BenchError
 from bench.rig import AfterStep, Answer, Ask, Client
@@ -33,7 +34,8 @@ from speculator.ssd.messages import Birth
 from speculator.ssd.process import WorkerProcess
 from speculator.ssd.speculator import SsdSpeculator
 
-Kind = Literal["plain", "sync", "ssd"]
+Kind = Literal["plain", "sync", "tree", "ssd"]
+"""sync, tree: the draft before the target, as a chain and as the trees that it is served with."""
 
 _PAGE_SIZE, _NUM_PAGES = 32, 256
 _STARTING_SECONDS = 60.0
@@ -43,15 +45,27 @@ _SILENT = ("self_attn.o_proj", "mlp.down_proj")
 
 def cost_true(path: str, revision: str | None, config: DecoderConfig, times: int) -> Decoder:
     """The target with so many times its layers; the further ones, whose output products are zero, change no score."""
-    weights = dict(read_weights(locate(path, revision), config))
-    wide = replace(config, num_layers=times * config.num_layers)
-    for index in range(config.num_layers, wide.num_layers):
-        prefix = f"model.layers.{index % config.num_layers}."
+    weights = _with_silent_layers(dict(read_weights(locate(path, revision), config)), config.num_layers, times)
+    return Decoder(replace(config, num_layers=times * config.num_layers), weights, torch.float32, torch.device("cpu"))
+
+
+def cost_true_draft(draft: DraftModel, times: int) -> DraftModel:
+    """The same of a draft model."""
+    num_layers = draft.shape.num_layers
+    made = DraftModel({**draft.config, "num_hidden_layers": times * num_layers})
+    weights = {name: tensor.detach() for name, tensor in draft.tensors.items()}
+    made.copy_weights(_with_silent_layers(weights, num_layers, times))
+    return made
+
+
+def _with_silent_layers(weights: dict[str, Tensor], num_layers: int, times: int) -> dict[str, Tensor]:
+    for index in range(num_layers, times * num_layers):
+        prefix = f"model.layers.{index % num_layers}."
         for name in [each for each in weights if each.startswith(prefix)]:
             tensor = weights[name]
             silent = any(part in name for part in _SILENT)
             weights[name.replace(prefix, f"model.layers.{index}.")] = torch.zeros_like(tensor) if silent else tensor
-    return Decoder(wide, weights, torch.float32, torch.device("cpu"))
+    return weights
 
 
 def config_of(path: str, revision: str | None) -> DecoderConfig:
@@ -103,7 +117,8 @@ class Side:
             )
         else:
             runner = DraftRunner(draft, page_size=_PAGE_SIZE, num_pages=_NUM_PAGES, device=decoder.device, dtype=decoder.dtype)
-            source = DraftModelSpeculator(runner, version="bench", depth=lookahead, width=1, siblings=1)
+            shape = {"depth": 5} if kind == "tree" else {"depth": lookahead, "width": 1, "siblings": 1}
+            source = DraftModelSpeculator(runner, version="bench", **shape)  # type: ignore[arg-type]
         budget = FixedBudget(0 if kind == "plain" else lookahead)
         self.client = Client(Engine(Target(decoder, pool), Scheduler(pool, max_tree=32), MergedSpeculator([source]), budget))
 

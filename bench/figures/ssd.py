@@ -26,13 +26,16 @@ from bench.rig import Ask
 from bench.sizes import TEMPERATURES
 from bench.speed import speed_measures
 from bench.ssd_school import drafted_for
-from bench.ssd_sides import Side, config_of, cost_true
+from bench.ssd_sides import Side, config_of, cost_true, cost_true_draft
 from models.decoder import Decoder
 from models.draft import DraftModel
 from speculator.ssd.fanout import Policy
 
 DOMAINS = ("sql", "math", "dialogue", "code")
 _TIMES = 13
+_DRAFT_TIMES = 5
+"""Of the draft's layers, so that a pass of it costs a tenth of one of the cost-true target, as one billion weights beside eight do.
+Its drafts stay the same."""
 _LOOKAHEAD, _FAN_OUT = 4, 24
 _MOST_AHEAD, _MOST_FORESEEN = 8, 48
 """Tokens and outcomes that SSD may prepare where it chooses for itself; the synchronous draft is measured at this length too."""
@@ -70,13 +73,16 @@ def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
     settings = bench.house.settings
     wide = cost_true(settings.target, settings.revision, config_of(settings.target, settings.revision), _TIMES)
     for decoder, name in ((wide, "cost-true target"), (bench.house.loaded.decoder, "bundled target")):
-        yield from _speeds(bench, decoder, name, draft, domains, cores)
+        yield from _speeds(bench, decoder, name, draft, domains, cores, judged=True)
         yield from _swapped(bench, decoder, name, draft, domains, cores)
+    yield from _speeds(
+        bench, wide, "cost-true target and draft", cost_true_draft(draft, _DRAFT_TIMES), domains, cores, judged=False
+    )
     yield from _fan_outs(bench, wide, draft, domains, cores)
 
 
 def _speeds(
-    bench: Bench, decoder: Decoder, name: str, draft: DraftModel, domains: list[str], cores: list[int]
+    bench: Bench, decoder: Decoder, name: str, draft: DraftModel, domains: list[str], cores: list[int], *, judged: bool
 ) -> Iterator[Measure]:
     one, both, costly = cores[:1], cores[:2], decoder is not bench.house.loaded.decoder
     with ExitStack() as closing:
@@ -87,15 +93,13 @@ def _speeds(
             return made
 
         ours = side("ssd", cores=one, worker=cores[1:2], lookahead=_MOST_AHEAD, fan_out=_MOST_FORESEEN, adaptive=True)
-        rivals = [
-            _Rival(goal, f"against sync of {ahead} tokens, {where}, {name}", side("sync", cores=its, lookahead=ahead), judged)
-            for goal, where, its, judged in ((ONE, "one core", one, costly), (BOTH, "both cores", both, True))
-            for ahead in (_LOOKAHEAD, _MOST_AHEAD)
-        ]
-        rivals += [
-            _Rival(PLAIN, f"against plain, one core, {name}", side("plain", cores=one), True),
-            _Rival(PLAIN, f"against plain, both cores, {name}", side("plain", cores=both), False),
-        ]
+        rivals = []
+        for goal, where, its, counts in ((ONE, "one core", one, costly), (BOTH, "both cores", both, True)):
+            for kind, ahead in (("sync", _LOOKAHEAD), ("sync", _MOST_AHEAD), ("tree", _MOST_AHEAD)):
+                what = f"against sync {'trees' if kind == 'tree' else 'chains'} of {ahead} nodes, {where}, {name}"
+                rivals.append(_Rival(goal, what, side(kind, cores=its, lookahead=ahead), judged and counts))
+        for where, its, counts in (("one core", one, True), ("both cores", both, False)):
+            rivals.append(_Rival(PLAIN, f"against plain, {where}, {name}", side("plain", cores=its), judged and counts))
         ours.await_worker(bench.supply.mixed(1, domains))
         assert ours.ssd is not None
         for temperature in TEMPERATURES:

@@ -55,6 +55,8 @@ class Draftee:
     """[len(draft)] what each of its tokens was drawn from, if it was."""
     leaves: list[Leaf] = field(default_factory=list)
     """What was handed out beside it."""
+    on_the_spot: bool = False
+    """Whether it was drafted while the target waited."""
     offered: Tree | None = None
     """All that could have been handed out, if it was not drawn."""
     ranked: list[list[int]] = field(default_factory=list)
@@ -119,6 +121,10 @@ class Builder:
         self.num_levels = 0
         self.pace = Pace(fan_out, adaptive=adaptive)
 
+    def fan_out(self, draftee: Draftee) -> FanOut:
+        """Of drafts like the one that it was handed last."""
+        return self.pace.spot if draftee.on_the_spot else self._fan_out
+
     def build(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> Iterator[None]:
         """Prepares for what may come of the drafts handed out; yields after each pass. Long unread texts come last."""
         self.num_levels = 0
@@ -178,7 +184,7 @@ class Builder:
         draftee.ranked = [[token for token, _ in each] for each in left]
         ranks = {(at, token): draftee.ranked[at].index(token) for at, token, _ in draftee.leaves if token in draftee.ranked[at]}
         budget = min(budget, (draftee.room - len(draft)) // max(1, lookahead))
-        allotted = self._fan_out.allot(len(draft), budget, [(at, rank) for (at, _), rank in ranks.items()])
+        allotted = self.fan_out(draftee).allot(len(draft), budget, [(at, rank) for (at, _), rank in ranks.items()])
         behind_leaf = dict(zip(ranks, allotted[len(draft) + 1 :], strict=True))
         node, twigs = draftee.root, []
         for k, prepared in enumerate(left):

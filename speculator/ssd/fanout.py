@@ -26,7 +26,7 @@ class FanOut:
 
     def __init__(self, policy: Policy = "measured", *, acceptance: float = 0.7) -> None:
         """acceptance: what `geometric` takes for granted."""
-        self._policy = policy
+        self.policy: Policy = policy
         self._acceptance = acceptance
         self._reached: list[float] = []
         self._accepted: list[float] = []
@@ -60,7 +60,7 @@ class FanOut:
         """[num_drafted + 1] the chance of each number of accepted tokens."""
         chances, left, rate = [], 1.0, self._acceptance
         for depth in range(num_drafted):
-            if depth < len(self._reached) and self._policy == "measured":  # deeper than ever: as the deepest
+            if depth < len(self._reached) and self.policy == "measured":  # deeper than ever: as the deepest
                 rate = self._accepted[depth] / self._reached[depth]
             chances.append(left * (1 - rate))
             left *= rate
@@ -68,7 +68,7 @@ class FanOut:
 
     def hit_chances(self, *, ended: bool) -> list[float]:
         """[MOST_RANKS] the chance of each rank. ended: after all of the draft was accepted."""
-        if self._policy != "measured":
+        if self.policy != "measured":
             return [1 / (rank + 1) - 1 / (rank + 2) for rank in range(MOST_RANKS)]  # a miss rate of 1 / (F + 1)
         found = [each / self._ranked[ended] for each in self._ranks[ended]]
         return _falling(found)
@@ -81,7 +81,7 @@ class FanOut:
         The likeliest choice behind a leaf is what its own draft begins with; it is not among those counted here.
         """
         size = num_drafted + 1
-        if self._policy == "uniform" and not leaves:
+        if self.policy == "uniform" and not leaves:
             return [min(budget // size + (k < budget % size), MOST_RANKS) for k in range(size)]
         outcomes = self.outcomes(num_drafted)
         inside, behind = self.hit_chances(ended=False), self.hit_chances(ended=True)

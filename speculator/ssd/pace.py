@@ -19,7 +19,7 @@ FAN_OUTS = (4, 8, 12, 16, 24, 32, 48, 64)
 _EVERY = 16
 """Rounds between two plans, each of which takes a millisecond or two."""
 _KEEP = 0.9
-_SLACK = 0.9
+_SLACK = 0.7
 """Of a verification that building may be planned to take: it varies."""
 
 
@@ -45,7 +45,8 @@ class Mean:
 
 
 class Line:
-    """Seconds as a + b x, by least squares with forgetting; a and b are never negative."""
+    """Seconds as a + b x, by least squares with forgetting; a and b are never negative. Seen for one x alone: proportional above
+    it, the same below."""
 
     def __init__(self) -> None:
         self._weight = self._x = self._y = self._xx = self._xy = 0.0
@@ -61,7 +62,9 @@ class Line:
             return None
         mean_x, mean_y = self._x / self._weight, self._y / self._weight
         spread = self._xx / self._weight - mean_x**2
-        slope = (self._xy / self._weight - mean_x * mean_y) / spread if spread > 1e-6 * max(1.0, mean_x**2) else 0.0
+        if spread <= 1e-3 * max(1.0, mean_x**2):  # nothing to tell a slope by: the worst is assumed
+            return mean_y * max(1.0, x / mean_x) if mean_x > 0 else mean_y
+        slope = (self._xy / self._weight - mean_x * mean_y) / spread
         slope = min(max(slope, 0.0), mean_y / mean_x if mean_x > 0 else 0.0)
         return mean_y + slope * (x - mean_x)
 
@@ -77,6 +80,8 @@ class Pace:
         self.glue = Mean()
         self.level = Line()
         """One pass over so many branches."""
+        self.spot = FanOut(fan_out.policy)
+        """How drafts end that were made on the spot: where an outcome was not foreseen, the text is hard to draft for."""
         self._plan = Plan(0, 0)
         self._of: tuple[int, int, int] = (0, 0, 0)
         self._due = 0
@@ -92,8 +97,7 @@ class Pace:
 
     def expected(self, lookahead: int) -> float:
         """Tokens of a round whose draft is so long, the target's own included."""
-        outcomes = self._fan_out.outcomes(lookahead)
-        return 1.0 + sum(k * chance for k, chance in enumerate(outcomes))
+        return _tokens(self._fan_out, lookahead)
 
     def on_the_spot(self, lookahead: int, num_sequences: int, patience: float) -> int:
         """Tokens that are worth drafting while the target waits, for that many sequences which all missed."""
@@ -101,7 +105,7 @@ class Pace:
         if verifying is None or first is None or further is None or not self._adaptive:
             return 0
         rates = [
-            (self.expected(length) / (verifying + first + (length - 1) * further), length)
+            (_tokens(self.spot, length) / (verifying + first + (length - 1) * further), length)
             for length in range(1, lookahead + 1)
             if first + (length - 1) * further < patience / 2
         ]
@@ -140,3 +144,7 @@ class Pace:
                 if tokens > best.tokens + 1e-3:
                     best = Plan(length, width, hits, tokens)
         return best
+
+
+def _tokens(fan_out: FanOut, lookahead: int) -> float:
+    return 1.0 + sum(k * chance for k, chance in enumerate(fan_out.outcomes(lookahead)))

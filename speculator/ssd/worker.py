@@ -137,6 +137,8 @@ class Worker:
             return rows
         self._builder.draft_now(draftees, length, ask.fan_out)
         found = {each.number: self._handed(each, length, ask.nodes, hit=False) for each in draftees}
+        for each in draftees:
+            each.on_the_spot = True
         return tuple(found.get(row.sequence, row) for row in rows)
 
     def _drafted(self, row: Row, ask: Ask) -> Drafted:
@@ -156,6 +158,7 @@ class Worker:
         """What is prepared behind its text: a chain where it was drawn, else a chain with leaves."""
         tokens, chances, beliefs = draftee.root.draft(min(lookahead, nodes))
         draftee.draft, draftee.beliefs, draftee.offered, draftee.leaves = tokens, beliefs, None, []
+        draftee.on_the_spot = False
         if any(beliefs):
             return Drafted(draftee.number, hit, tuple(tokens), tuple(chances), tuple(beliefs))
         draftee.offered = draftee.root.tree(lookahead)
@@ -173,7 +176,8 @@ class Worker:
             k += 1
         if draftee.ranked and k < len(emitted):
             ranked = draftee.ranked[k]
-            self._fan_out.observe(len(draft), k, ranked.index(emitted[k]) if emitted[k] in ranked else None)
+            fan_out = self._builder.fan_out(draftee)
+            fan_out.observe(len(draft), k, ranked.index(emitted[k]) if emitted[k] in ranked else None)
 
     def _begin(self, begin: Begin) -> None:
         self._end(begin.sequence)

@@ -7,7 +7,7 @@ import pytest
 from serving.messages import Request
 from speculator.ssd.fanout import FanOut
 from speculator.ssd.messages import Ask, Begin, Row
-from speculator.ssd.pace import Line, Pace
+from speculator.ssd.pace import _SLACK, Line, Pace
 from tests.serving.rig import VOCAB, plain_engine
 from tests.speculator.draft_models import draft_model, target_of
 from tests.speculator.ssd.beside import Beside, engine_beside, source_of
@@ -37,6 +37,9 @@ def test_a_line_is_found_and_never_falls() -> None:
     for x in (1, 5, 9, 20):
         line.see(x, 2.0 + 0.5 * x)
     assert line.at(10) == pytest.approx(7.0)
+    single = Line()
+    single.see(8, 4.0)
+    assert [single.at(x) for x in (2, 8, 16)] == [4.0, 4.0, 8.0], "of what was never seen the worst is assumed"
     falling = Line()
     for x in (1, 5, 9):
         falling.see(x, 10.0 - x)
@@ -65,7 +68,7 @@ def test_the_plan_is_the_best_of_all_that_fit() -> None:
     best = 1.0
     for lookahead in range(1, 9):
         for fan_out in (4, 8, 12, 16, 24):
-            if 1.0 + lookahead * (0.8 + 0.06 * fan_out) <= 0.9 * 9.0:
+            if 1.0 + lookahead * (0.8 + 0.06 * fan_out) <= _SLACK * 9.0:
                 hits = pace._fan_out.expected_hits(pace._fan_out.allot(lookahead, fan_out))
                 best = max(best, 1.0 + hits * (pace.expected(lookahead) - 1.0))
     assert pace.plan(8, 24, 1).tokens == pytest.approx(best, rel=0.01)
