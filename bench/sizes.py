@@ -47,7 +47,7 @@ class Sizes:
     ssd_lessons: int = 600
     """Answers of each domain that the draft model learns from."""
     ssd_school_seconds: float = 900.0
-    ssd_pairs: int = 6
+    ssd_pairs: int = 4
     ssd_each: int = 4
     ssd_fan_out: int = 40
     """Answers on which fan-outs are compared."""

@@ -34,8 +34,8 @@ from speculator.ssd.fanout import Policy
 DOMAINS = ("sql", "math", "dialogue", "code")
 _TIMES = 13
 _DRAFT_TIMES = 5
-"""Of the draft's layers, so that a pass of it costs a tenth of one of the cost-true target, as one billion weights beside eight do.
-Its drafts stay the same."""
+"""Of the draft's layers, so that a pass of it costs a tenth of one of the cost-true target, as one billion weights beside eight
+do. Its drafts stay the same."""
 _LOOKAHEAD, _FAN_OUT = 4, 24
 _MOST_AHEAD, _MOST_FORESEEN = 8, 48
 """Tokens and outcomes that SSD may prepare where it chooses for itself; the synchronous draft is measured at this length too."""
