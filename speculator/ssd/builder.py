@@ -24,6 +24,8 @@ from speculator.ssd.prepared import Leaf, Node
 
 MOST_READ = 512
 """Tokens of one text that are read in one pass."""
+READ_AGAIN = 128
+"""The same, of what is read again with other weights when there is nothing else to do."""
 
 
 OTHERS = 3
@@ -135,6 +137,15 @@ class Builder:
                 self._runner.read([(each.track, each.unread[:MOST_READ])])
                 yield
         yield from self._round(behind, lookahead, budget)
+
+    def refill(self, draftees: Sequence[Draftee]) -> Iterator[None]:
+        """Reads texts again, over what other weights had read of them, a portion a pass; yields after each."""
+        for each in draftees:
+            again = Track(each.track.pages)
+            while not each.ended and again.num_read < each.track.num_read:
+                stop = min(again.num_read + READ_AGAIN, each.track.num_read)
+                self._runner.read([(again, each.tokens[again.num_read : stop])])
+                yield
 
     def _round(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> Iterator[None]:
         draftees = [each for each in draftees if not each.ended]

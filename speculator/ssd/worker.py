@@ -54,6 +54,8 @@ class Worker:
         self._calibration = Calibration(1)
         self._builder = Builder(runner, self._fan_out, law=law, saguaro=saguaro, adaptive=adaptive)
         self._building: Iterator[None] | None = None
+        self._refilling: Iterator[None] | None = None
+        """What older weights have read is read again whenever there is nothing to prepare."""
         self._draftees: dict[int, Draftee] = {}
         self._new: list[Draftee] = []
         """Those that nothing was prepared for yet."""
@@ -75,17 +77,20 @@ class Worker:
     def turn(self) -> None:
         """Takes what has come, and makes one pass if there is anything to prepare."""
         started = time.perf_counter()
-        messages = self._wire.receive(0.0 if self._building is not None else _IDLE_SECONDS)
-        if self._building is None:
+        busy = self._building is not None or self._refilling is not None
+        messages = self._wire.receive(0.0 if busy else _IDLE_SECONDS)
+        if not busy:
             self._idle_seconds += time.perf_counter() - started
         self.take(messages)
         if self._building is None and self._new and self._shape[0]:
             self._building = self._builder.build(self._taken_new(), *self._shape)
+        started = time.perf_counter()
         if self._building is not None:
-            started = time.perf_counter()
             if next(self._building, self) is self:
                 self._building = None
             self._build_seconds += time.perf_counter() - started
+        elif self._refilling is not None and next(self._refilling, self) is self:
+            self._refilling = None
 
     def take(self, messages: Sequence[ToWorker]) -> None:
         """Does what it is told, in order."""
@@ -219,3 +224,4 @@ class Worker:
             return
         self._runner.swap(self._model)
         self._version = weights.version
+        self._refilling = self._builder.refill(list(self._draftees.values()))
