@@ -81,8 +81,9 @@ class FanOut:
         The likeliest choice behind a leaf is what its own draft begins with; it is not among those counted here.
         """
         size = num_drafted + 1
-        if self.policy == "uniform" and not leaves:
-            return [min(budget // size + (k < budget % size), MOST_RANKS) for k in range(size)]
+        if self.policy == "uniform":
+            cells = size + len(leaves)
+            return [min(budget // cells + (cell < budget % cells), MOST_RANKS - (cell >= size)) for cell in range(cells)]
         outcomes = self.outcomes(num_drafted)
         inside, behind = self.hit_chances(ended=False), self.hit_chances(ended=True)
         gains = [[outcomes[k] * rank for rank in (behind if k == num_drafted else inside)] for k in range(size)]

@@ -62,6 +62,11 @@ def test_outcomes_behind_leaves_are_allotted_by_what_they_gain() -> None:
     assert gains[0] <= 1.0 + 1e-9, "a chance, however few were seen"
 
 
+def test_uniform_is_uniform_behind_leaves_too() -> None:
+    assert FanOut("uniform").allot(2, 14, [(0, 0), (1, 1)]) == [3, 3, 3, 3, 2]
+    assert FanOut("uniform").allot(0, 100, [(0, 0)]) == [32, 31], "no more than there are"
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_leaves_are_accepted_and_the_text_stays_the_targets(temperature: float) -> None:
     """A draft that is often wrong: with leaves it gets further, in as many rounds or fewer."""
