@@ -47,7 +47,7 @@ draft: install
 bench: install
 	$(BIN)/python -m bench
 
-# SSD alone: a draft model learns first, then the two cores are target and draft. Half an hour.
+# SSD alone: a draft model learns first (`--draft` takes one that is there), then the two cores are target and draft. An hour.
 bench-ssd: install
 	$(BIN)/python -m bench --only ssd --out bench-ssd-out
 

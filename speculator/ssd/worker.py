@@ -113,7 +113,6 @@ class Worker:
         levels, pace = self._builder.num_levels, self._builder.pace
         if ask.since > 0:  # not by our own clock: the question may have lain here while a pass was made
             pace.verifying.see(ask.since)
-        plan = pace.plan(ask.lookahead, ask.fan_out, len(ask.rows))
         rows = tuple(self._drafted(row, ask) for row in ask.rows)
         if rows and not any(row.tokens for row in rows):
             rows = self._on_the_spot(ask, rows)
@@ -129,6 +128,7 @@ class Worker:
         self._wire.send(reply)
         self._round = ask.round
         self._build_seconds = self._idle_seconds = 0.0
+        plan = pace.plan(ask.lookahead, ask.fan_out, len(ask.rows))  # takes its time, for which nobody waits now
         self._shape = (plan.lookahead, plan.fan_out)
         asked = [self._draftees[row.sequence] for row in ask.rows if row.sequence in self._draftees]
         new = [each for each in self._taken_new() if each not in asked]
