@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +15,7 @@ from models.pages import OutOfPages, PagePool
 from pipelines.wire import WireClosed
 from speculator.batch import Sampling
 from speculator.calibration import Calibration
-from speculator.draft_runner import DraftRunner, Track
+from speculator.draft_runner import DraftRunner, Prepared, Track
 from speculator.drafts import Law
 from speculator.ssd.builder import Builder, Draftee
 from speculator.ssd.fanout import FanOut
@@ -56,6 +57,9 @@ class Worker:
         self._building: Iterator[None] | None = None
         self._refilling: Iterator[None] | None = None
         """What older weights have read is read again whenever there is nothing to prepare."""
+        self._wanted: Weights | None = None
+        self._loading: tuple[str, list[Prepared | None]] | None = None
+        """The version that is being prepared, and what came of it."""
         self._draftees: dict[int, Draftee] = {}
         self._new: list[Draftee] = []
         """Those that nothing was prepared for yet."""
@@ -82,6 +86,7 @@ class Worker:
         if not busy:
             self._idle_seconds += time.perf_counter() - started
         self.take(messages)
+        self._take_weights()
         if self._building is None and self._new and self._shape[0]:
             self._building = self._builder.build(self._taken_new(), *self._shape)
         started = time.perf_counter()
@@ -217,11 +222,37 @@ class Worker:
         return new
 
     def _swap(self, weights: Weights) -> None:
-        try:
-            self._model.copy_weights(safetensors.torch.load(weights.data))
-        except (ModelError, safetensors.SafetensorError) as error:
-            log.error("weights refused, those before stay: %s", error)
+        """Has them prepared, by a thread of its own: the next question shall not wait for that. The newest wins."""
+        self._wanted = weights
+        if self._loading is None:
+            self._prepare_wanted()
+
+    def _prepare_wanted(self) -> None:
+        wanted, self._wanted = self._wanted, None
+        if wanted is None:
             return
-        self._runner.swap(self._model)
-        self._version = weights.version
-        self._refilling = self._builder.refill(list(self._draftees.values()))
+        box: list[Prepared | None] = []
+        self._loading = (wanted.version, box)
+        config, runner = self._model.config, self._runner
+
+        def prepare() -> None:
+            try:
+                model = DraftModel.from_config(config)
+                model.copy_weights(safetensors.torch.load(wanted.data))
+                box.append(runner.prepared(model))
+            except (ModelError, safetensors.SafetensorError) as error:
+                log.error("weights refused, those before stay: %s", error)
+                box.append(None)
+
+        threading.Thread(target=prepare, name="ssd-weights", daemon=True).start()
+
+    def _take_weights(self) -> None:
+        """Between two passes, once they are prepared."""
+        if self._loading is None or not self._loading[1]:
+            return
+        (version, (prepared,)), self._loading = self._loading, None
+        if prepared is not None:
+            self._runner.take(prepared)
+            self._version = version
+            self._refilling = self._builder.refill(list(self._draftees.values()))
+        self._prepare_wanted()

@@ -229,8 +229,8 @@ def test_draft_models_before_and_beside_the_target_take_up_what_is_published(tmp
             registry.publish(slot, manifest, location, expected_generation=seed - 1)
             versions = {"draft-lm": manifest.version, "ssd": manifest.version}
             wait_until(lambda: served(engine, asked) == expected and engine.speculator.versions == versions)  # noqa: B023
-        embedding = "model.embed_tokens.weight"
-        assert torch.equal(link.worker._model.tensors[embedding], draft_model(seed=2).tensors[embedding])
+        embeddings = link.worker._runner._decoder.output_embeddings()
+        assert torch.equal(embeddings, draft_model(seed=2).tensors["model.embed_tokens.weight"])
     finally:
         engine.close()
         registry.close()

@@ -130,8 +130,12 @@ def test_after_a_swap_texts_are_read_again_when_there_is_time(monkeypatch: pytes
     link.receive(0.0)
     engine.abort(2)
     turns = 0
-    while link.worker._building is not None or link.worker._refilling is not None:
-        link.worker.turn()
+    worker = link.worker
+    while worker._loading is not None:
+        worker.turn()
+    assert worker._version == "v2"
+    while worker._building is not None or worker._refilling is not None:
+        worker.turn()
         turns += 1
     (draftee,) = link.worker._draftees.values()
     track, runner = draftee.track, link.worker._runner
