@@ -80,7 +80,7 @@ class Ask(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     patience: float = 0.0
     """Seconds that the engine waits for the reply."""
     since: float = 0.0
-    """Seconds since it had the reply to the question before; 0: that did not come in time."""
+    """Seconds since it had the reply to the question before; 0: that did not come in time, or more than one step lies between."""
 
 
 class Weights(msgspec.Struct, frozen=True, tag=True, kw_only=True):

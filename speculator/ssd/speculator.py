@@ -85,6 +85,8 @@ class SsdSpeculator:
         self._round = 0
         self._replied_at: float | None = None
         """When the reply to the question before was there, if it was."""
+        self._steps = 0
+        """Taken since then."""
         self._unanswered_since: float | None = None
         self._live: dict[int, tuple[Sequence, int]] = {}
         """Sequences, and how many of their tokens the worker knows."""
@@ -125,6 +127,7 @@ class SsdSpeculator:
         """The worker drafts ahead since it answered: nobody need tell it."""
 
     def observe(self, batch: Batch, drafts: Drafts, verdicts: Verdicts) -> None:
+        self._steps += 1
         for sequence, emitted in zip(batch.decoding, verdicts.emitted, strict=False):
             found = self._handed.get(sequence.id)
             if found is not None:
@@ -241,7 +244,8 @@ class SsdSpeculator:
             fan_out=self.fan_out,
             nodes=nodes,
             patience=self._patience,
-            since=0.0 if self._replied_at is None else started - self._replied_at,
+            # with other steps or a pause between them it would not be the time of one verification
+            since=started - self._replied_at if self._replied_at is not None and self._steps == 1 else 0.0,
         )
         self._replied_at = None
         self._say(ask)
@@ -264,7 +268,7 @@ class SsdSpeculator:
 
     def _counted(self, reply: Reply, waited: float) -> tuple[Drafted, ...]:
         self.version = reply.version
-        self._replied_at = self._clock()
+        self._replied_at, self._steps = self._clock(), 0
         self.counters["ssd_wait_seconds"] += waited
         self.counters["ssd_build_seconds"] += reply.build_seconds
         self.counters["ssd_idle_seconds"] += reply.idle_seconds

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from serving.engine import FixedBudget
 from serving.messages import Request
 from speculator.ssd.fanout import FanOut
 from speculator.ssd.messages import Ask, Begin, Row
@@ -151,3 +154,29 @@ def test_nobody_waits_for_the_draft_of_another(monkeypatch: pytest.MonkeyPatch) 
     assert now == [2], "the first was foreseen and waits for nobody"
     ask(3, foreseen(1, right=False), foreseen(2, right=False))
     assert now == [2, 2]
+
+
+def test_only_the_time_of_one_step_counts_as_a_verification(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a pause between two answers, nor the steps in which others drafted."""
+    link = Beside(draft_model(seed=0))
+    asks: list[Ask] = []
+
+    def asked(**fields: Any) -> Ask:
+        asks.append(Ask(**fields))
+        return asks[-1]
+
+    monkeypatch.setattr("speculator.ssd.speculator.Ask", asked)
+    engine = engine_beside(TARGET, link)
+    budget = engine.controller
+    assert isinstance(budget, FixedBudget)
+    for number in range(2):
+        engine.submit(Request(id=number, prompt_ids=(3, number), max_tokens=30, temperature=0.0))
+        steps = 0
+        while engine.has_work:
+            budget.sources = frozenset() if steps in (4, 5) else None  # somebody else's turn
+            engine.step()
+            steps += 1
+    rounds = [ask.since > 0 for ask in asks]
+    assert rounds.count(False) == 4, "the first of each answer, and after the steps of others"
+    assert rounds[0] is False
+    assert rounds.count(True) > 4
