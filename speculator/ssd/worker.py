@@ -240,7 +240,7 @@ class Worker:
                 model = DraftModel.from_config(config)
                 model.copy_weights(safetensors.torch.load(wanted.data))
                 box.append(runner.prepared(model))
-            except (ModelError, safetensors.SafetensorError) as error:
+            except Exception as error:  # whatever it is, no memory included: nobody would ever prepare the next ones
                 log.error("weights refused, those before stay: %s", error)
                 box.append(None)
 
