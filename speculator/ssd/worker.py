@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 import safetensors.torch
 
 from models.draft import DraftModel
-from models.errors import ModelError
 from models.pages import OutOfPages, PagePool
 from pipelines.wire import WireClosed
 from speculator.batch import Sampling
