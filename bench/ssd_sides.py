@@ -110,6 +110,7 @@ class Side:
             source = self.ssd = SsdSpeculator(
                 lambda: WorkerProcess(birth),
                 version="bench",
+                shape=draft.shape,
                 vocab_size=decoder.config.vocab_size,
                 lookahead=lookahead,
                 fan_out=fan_out,

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from models.config import DecoderConfig
 from models.heads import MedusaHeads
 from models.loading import Target as LoadedTarget
 from models.loading import load_target
@@ -157,6 +158,7 @@ def _beside(settings: EngineSettings, loaded: LoadedTarget, found: Checkpoint, p
         start,
         stop=stop,
         version=found.manifest.version,
+        shape=DecoderConfig.from_hf(found.manifest.config),
         vocab_size=loaded.config.vocab_size,
         lookahead=settings.ssd_lookahead,
         fan_out=settings.ssd_fan_out,

@@ -9,15 +9,17 @@ from functools import partial
 
 from torch import Tensor
 
-from models.draft import DraftModel
-from models.errors import ModelError
+from models.config import DecoderConfig
+from models.draft import DraftModel, check_draft_weights
+from models.errors import BadModel, ModelError
 from pipelines.errors import ForeignCheckpoint
 from speculator.batch import Batch, Sequence
 from speculator.belief import beliefs, draw
-from speculator.draft_runner import DraftRunner, Track
+from speculator.draft_runner import DraftRunner, Prepared, Track
 from speculator.drafts import Drafts, Law, Tree
 from speculator.growth import Growth
 from speculator.guesses import Choice, guesses
+from speculator.preparing import Preparing
 from speculator.protocol import Budget, Checkpoint
 from speculator.verify import Verdicts
 
@@ -29,6 +31,17 @@ SPARE = 2
 _PROMPT_TAIL = 256
 _MOST_SAID = 1024
 """Tokens that wait to be shown to the draft vocabulary; older ones are forgotten."""
+
+
+def check_fits(checkpoint: Checkpoint, shape: DecoderConfig) -> None:
+    """Raises ForeignCheckpoint unless its weights can take the place of a draft model's of that shape, whose pages stay."""
+    try:
+        theirs = DecoderConfig.from_hf(checkpoint.manifest.config)
+        if theirs != shape:
+            raise BadModel(f"the draft model's shape is {theirs}; expected {shape}")
+        check_draft_weights(checkpoint.weights, shape)
+    except ModelError as error:
+        raise ForeignCheckpoint(f"version {checkpoint.manifest.version}: {error}") from error
 
 
 class DraftModelSpeculator:
@@ -63,6 +76,7 @@ class DraftModelSpeculator:
         self._siblings = siblings
         self._law = law
         self._tracks: dict[int, Track] = {}
+        self._preparing: Preparing[tuple[str, Prepared]] = Preparing("weights of the draft model not taken")
         self._said: deque[int] = deque(maxlen=_MOST_SAID)
         self._seconds_per_call = 0.0
 
@@ -72,6 +86,7 @@ class DraftModelSpeculator:
 
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
         """A tree for each decoding sequence; empty while its text is still being read, or with nothing left to draft."""
+        self._take_weights()
         started = time.perf_counter()
         trees = [Tree.rooted(sequence.tokens[-1]) for sequence in batch.decoding]
         asked = [row for row, sequence in enumerate(batch.decoding) if sequence.speculative and sequence.num_left > 1]
@@ -96,14 +111,25 @@ class DraftModelSpeculator:
         self._tracks.pop(sequence.id, None)
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Raises ForeignCheckpoint, changing nothing, for weights that do not fit."""
-        try:
-            model = DraftModel.from_config(checkpoint.manifest.config)
+        """Has the weights prepared; they are taken with the first draft after that.
+
+        Raises ForeignCheckpoint, changing nothing, for weights that do not fit.
+        """
+        check_fits(checkpoint, self._runner.shape)
+        manifest = checkpoint.manifest
+
+        def prepare() -> tuple[str, Prepared]:
+            model = DraftModel.from_config(manifest.config)
             model.copy_weights(checkpoint.weights)
-            self._runner.swap(model)
-        except ModelError as error:
-            raise ForeignCheckpoint(f"version {checkpoint.manifest.version}: {error}") from error
-        self.version = checkpoint.manifest.version
+            return manifest.version, self._runner.prepared(model)
+
+        self._preparing.want(prepare)
+
+    def _take_weights(self) -> None:
+        found = self._preparing.taken()
+        if found is not None:
+            self.version, prepared = found
+            self._runner.take(prepared)
 
     def cost(self, rows: int) -> float:
         return self._seconds_per_call

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.attention import Span, Spans
+from models.config import DecoderConfig
 from models.decoder import Decoder, Rows
 from models.draft import DraftModel
 from models.pages import KeyValuePages, slots_of
@@ -70,6 +71,11 @@ class DraftRunner:
         self._device, self._dtype = device, dtype
         self._decoder, self.vocabulary = self.prepared(model)
         self._pages = KeyValuePages(model.shape, page_size * num_pages, dtype, device)
+
+    @property
+    def shape(self) -> DecoderConfig:
+        """Of the models that it can run: that of its pages."""
+        return self._decoder.config
 
     def prepared(self, model: DraftModel) -> Prepared:
         """Weights in the form they are used in: 15 ms for a million, and any thread's work."""

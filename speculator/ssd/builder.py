@@ -102,9 +102,7 @@ class _Twig:
 
 
 class Builder:
-    """num_levels: how far the branches of the newest round have grown.
-
-    law: how drafts for sampled answers are made; drawn ones are chains. saguaro: see `Belief.dampened`. adaptive: see `Pace`.
+    """law: how drafts for sampled answers are made; drawn ones are chains. saguaro: see `Belief.dampened`. adaptive: see `Pace`.
     """
 
     def __init__(
@@ -120,7 +118,6 @@ class Builder:
         self._fan_out = fan_out
         self._law = law
         self._saguaro = saguaro
-        self.num_levels = 0
         self.pace = Pace(fan_out, adaptive=adaptive)
 
     def fan_out(self, draftee: Draftee) -> FanOut:
@@ -129,7 +126,6 @@ class Builder:
 
     def build(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> Iterator[None]:
         """Prepares for what may come of the drafts handed out; yields after each pass. Long unread texts come last."""
-        self.num_levels = 0
         behind = [each for each in draftees if len(each.unread) > MOST_READ]
         yield from self._round([each for each in draftees if len(each.unread) <= MOST_READ], lookahead, budget)
         for each in behind:
@@ -162,7 +158,6 @@ class Builder:
             started, size = time.perf_counter(), len(twigs)
             twigs = self._grown(twigs, level, lookahead, budget)
             self.pace.level.see(size, time.perf_counter() - started)
-            self.num_levels = level + 1
             yield
 
     def _forked(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> list[_Twig]:

@@ -84,11 +84,15 @@ class Ask(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class Weights(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Newer weights of the same shape, taken between two passes."""
+    """Newer weights of the same shape, taken between two passes; in pieces, between which questions pass."""
 
     version: str
     data: bytes
-    """safetensors, by Hugging Face name."""
+    """Of safetensors, by Hugging Face name."""
+    at: int
+    """Where the piece begins."""
+    total: int
+    """Bytes of all pieces together."""
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
@@ -110,6 +114,18 @@ class Drafted(msgspec.Struct, frozen=True, array_like=True):
     """Leaves beside it, where it was not drawn: behind how many of `tokens`, the token, its chance."""
 
 
+class Planned(msgspec.Struct, frozen=True, array_like=True):
+    """For the next round, and by which times (see `speculator.ssd.pace`); None: not measured yet."""
+
+    lookahead: int = 0
+    fan_out: int = 0
+    expected_hits: float = 0.0
+    expected_tokens: float = 1.0
+    verify_seconds: float | None = None
+    glue_seconds: float | None = None
+    pass_seconds: float | None = None
+
+
 class Reply(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     round: int
     rows: tuple[Drafted, ...]
@@ -118,10 +134,7 @@ class Reply(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Of the drafting since the last reply."""
     idle_seconds: float
     """For which the worker had nothing left to prepare, since the last reply."""
-    num_levels: int
-    """Tokens, of the lookahead asked for, that the branches had grown to."""
-    figures: dict[str, float] = {}
-    """What was planned for the next round, and by which times (see `speculator.ssd.pace`)."""
+    planned: Planned
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from speculator.ssd.fanout import FanOut
+from speculator.ssd.messages import Planned
 
 FAN_OUTS = (4, 8, 12, 16, 24, 32, 48, 64)
 """Outcomes that are considered, as far as they are allowed, and the allowed number itself."""
@@ -112,21 +113,13 @@ class Pace:
         best, length = max(rates, default=(0.0, 0))
         return length if best > 1.0 / verifying else 0
 
-    def figures(self) -> dict[str, float]:
-        """For metrics."""
-        branches = self._plan.fan_out * self._of[2]
-        found = {
-            "verify_seconds": self.verifying.value,
-            "glue_seconds": self.glue.value,
-            "pass_seconds": self.level.at(branches),
-        }
-        planned = {
-            "lookahead": self._plan.lookahead,
-            "fan_out": self._plan.fan_out,
-            "expected_hits": self._plan.hits,
-            "expected_tokens": self._plan.tokens,
-        }
-        return planned | {name: value for name, value in found.items() if value is not None}
+    def planned(self) -> Planned:
+        """The plan as it stands, and why."""
+        plan = self._plan
+        seconds = self.level.at(plan.fan_out * self._of[2])
+        return Planned(
+            plan.lookahead, plan.fan_out, plan.hits, plan.tokens, self.verifying.value, self.glue.value, seconds
+        )
 
     def _best(self, lookahead: int, fan_out: int, num_sequences: int) -> Plan:
         verifying, glue = self.verifying.value, self.glue.value if self._adaptive else None

@@ -11,10 +11,12 @@ from collections.abc import Callable
 import msgspec
 import safetensors.torch
 
+from models.config import DecoderConfig
 from pipelines.wire import WireClosed
 from speculator.batch import Batch, Sequence
-from speculator.draft_lm import KIND
+from speculator.draft_lm import KIND, check_fits
 from speculator.drafts import Drafts, Tree
+from speculator.preparing import Preparing
 from speculator.protocol import Budget, Checkpoint
 from speculator.ssd.messages import Ask, Begin, Drafted, End, FromWorker, Ready, Reply, Row, Weights
 from speculator.ssd.transport import Link
@@ -27,6 +29,8 @@ NAME = "ssd"
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 """Seconds before a worker is started again; doubled each time it fails within a minute."""
 _STEADY = 60.0
+PIECE = 1 << 18
+"""Bytes of newer weights that are sent at a time, one piece a step: less than a millisecond that a question may have to wait."""
 _COUNTED = (
     *(f"ssd_{what}:{outcome}" for what in ("rounds", "tokens") for outcome in ("hit", "miss")),
     *(f"ssd_{what}" for what in ("wait_seconds", "build_seconds", "idle_seconds", "late", "failures")),
@@ -34,8 +38,8 @@ _COUNTED = (
 
 
 class SsdSpeculator:
-    """start: starts a worker, or waits for one; called from a thread. stop: ends that wait. vocab_size: of the target: no other
-    token is ever drafted.
+    """start: starts a worker, or waits for one; called from a thread. stop: ends that wait. shape: of the draft model.
+    vocab_size: of the target: no other token is ever drafted.
 
     lookahead, fan_out: tokens of a draft and outcomes prepared for each sequence, at most: see `speculator.ssd.pace`. patience:
     seconds that a round waits for its reply; the worker answers between two passes. hang: seconds without any reply after which
@@ -52,6 +56,7 @@ class SsdSpeculator:
         *,
         name: str = NAME,
         version: str,
+        shape: DecoderConfig,
         vocab_size: int,
         lookahead: int = 4,
         fan_out: int = 24,
@@ -70,6 +75,7 @@ class SsdSpeculator:
         """What the worker has planned, and why."""
         self._start = start
         self._stop = stop
+        self._shape = shape
         self._vocab_size = vocab_size
         self._patience = patience
         self._hang = hang
@@ -92,7 +98,11 @@ class SsdSpeculator:
         """Sequences, and how many of their tokens the worker knows."""
         self._handed: dict[int, tuple[bool, int]] = {}
         """By sequence: whether the last draft was a hit, and its length."""
-        self._weights: Weights | None = None
+        self._weights: tuple[str, bytes] | None = None
+        """The newest version, for this worker and for those that come after it."""
+        self._sent = 0
+        """Bytes of it that this worker was told."""
+        self._packing: Preparing[tuple[str, bytes]] = Preparing("newer weights not sent")
 
     @property
     def up(self) -> bool:
@@ -124,7 +134,16 @@ class SsdSpeculator:
         return Drafts.pack(trees, (self.name,), {self.name: self.version})
 
     def verifying(self, batch: Batch, drafts: Drafts) -> None:
-        """The worker drafts ahead since it answered: nobody need tell it."""
+        """The worker drafts ahead since it answered, untold. There is time for a piece of newer weights, though."""
+        packed = self._packing.taken()
+        if packed is not None:
+            self._weights, self._sent = packed, 0
+        if self._ready and self._weights is not None:
+            version, data = self._weights
+            if self._sent < len(data):
+                piece = data[self._sent : self._sent + PIECE]
+                self._say(Weights(version=version, data=piece, at=self._sent, total=len(data)))
+                self._sent += len(piece)
 
     def observe(self, batch: Batch, drafts: Drafts, verdicts: Verdicts) -> None:
         self._steps += 1
@@ -140,11 +159,17 @@ class SsdSpeculator:
             self._say(End(sequence.id))
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Hands the weights on; the worker takes them between two passes, or refuses them."""
-        data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in checkpoint.weights.items()})
-        self._weights = Weights(version=checkpoint.manifest.version, data=data)
-        if self._ready:
-            self._say(self._weights)
+        """Hands the weights on, in pieces while the target verifies; the worker takes them between two passes.
+
+        Raises ForeignCheckpoint, handing on nothing, for weights that do not fit.
+        """
+        check_fits(checkpoint, self._shape)
+
+        def pack() -> tuple[str, bytes]:
+            data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in checkpoint.weights.items()})
+            return checkpoint.manifest.version, data
+
+        self._packing.want(pack)
 
     def cost(self, rows: int) -> float:
         return 0.0
@@ -206,8 +231,7 @@ class SsdSpeculator:
         self._replied_at = None
         self.version = ready.version
         self._unanswered_since = None
-        if self._weights is not None:
-            self._say(self._weights)
+        self._sent = 0
         for sequence, _ in list(self._live.values()):
             self._live[sequence.id] = (sequence, len(sequence.tokens))
             self._say(_begin(sequence))
@@ -221,6 +245,7 @@ class SsdSpeculator:
         self.counters["ssd_failures"] += 1
         link, self._link = self._link, None
         self._ready = False
+        self.gauges = {}
         self._start_at = now + self._wait
         self._wait = min(2 * self._wait, _LONGEST_WAIT)
         if link is not None:
@@ -272,7 +297,8 @@ class SsdSpeculator:
         self.counters["ssd_wait_seconds"] += waited
         self.counters["ssd_build_seconds"] += reply.build_seconds
         self.counters["ssd_idle_seconds"] += reply.idle_seconds
-        self.gauges = {f"ssd_{name}": value for name, value in reply.figures.items()}
+        planned = msgspec.structs.asdict(reply.planned)
+        self.gauges = {f"ssd_{name}": value for name, value in planned.items() if value is not None}
         return reply.rows
 
     def _tree(self, sequence: Sequence, drafted: Drafted, most: int) -> Tree:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -16,6 +15,7 @@ from speculator.batch import Sampling
 from speculator.calibration import Calibration
 from speculator.draft_runner import DraftRunner, Prepared, Track
 from speculator.drafts import Law
+from speculator.preparing import Preparing
 from speculator.ssd.builder import Builder, Draftee
 from speculator.ssd.fanout import FanOut
 from speculator.ssd.messages import Ask, Begin, Drafted, End, Ready, Reply, Row, Stop, ToWorker, Weights
@@ -56,9 +56,9 @@ class Worker:
         self._building: Iterator[None] | None = None
         self._refilling: Iterator[None] | None = None
         """What older weights have read is read again whenever there is nothing to prepare."""
-        self._wanted: Weights | None = None
-        self._loading: tuple[str, list[Prepared | None]] | None = None
-        """The version that is being prepared, and what came of it."""
+        self._arriving = bytearray()
+        """The part of newer weights that has come."""
+        self._preparing: Preparing[tuple[str, Prepared]] = Preparing("weights refused, those before stay")
         self._draftees: dict[int, Draftee] = {}
         self._new: list[Draftee] = []
         """Those that nothing was prepared for yet."""
@@ -107,14 +107,14 @@ class Worker:
                 case End():
                     self._end(message.sequence)
                 case Weights():
-                    self._swap(message)
+                    self._take_piece(message)
                 case Stop():
                     self._running = False
 
     def _answer(self, ask: Ask) -> None:
         """Whatever was under construction is left as it is: it may do all the same, for fewer tokens."""
         self._building = None
-        levels, pace = self._builder.num_levels, self._builder.pace
+        pace = self._builder.pace
         if ask.since > 0:  # not by our own clock: the question may have lain here while a pass was made
             pace.verifying.see(ask.since)
         rows = tuple(self._drafted(row, ask) for row in ask.rows)
@@ -126,8 +126,7 @@ class Worker:
             version=self._version,
             build_seconds=self._build_seconds,
             idle_seconds=self._idle_seconds,
-            num_levels=levels,
-            figures=pace.figures(),
+            planned=pace.planned(),
         )
         self._wire.send(reply)
         self._round = ask.round
@@ -220,38 +219,29 @@ class Worker:
         new, self._new = self._new, []
         return new
 
-    def _swap(self, weights: Weights) -> None:
-        """Has them prepared, by a thread of its own: the next question shall not wait for that. The newest wins."""
-        self._wanted = weights
-        if self._loading is None:
-            self._prepare_wanted()
-
-    def _prepare_wanted(self) -> None:
-        wanted, self._wanted = self._wanted, None
-        if wanted is None:
+    def _take_piece(self, weights: Weights) -> None:
+        """Collects what comes in pieces, and has the whole prepared: no question shall wait for that."""
+        if weights.at == 0:
+            self._arriving = bytearray()
+        if len(self._arriving) != weights.at:
+            return  # of what was begun before this worker was there
+        self._arriving += weights.data
+        if len(self._arriving) < weights.total:
             return
-        box: list[Prepared | None] = []
-        self._loading = (wanted.version, box)
-        config, runner = self._model.config, self._runner
+        version, data, config, runner = weights.version, bytes(self._arriving), self._model.config, self._runner
+        self._arriving = bytearray()
 
-        def prepare() -> None:
-            try:
-                model = DraftModel.from_config(config)
-                model.copy_weights(safetensors.torch.load(wanted.data))
-                box.append(runner.prepared(model))
-            except Exception as error:  # whatever it is, no memory included: nobody would ever prepare the next ones
-                log.error("weights refused, those before stay: %s", error)
-                box.append(None)
+        def prepare() -> tuple[str, Prepared]:
+            model = DraftModel.from_config(config)
+            model.copy_weights(safetensors.torch.load(data))
+            return version, runner.prepared(model)
 
-        threading.Thread(target=prepare, name="ssd-weights", daemon=True).start()
+        self._preparing.want(prepare)
 
     def _take_weights(self) -> None:
         """Between two passes, once they are prepared."""
-        if self._loading is None or not self._loading[1]:
-            return
-        (version, (prepared,)), self._loading = self._loading, None
-        if prepared is not None:
+        found = self._preparing.taken()
+        if found is not None:
+            self._version, prepared = found
             self._runner.take(prepared)
-            self._version = version
             self._refilling = self._builder.refill(list(self._draftees.values()))
-        self._prepare_wanted()

@@ -12,12 +12,13 @@ import pytest
 from pipelines.errors import Superseded
 from pipelines.registry import OPEN_STATES, RunPlan, open_registry
 from tests.faults.slow_redis import DistantRedis
-from tests.serving.test_swap import SLOT, wait_until
+from tests.serving.test_swap import SLOT
 from tests.serving.test_trials import House as Replica
 from tests.trainer.scripted import SLOT as TAUGHT
 from tests.trainer.scripted import House as Learning
 from tests.trainer.scripted import trace, train_until
 from tests.trainer.test_publish import PASSED
+from tests.wait import wait_until
 
 NUM_REPLICAS = 5
 

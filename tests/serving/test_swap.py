@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.serving.rig import VOCAB, plain_engine, tiny_decoder, tiny_scheduler,
 from tests.speculator.draft_models import draft_model, runner_of, target_of
 from tests.speculator.ssd.beside import Beside
 from tests.speculator.test_draft_lm import TARGET, requests, served
+from tests.wait import wait_until
 
 DECODER = tiny_decoder()
 SLOT = Slot(target="target-1", kind="medusa")
@@ -77,13 +77,6 @@ def house(folder: Path) -> Iterator[House]:
     finally:
         made.engine.swap.stop()
         made.registry.close()
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def taken(each: House, version: str) -> bool:
@@ -203,7 +196,7 @@ def test_draft_models_before_and_beside_the_target_take_up_what_is_published(tmp
     slot = Slot(target="target-1", kind="draft-lm")
     registry, store = open_registry(url := f"sqlite:///{tmp_path / 'registry.db'}"), open_store(tmp_path / "checkpoints")
     link = Beside(draft_model(seed=5))
-    beside = SsdSpeculator(lambda: link, version="v0", vocab_size=VOCAB)
+    beside = SsdSpeculator(lambda: link, version="v0", shape=link.shape, vocab_size=VOCAB)
     beside._link = link
     before = DraftModelSpeculator(runner_of(draft_model(seed=5)), version="v0", max_tree=12, depth=4)
     target = target_of(TARGET)

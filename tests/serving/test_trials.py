@@ -21,7 +21,8 @@ from serving.trial import Trial as Counting
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from tests.serving.rig import plain_engine, tiny_scheduler, tiny_target
-from tests.serving.test_swap import DECODER, SLOT, heads, wait_until
+from tests.serving.test_swap import DECODER, SLOT, heads
+from tests.wait import wait_until
 
 SETTINGS = RolloutSettings(min_requests=4, holdback=0.5)
 

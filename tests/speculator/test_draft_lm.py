@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from models.draft import DraftModel
+from models.draft import DraftModel, DraftShape
 from pipelines.checkpoint import Checkpoint, Manifest
 from pipelines.errors import ForeignCheckpoint
 from serving.engine import Engine, FixedBudget
@@ -15,8 +15,9 @@ from serving.messages import Request
 from speculator.draft_lm import DraftModelSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.shadow import Shadow
-from tests.serving.rig import VOCAB, plain_engine, tiny_scheduler
+from tests.serving.rig import VOCAB, plain_engine, tiny_config, tiny_scheduler
 from tests.speculator.draft_models import decoder_of, draft_model, runner_of, target_of
+from tests.wait import wait_until
 
 TARGET = draft_model(seed=0)
 
@@ -134,11 +135,18 @@ def test_others_weights_are_taken_between_two_steps_or_refused() -> None:
         if steps % 4 == 0:
             engine.speculator.load(checkpoint(draft_model(seed=steps)))
     assert said == expected
+    last = checkpoint(draft_model(seed=steps))
+    engine.speculator.load(last)
+    wait_until(lambda: served(engine, asked) == expected and engine.speculator.versions["draft-lm"] == last.manifest.version)
     before = engine.speculator.versions
     wrong = checkpoint(draft_model(seed=1))
     spoilt = Checkpoint(wrong.manifest, {**wrong.weights, "model.norm.weight": torch.ones(3)})
     with pytest.raises(ForeignCheckpoint, match="shape"):
         engine.speculator.load(spoilt)
+    smaller = DraftShape(hidden_size=32, intermediate_size=48, num_layers=1, num_heads=4, num_kv_heads=2)
+    with pytest.raises(ForeignCheckpoint, match="shape"):  # else its keys would not fit the pages
+        engine.speculator.load(checkpoint(DraftModel(smaller.config_for(tiny_config(vocab_size=VOCAB)))))
+    assert served(engine, asked) == expected
     assert engine.speculator.versions == before
 
 

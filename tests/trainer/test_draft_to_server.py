@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.registry import Slot, open_registry
@@ -19,6 +18,7 @@ from speculator.merged import MergedSpeculator
 from tests.serving.rig import VOCAB, plain_engine, tiny_scheduler
 from tests.speculator.draft_models import decoder_of, draft_model, runner_of, target_of
 from tests.trainer.scripted import train_until
+from tests.wait import wait_until
 from trainer.assemble import assemble
 from trainer.settings import TrainerSettings
 from trainer.taught import Taught
@@ -135,10 +135,3 @@ def test_what_the_trainer_publishes_drafts_better_in_the_engine_that_takes_it_up
         engine.close()
         registry.close()
         reader.close()
-
-
-def wait_until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -39,6 +39,7 @@ class Beside:
         adaptive: bool = False,
     ) -> None:
         self.passes = passes
+        self.shape = draft.shape
         self.pool = PagePool(num_pages, PAGE_SIZE)
         self.asked = 0
         self._inbox: deque[ToWorker] = deque()
@@ -103,7 +104,7 @@ def _ready() -> FromWorker:
 
 def engine_beside(target: DraftModel, link: Beside, *, lookahead: int = 4, fan_out: int = 12) -> Engine:
     """An engine on that target, its drafts from the worker alone."""
-    source = SsdSpeculator(lambda: link, version="v0", vocab_size=VOCAB, lookahead=lookahead, fan_out=fan_out)
+    source = SsdSpeculator(lambda: link, version="v0", shape=link.shape, vocab_size=VOCAB, lookahead=lookahead, fan_out=fan_out)
     source._link = link
     served, nodes = target_of(target), (1 + OTHERS) * lookahead  # room for a whole draft, whatever its leaves' chances
     scheduler = tiny_scheduler(served, max_running=4, max_tree=nodes)

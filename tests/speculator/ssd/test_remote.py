@@ -19,8 +19,9 @@ from speculator.ssd.address import Address
 from speculator.ssd.remote import RemoteWorkers
 from tests.serving.rig import plain_engine
 from tests.speculator.draft_models import draft_model, target_of
-from tests.speculator.ssd.test_worker_fails import TARGET, birth, engine_with, wait_until
+from tests.speculator.ssd.test_worker_fails import TARGET, birth, engine_with
 from tests.speculator.test_draft_lm import checkpoint, served
+from tests.wait import wait_until
 
 ROOT = Path(__file__).parents[3]
 HERE = Address("127.0.0.1", 0)

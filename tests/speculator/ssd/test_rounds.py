@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-import safetensors.torch
 import torch
 
 from serving.messages import Request
-from speculator.ssd.messages import Ask, Begin, Reply, Row, Weights
+from speculator.ssd.messages import Ask, Begin, Reply, Row
 from tests.serving.rig import plain_engine
 from tests.speculator.draft_models import draft_model, runner_of, target_of
 from tests.speculator.ssd.beside import Beside, engine_beside, source_of
@@ -113,38 +112,6 @@ def test_its_keys_are_those_of_a_fresh_reading() -> None:
             again = type(track)(list(range(40)))
             fresh.read([(again, draftee.tokens[: track.num_read])])
             assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._keys(again, track.num_read)], atol=1e-5)
-
-
-def test_after_a_swap_texts_are_read_again_when_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """First what is to be prepared, then what older weights have read, a portion at a time; nothing of a text that has ended."""
-    monkeypatch.setattr("speculator.ssd.builder.READ_AGAIN", 5)
-    link, newer = Beside(OTHER), draft_model(seed=9)
-    engine = engine_beside(TARGET, link)
-    asked = [Request(id=n, prompt_ids=tuple(range(n, n + 12)), max_tokens=60, temperature=0.0) for n in (1, 2)]
-    for request in asked:
-        engine.submit(request)
-    for _ in range(6):
-        engine.step()
-    data = safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in newer.tensors.items()})
-    link.send(Weights(version="v2", data=data))
-    link.receive(0.0)
-    engine.abort(2)
-    turns = 0
-    worker = link.worker
-    while worker._loading is not None:
-        worker.turn()
-    assert worker._version == "v2"
-    while worker._building is not None or worker._refilling is not None:
-        worker.turn()
-        turns += 1
-    (draftee,) = link.worker._draftees.values()
-    track, runner = draftee.track, link.worker._runner
-    assert turns >= track.num_read // 5
-    fresh = runner_of(newer)
-    again = type(track)(list(range(40)))
-    fresh.read([(again, draftee.tokens[: track.num_read])])
-    keys = runner._pages.keys[:, :, runner._keys(track, track.num_read)]
-    assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._keys(again, track.num_read)], atol=1e-5)
 
 
 def test_a_pool_too_small_for_everybody_serves_the_others_plainly() -> None:

@@ -154,7 +154,7 @@ def test_the_worker_drafts_while_the_target_verifies() -> None:
     thread = threading.Thread(target=worker.run, daemon=True)
     thread.start()
     link: Wire[FromWorker] = Wire(ours, FromWorker)  # type: ignore[arg-type]
-    source = SsdSpeculator(lambda: link, version="v1", vocab_size=VOCAB, fan_out=12, patience=30.0, hang=60.0)
+    source = SsdSpeculator(lambda: link, version="v1", shape=SAME.shape, vocab_size=VOCAB, fan_out=12, patience=30.0, hang=60.0)
     source._link = link
     target = _Patient(runner)
     target.source = source

@@ -110,7 +110,7 @@ def ends_within(end: Any, seconds: float = 30.0) -> str:
 
 
 def weights(size: int) -> Weights:
-    return Weights(version=str(size), data=random.Random(size).randbytes(size))
+    return Weights(version=str(size), data=random.Random(size).randbytes(size), at=0, total=size)
 
 
 def test_what_is_said_arrives_whole_and_in_order(ends: Ends) -> None:

@@ -25,12 +25,13 @@ from tests.serving.rig import VOCAB, plain_engine, tiny_scheduler
 from tests.speculator.draft_models import draft_model, target_of
 from tests.speculator.ssd.beside import Beside
 from tests.speculator.test_draft_lm import checkpoint, requests, served
+from tests.wait import wait_until
 
 TARGET = draft_model(seed=0)
 
 
 def engine_with(start: Callable[[], Link], **options: float) -> tuple[Engine, SsdSpeculator]:
-    source = SsdSpeculator(start, version="v0", vocab_size=VOCAB, **options)  # type: ignore[arg-type]
+    source = SsdSpeculator(start, version="v0", shape=TARGET.shape, vocab_size=VOCAB, **options)  # type: ignore[arg-type]
     target = target_of(TARGET)
     scheduler = tiny_scheduler(target, max_running=4)
     return Engine(target, scheduler, MergedSpeculator([source], max_tree=12), FixedBudget(12)), source
@@ -95,13 +96,6 @@ def starts_again(engine: Engine, source: SsdSpeculator) -> bool:
     """One more answer, so that the fault has come to light."""
     served(engine, [Request(id=0, prompt_ids=(1, 2), max_tokens=12, temperature=0.0)])
     return source.counters["ssd_failures"] >= 1
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_words_of_another_round_are_left_aside() -> None:

@@ -19,6 +19,7 @@ from speculator.ssd.messages import FromWorker, Ready, ToWorker
 from speculator.ssd.speculator import SsdSpeculator
 from speculator.ssd.worker import Worker
 from speculator.verify import verify
+from tests.speculator.draft_models import draft_model
 from tests.speculator.ssd.beside import _End
 from tests.speculator.toys import ToyTarget
 
@@ -124,7 +125,12 @@ class ToyEngine:
         chooser: type[Chooser] = Chooser,
     ) -> None:
         self.source = SsdSpeculator(
-            lambda: link, version="v0", vocab_size=target.vocab_size, lookahead=lookahead, fan_out=fan_out
+            lambda: link,
+            version="v0",
+            shape=draft_model().shape,  # of no use here: no weights come
+            vocab_size=target.vocab_size,
+            lookahead=lookahead,
+            fan_out=fan_out,
         )
         self.source._link = link
         self._link = link

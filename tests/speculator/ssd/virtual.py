@@ -163,6 +163,7 @@ def rounds(
     source = SsdSpeculator(
         lambda: link,
         version="v1",
+        shape=draft.shape,
         vocab_size=VOCAB,
         lookahead=lookahead,
         fan_out=fan_out,
