@@ -16,8 +16,11 @@ from cli.demo.prompts import Prompt, prompts
 from cli.demo.supply import WARM
 from cli.errors import UsageError
 from cli.target import loaded_target
-from models.draft import DraftShape
+from models.draft import DraftModel, DraftShape
+from models.errors import ModelError
 from models.loading import Target
+from models.source import locate
+from models.weights import read_weights
 from pipelines.checkpoint import Manifest
 from pipelines.registry import Slot, open_registry
 from pipelines.store import CheckpointStore, open_store
@@ -36,6 +39,7 @@ _SHOWN_EVERY = 50
 _ONLY = {
     static_heads.KIND: {"num_heads": "num_heads", "num_blocks": "num_blocks"},
     draft_lm.KIND: {
+        "from_layers": "",
         "hidden_size": "hidden_size",
         "intermediate_size": "intermediate_size",
         "num_layers": "num_layers",
@@ -43,7 +47,7 @@ _ONLY = {
         "num_kv_heads": "num_kv_heads",
     },
 }
-"""What can be said of one kind only: the field that each name stands for."""
+"""What can be said of one kind only: the field of its shape that each name stands for, if any."""
 _LIMIT = {static_heads.KIND: 1500, draft_lm.KIND: 4000}
 """Prompts: a model that starts from nothing has more to learn than heads on the target's own states."""
 
@@ -60,7 +64,7 @@ class Lesson:
     seed: int
 
 
-def dayzero(config: Configuration, lesson: Lesson, *, kind: str, out: Path | None, given: Mapping[str, int | float]) -> None:
+def dayzero(config: Configuration, lesson: Lesson, *, kind: str, out: Path | None, given: Mapping[str, Any]) -> None:
     """Trains weights of a kind and writes them into the folder `out`, or publishes them where there is none.
 
     given: fields of the kind's settings that are not to have their default. Raises UsageError for a value that
@@ -68,10 +72,12 @@ def dayzero(config: Configuration, lesson: Lesson, *, kind: str, out: Path | Non
     """
     try:
         settings = _settings(kind, given, lesson.seed)
+        layers: Sequence[int] = given.get("from_layers", ())
         store = open_store(out or config.registry.checkpoints)
         target = loaded_target(config)
+        start = _start(config, target, layers) if layers else None
         texts = list(_answers(config, target, _prompts(lesson, kind), lesson))
-        manifest = _learnt(target, texts, store, settings)
+        manifest = _learnt(target, texts, store, settings, start)
     except ValueError as error:
         raise UsageError(str(error)) from None
     judged = manifest.evaluation
@@ -87,7 +93,9 @@ def _settings(kind: str, given: Mapping[str, Any], seed: int) -> HeadsSettings |
         raise ValueError(f"{foreign[0]} is given; expected none, as kind is {kind}")
     if kind == static_heads.KIND:
         return HeadsSettings(**given, seed=seed)
-    shape = {field: given[name] for name, field in _ONLY[kind].items() if name in given}
+    shape = {field: given[name] for name, field in _ONLY[kind].items() if field and name in given}
+    if shape and "from_layers" in given:
+        raise ValueError(f"{next(name for name in given if _ONLY[kind].get(name))} is given; expected none, as from_layers is")
     common = {name: value for name, value in given.items() if name not in _ONLY[kind]}
     return DraftSettings(**common, shape=DraftShape(**shape), seed=seed)
 
@@ -109,8 +117,21 @@ def _answers(config: Configuration, target: Target, asked: Sequence[Prompt], les
         yield text
 
 
+def _start(config: Configuration, target: Target, layers: Sequence[int]) -> DraftModel:
+    """Raises ValueError for layers that the target has not, or that are none of a draft model's."""
+    weights = read_weights(locate(config.target.path, config.target.revision), target.config)
+    try:
+        return DraftModel.of_layers(target.config, weights, layers)
+    except ModelError as error:
+        raise ValueError(f"from_layers: {error}") from error
+
+
 def _learnt(
-    target: Target, texts: Sequence[Text], store: CheckpointStore, settings: HeadsSettings | DraftSettings
+    target: Target,
+    texts: Sequence[Text],
+    store: CheckpointStore,
+    settings: HeadsSettings | DraftSettings,
+    start: DraftModel | None,
 ) -> Manifest:
     def progress(step: int, loss: float) -> None:
         _show(step, f"learning: step {step} of {settings.steps}, loss {loss:.3f}")
@@ -119,7 +140,7 @@ def _learnt(
     answers = [Answer(text.tokens[: text.num_prompt], text.output_ids, record_of(text.sampling)) for text in texts]
     if isinstance(settings, HeadsSettings):
         return first_heads(taught, answers, store, settings, progress)
-    return first_draft(taught, answers, store, settings, progress)
+    return first_draft(taught, answers, store, settings, progress, start=start)
 
 
 def _published(config: Configuration, manifest: Manifest) -> str:

@@ -75,6 +75,14 @@ def count(text: str) -> int:
     return number
 
 
+def layers(text: str) -> tuple[int, ...]:
+    """Layers of a model, counted from 0."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected numbers such as 0,5") from None
+
+
 def quantity(text: str) -> float:
     """A temperature, or a number of seconds."""
     number = float(text)
@@ -289,7 +297,7 @@ def replay_flags(parser: Parser) -> None:
 
 DAYZERO = (
     *("steps", "seconds", "num_heads", "num_blocks"),
-    *("hidden_size", "intermediate_size", "num_layers", "num_attention_heads", "num_kv_heads"),
+    *("from_layers", "hidden_size", "intermediate_size", "num_layers", "num_attention_heads", "num_kv_heads"),
 )
 """Flags of `dayzero` that set what is learnt, and how long."""
 
@@ -314,6 +322,12 @@ def dayzero_flags(parser: Parser) -> None:
     of_heads.add_argument("--num-heads", type=count, metavar="N", help="tokens guessed ahead (default: 4)")
     of_heads.add_argument("--num-blocks", type=count, metavar="N", help="residual blocks of each head (default: 1)")
     of_draft = parser.add_argument_group("with --kind draft-lm", "The defaults suit a target of some ten million weights.")
+    of_draft.add_argument(
+        "--from-layers",
+        type=layers,
+        metavar="N,…",
+        help="start from these layers of the target, from 0 (two or three, first and last among them), in place of a shape",
+    )
     of_draft.add_argument("--hidden-size", type=count, metavar="N", help="(default: 128)")
     of_draft.add_argument("--intermediate-size", type=count, metavar="N", help="(default: 384)")
     of_draft.add_argument("--num-layers", type=count, metavar="N", help="(default: 2)")

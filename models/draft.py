@@ -8,8 +8,8 @@ Legend: B sequences, T tokens of each, H hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from kernels.rope.reference import rope_table
 from models.config import DecoderConfig
-from models.errors import BadModel
+from models.errors import BadModel, UnsupportedModel
 from models.weights import expected_shapes
 
 ConfigValues = dict[str, int | float | str | bool]
@@ -92,6 +92,27 @@ class DraftModel(nn.Module):
     def from_config(cls, config: Mapping[str, int | float | str | bool]) -> Self:
         return cls(dict(config))
 
+    @classmethod
+    def of_layers(cls, target: DecoderConfig, weights: Mapping[str, Tensor], layers: Sequence[int]) -> Self:
+        """Some of a target's layers, counted from 0, between its own embeddings: most of what a draft has to learn it knows then.
+
+        weights: of the target, by Hugging Face name. Raises UnsupportedModel for a target whose layers are none that a draft
+        model has, BadModel for layers that the target has not.
+        """
+        for layer in layers:
+            if not 0 <= layer < target.num_layers:
+                raise BadModel(f"layer {layer} of the target; expected 0 to {target.num_layers - 1}")
+        if not layers:
+            raise BadModel("no layer of the target is named; expected at least one")
+        draft = cls(_config_of_layers(target, len(layers)))
+        own = {}
+        for name in draft.tensors:
+            _, inside, rest = name.partition("model.layers.")
+            number, _, part = rest.partition(".")
+            own[name] = weights[f"{inside}{layers[int(number)]}.{part}" if inside else name]
+        draft.copy_weights(own)
+        return draft
+
     @property
     def tensors(self) -> dict[str, Tensor]:
         """By Hugging Face name."""
@@ -162,6 +183,31 @@ class DraftModel(nn.Module):
         value = heads("v_proj", shape.num_kv_heads)
         out = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
         return F.linear(out.transpose(1, 2).reshape(batch, length, -1), self._get(f"{prefix}.self_attn.o_proj.weight"))
+
+
+def _config_of_layers(target: DecoderConfig, number: int) -> ConfigValues:
+    """`config.json` of a draft with so many of a target's layers."""
+    values: ConfigValues = {
+        "model_type": "llama",
+        "vocab_size": target.vocab_size,
+        "hidden_size": target.hidden_size,
+        "intermediate_size": target.intermediate_size,
+        "num_hidden_layers": number,
+        "num_attention_heads": target.num_heads,
+        "num_key_value_heads": target.num_kv_heads,
+        "head_dim": target.head_dim,
+        "max_position_embeddings": target.max_positions,
+        "rms_norm_eps": target.norm_eps,
+        "rope_theta": target.rope.theta,
+        "tie_word_embeddings": True,
+    }
+    asked = replace(target, num_layers=number)
+    made = DecoderConfig.from_hf(values)
+    for field in fields(made):
+        ours, theirs = getattr(made, field.name), getattr(asked, field.name)
+        if ours != theirs:
+            raise UnsupportedModel(f"layers of this target cannot draft: its {field.name} is {theirs}; expected {ours}")
+    return values
 
 
 def check_draft_weights(weights: Mapping[str, Tensor], shape: DecoderConfig) -> None:

@@ -49,15 +49,18 @@ def first_draft(
     store: CheckpointStore,
     settings: DraftSettings,
     progress: Callable[[int, float], None] = lambda step, loss: None,
+    *,
+    start: DraftModel | None = None,
 ) -> Manifest:
     """Trains a draft model for a target and saves it as a checkpoint, in bfloat16; the manifest says what it is worth.
 
+    start: what it begins as, and is trained in place; None: as nothing but the target's embeddings, in the shape of `settings`.
     progress: called after each step with its number and its loss. Raises ValueError when there is no answer to learn from.
     """
     known = Answers.of(answers, taught, settings.held_out)
-    weights = _trained(taught, known.studied, settings, progress)
-    config = settings.shape.config_for(taught.decoder.config)
-    judgement = _judged(taught, known.held_out, config, weights, settings) if len(known.held_out) > 1 else None
+    draft = start or _begun(taught, settings)
+    weights = _trained(draft, taught, known.studied, settings, progress)
+    judgement = _judged(taught, known.held_out, draft.config, weights, settings) if len(known.held_out) > 1 else None
     log.info("first draft model: %s", judgement)
     manifest, _ = store.save(
         weights,
@@ -65,7 +68,7 @@ def first_draft(
         parent=None,
         target=taught.fingerprint,
         tokenizer=taught.tokenizer,
-        config=config,
+        config=draft.config,
         created_at=time.time(),
         span=known.span,
         evaluation=evaluation_of(judgement, settings.budget) if judgement else None,
@@ -74,8 +77,18 @@ def first_draft(
     return manifest
 
 
+def _begun(taught: Taught, settings: DraftSettings) -> DraftModel:
+    draft = DraftModel(settings.shape.config_for(taught.decoder.config), torch.Generator().manual_seed(settings.seed))
+    draft.start_from(taught.decoder.output_embeddings())
+    return draft
+
+
 def _trained(
-    taught: Taught, studied: Sequence[Kept], settings: DraftSettings, progress: Callable[[int, float], None]
+    draft: DraftModel,
+    taught: Taught,
+    studied: Sequence[Kept],
+    settings: DraftSettings,
+    progress: Callable[[int, float], None],
 ) -> dict[str, Tensor]:
     decoder = taught.decoder
     generator = torch.Generator().manual_seed(settings.seed)
@@ -85,8 +98,6 @@ def _trained(
     if not shortlist.whole:
         for trace in studied:
             shortlist.see(sample_rows(finish(lessons.read(trace))))
-    draft = DraftModel(settings.shape.config_for(decoder.config), generator)
-    draft.start_from(decoder.output_embeddings())
     rate = settings.learning_rate
     recipe = DraftRecipe(learning_rate=rate, rows_per_step=settings.rows_per_step, hybrid=settings.hybrid)
     distiller = DraftDistiller(draft.to(decoder.device), shortlist, recipe)

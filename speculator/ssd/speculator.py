@@ -29,8 +29,9 @@ NAME = "ssd"
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 """Seconds before a worker is started again; doubled each time it fails within a minute."""
 _STEADY = 60.0
-PIECE = 1 << 18
-"""Bytes of newer weights that are sent at a time, one piece a step: less than a millisecond that a question may have to wait."""
+PIECE = 1 << 17
+"""Bytes of newer weights that are sent at a time, one piece a step: a socket takes so many without anybody reading, so that the
+next question need not wait for its turn."""
 _COUNTED = (
     *(f"ssd_{what}:{outcome}" for what in ("rounds", "tokens") for outcome in ("hit", "miss")),
     *(f"ssd_{what}" for what in ("wait_seconds", "build_seconds", "idle_seconds", "late", "failures")),

@@ -65,7 +65,6 @@ class Worker:
         self._shape = (0, 0)
         """Lookahead and budget that were asked for last."""
         self._build_seconds = self._idle_seconds = 0.0
-        self._round = 0
         self._running = True
 
     def run(self) -> None:
@@ -129,7 +128,6 @@ class Worker:
             planned=pace.planned(),
         )
         self._wire.send(reply)
-        self._round = ask.round
         self._build_seconds = self._idle_seconds = 0.0
         plan = pace.plan(ask.lookahead, ask.fan_out, len(ask.rows))  # takes its time, for which nobody waits now
         self._shape = (plan.lookahead, plan.fan_out)

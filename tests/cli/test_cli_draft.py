@@ -104,6 +104,25 @@ def test_as_assistant_model_it_leaves_the_targets_greedy_tokens_as_they_are(
     hook.remove()
 
 
+def test_a_draft_model_starts_from_layers_of_the_target(everdraft_command: Commands, tmp_path: Path, prompts: Path) -> None:
+    folder = tmp_path / "draft"
+    small = ("--kind", "draft-lm", "--steps", "1", "--limit", "6", "--engine-threads", "1")
+    made = everdraft_command("dayzero", str(prompts), "--out", str(folder), *small, "--from-layers", "0,5")
+    assert made.code == Exit.OK, made.err
+    (version,) = folder.iterdir()
+    config = json.loads((version / "manifest.json").read_text())["config"]
+    assert (config["num_hidden_layers"], config["hidden_size"]) == (2, 384)
+    words = ("dayzero", str(prompts), "--out", str(folder), *small, "--from-layers")
+    for given, said in (
+        (("0,6",), "from_layers: layer 6 of the target; expected 0 to 5"),
+        (("0,x",), "'0,x' given, expected numbers such as 0,5"),
+        (("0", "--num-layers", "2"), "num_layers is given; expected none, as from_layers is"),
+    ):
+        refused = everdraft_command(*words, *given)
+        assert refused.code == Exit.USAGE
+        assert said in refused.err
+
+
 def test_what_cannot_work_is_told_by_name(everdraft_command: Commands, tmp_path: Path, prompts: Path) -> None:
     out = ("--out", str(tmp_path / "draft"))
     foreign = everdraft_command("dayzero", str(prompts), *out, *SMALL, "--num-blocks", "2")

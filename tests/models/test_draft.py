@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from models.config import DecoderConfig
 from models.decoder import Decoder
 from models.draft import DraftModel, DraftShape
-from models.errors import BadModel
+from models.errors import BadModel, UnsupportedModel
 from models.loading import load_target
+from models.rope import Llama3Scaling, RopeConfig
 from models.source import bundled_target
+from models.weights import read_weights
 
 SHAPE = DraftShape(hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_kv_heads=2)
 
@@ -52,6 +57,55 @@ def test_transformers_reads_it_as_the_same_network(tmp_path: Path) -> None:
     tokens = torch.randint(0, 8192, (2, 24), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert torch.allclose(theirs(tokens).logits, model.logits(model(tokens)), atol=2e-3)
+
+
+def target_weights() -> tuple[DecoderConfig, dict[str, torch.Tensor]]:
+    folder = bundled_target()
+    config = DecoderConfig.from_hf(json.loads((folder / "config.json").read_text()))
+    return config, read_weights(folder, config)
+
+
+def test_of_all_its_targets_layers_it_is_the_target() -> None:
+    config, weights = target_weights()
+    tokens = torch.randint(0, 8192, (1, 24), generator=torch.Generator().manual_seed(1))
+    target = Decoder(config, weights, torch.float32, torch.device("cpu"))
+    scores = target.logits(target.hidden_states(tokens[0]))
+    with torch.no_grad():
+        whole = DraftModel.of_layers(config, weights, range(config.num_layers))
+        assert torch.allclose(whole.logits(whole(tokens))[0], scores, atol=2e-3)
+        turned = DraftModel.of_layers(config, weights, [5, 4, 3, 2, 1, 0])
+        assert not torch.allclose(turned.logits(turned(tokens))[0], scores, atol=1.0)
+
+
+def test_of_some_layers_it_has_those_in_that_order() -> None:
+    config, weights = target_weights()
+    draft = DraftModel.of_layers(config, weights, [0, 5])
+    for name in ("self_attn.q_proj.weight", "mlp.down_proj.weight", "input_layernorm.weight"):
+        for own, theirs in ((0, 0), (1, 5)):
+            assert torch.equal(draft.tensors[f"model.layers.{own}.{name}"], weights[f"model.layers.{theirs}.{name}"].float())
+    assert len(draft.tensors) == 2 * 9 + 2
+
+
+@pytest.mark.parametrize("layers", [[0, 6], [-1], []])
+def test_layers_that_a_target_has_not_are_told_by_number(layers: list[int]) -> None:
+    config, weights = target_weights()
+    with pytest.raises(BadModel, match=r"expected 0 to 5|expected at least one"):
+        DraftModel.of_layers(config, weights, layers)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tie_embeddings": False},
+        {"qk_norm": True},
+        {"qkv_bias": True},
+        {"rope": RopeConfig(10000.0, Llama3Scaling(8.0, 1.0, 4.0, 8192))},
+    ],
+)
+def test_a_target_of_other_layers_is_refused_by_what_is_in_the_way(change: dict[str, Any]) -> None:
+    config, weights = target_weights()
+    with pytest.raises(UnsupportedModel, match=f"its {next(iter(change))} is"):
+        DraftModel.of_layers(replace(config, **change), weights, [0])
 
 
 def test_what_comes_later_and_padding_change_nothing() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import fmean
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from serving.messages import Request
 from serving.target import Target
 from speculator.draft_runner import Branch, DraftRunner
 from speculator.merged import MergedSpeculator
-from speculator.ssd.messages import FromWorker, ToWorker
+from speculator.ssd.messages import FromWorker, Reply, ToWorker
 from speculator.ssd.speculator import SsdSpeculator
 from speculator.ssd.worker import Worker
 from tests.serving.rig import VOCAB, plain_engine, tiny_scheduler
@@ -115,15 +116,26 @@ class _Counted(DraftRunner):
         super().__init__(SAME, page_size=PAGE_SIZE, num_pages=4 * NUM_PAGES, device=torch.device("cpu"), dtype=torch.float32)
         self.passes: Counter[int] = Counter()
         self.made = threading.Condition()
-        self.worker: Worker | None = None
+        self.wire: _Heard | None = None
 
     def grow(self, branches: Sequence[Branch]) -> Tensor:
         found = super().grow(branches)
         with self.made:
-            assert self.worker is not None
-            self.passes[self.worker._round] += 1
+            assert self.wire is not None
+            self.passes[self.wire.round] += 1
             self.made.notify_all()
         return found
+
+
+class _Heard(Wire[ToWorker]):
+    """The worker's end, which remembers the round that it answered last."""
+
+    round = 0
+
+    def send(self, message: msgspec.Struct) -> None:
+        super().send(message)
+        if isinstance(message, Reply):
+            self.round = message.round
 
 
 class _Patient(Target):
@@ -148,9 +160,9 @@ class _Patient(Target):
 def test_the_worker_drafts_while_the_target_verifies() -> None:
     """With real threads and a real wire: a verification lasts here until the drafting beside it is through."""
     ours, theirs = socket.socketpair()
-    wire: Wire[ToWorker] = Wire(theirs, ToWorker)  # type: ignore[arg-type]
     runner = _Counted()
-    runner.worker = worker = Worker(wire, runner, PagePool(4 * NUM_PAGES, PAGE_SIZE), SAME, "v1", room=ROOM, adaptive=False)
+    runner.wire = wire = _Heard(theirs, ToWorker)  # type: ignore[arg-type]
+    worker = Worker(wire, runner, PagePool(4 * NUM_PAGES, PAGE_SIZE), SAME, "v1", room=ROOM, adaptive=False)
     thread = threading.Thread(target=worker.run, daemon=True)
     thread.start()
     link: Wire[FromWorker] = Wire(ours, FromWorker)  # type: ignore[arg-type]
