@@ -42,6 +42,11 @@ class Calibration:
             for raw, depth in zip(tree.confidence, tree.depth, strict=True)
         ]
 
+    def chance(self, source: int, depth: int, raw: float, sampled: bool = False) -> float:
+        """The same for one node of that depth, from 1, and confidence."""
+        cell = (2 * source + sampled) * _DEPTHS * _LEVELS + min((depth - 1) * _LEVELS, (_DEPTHS - 1) * _LEVELS)
+        return min(raw * self._factor[cell + min(int(raw * _LEVELS), _LEVELS - 1)], MAX_CHANCE)
+
     def observe(self, source: int, tree: Tree, emitted: Sequence[int], sampled: bool = False) -> None:
         """Learns from a source's own tree, verified or pruned, and the tokens emitted after its root.
 

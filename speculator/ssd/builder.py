@@ -2,7 +2,8 @@
 
 One round (arXiv 2603.03251, section 4; layout as in `speculator.draft_runner`): *glue*, one pass over what was emitted and the
 draft that was handed out, gives the drafter's belief behind each of its tokens; *fork* takes the likeliest choices of the target
-there that are not the draft's own; *growth* continues each of them, one token a pass, all branches of all sequences together.
+there that are not the draft's own; *growth* reads all of these in one pass, which gives to each the tokens that may follow, and
+then, pass by pass, whatever the text is likeliest to go through, among all branches of all sequences.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from torch import Tensor
 
 from speculator.batch import Sampling
 from speculator.belief import Belief, beliefs, chances_drawn, draw
+from speculator.calibration import Calibration
 from speculator.draft_runner import Branch, DraftRunner, Track
 from speculator.drafts import Law, Tree
 from speculator.guesses import Choice, guesses
 from speculator.ssd.fanout import MOST_RANKS, FanOut
-from speculator.ssd.pace import Pace
-from speculator.ssd.prepared import Leaf, Node
+from speculator.ssd.pace import Limits, Pace
+from speculator.ssd.prepared import Node
 
 MOST_READ = 512
 """Tokens of one text that are read in one pass."""
@@ -29,7 +31,7 @@ READ_AGAIN = 128
 
 
 OTHERS = 3
-"""Tokens that may be handed out beside each one of a draft, as leaves: they take a place in the verification, but no pass."""
+"""Tokens that may come in place of each one of a draft: to hand them out takes a place in the verification, but no pass."""
 
 _Next = tuple[int, float, Belief | None, tuple[tuple[int, float], ...]]
 
@@ -52,11 +54,9 @@ class Draftee:
     root: Node = field(default_factory=Node)
     """What is prepared behind the text."""
     draft: list[int] = field(default_factory=list)
-    """What was handed out for the round under way."""
-    beliefs: list[Belief | None] = field(default_factory=list)
-    """[len(draft)] what each of its tokens was drawn from, if it was."""
-    leaves: list[Leaf] = field(default_factory=list)
-    """What was handed out beside it."""
+    """The way down what was handed out for the round under way."""
+    handed: Tree = field(default_factory=lambda: Tree.rooted(-1))
+    """All that was handed out, `draft` its first nodes."""
     on_the_spot: bool = False
     """Whether it was drafted while the target waited."""
     offered: Tree | None = None
@@ -75,30 +75,62 @@ class Draftee:
     def choice(self, ahead: int) -> Choice:
         return self.sampling, self.num_output + ahead
 
+    @property
+    def has_place(self) -> bool:
+        return self.next_place < len(self.tokens) + self.room
+
     def take_place(self) -> int:
         self.next_place += 1
         return self.next_place - 1
 
 
 @dataclass(slots=True)
-class _Twig:
-    """A branch under growth."""
+class _Bud:
+    """A token that may be read."""
 
     draftee: Draftee
-    node: Node
+    parent: Node
     token: int
-    place: int
+    chance: float
+    """Given that the text goes through its parent."""
+    reach: float
+    """The chance that the text goes through it."""
     behind: tuple[int, ...]
-    spread: int = 0
-    """Of a leaf that is being verified: choices behind it to prepare for, beside the one that it goes on with."""
+    """Places of its ancestors behind the text."""
+    drafted: int
+    """Which token of a draft it is, from 1; 0: the outcome before it."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it has not been read, and still may."""
+        child = self.parent.children.get(self.token)
+        return (child is None or not child.read) and not self.draftee.ended
+
+    def twig(self) -> _Twig | None:
+        """To be read now; None where there is no place left."""
+        if not self.draftee.has_place:
+            return None
+        node = self.parent.add(self.token, self.chance)
+        node.read = True
+        return _Twig(self, node, self.draftee.take_place())
+
+
+@dataclass(slots=True)
+class _Twig:
+    """A token about to be read."""
+
+    bud: _Bud
+    node: Node
+    place: int
 
     @property
     def choice(self) -> Choice:
-        """The one behind its token."""
-        return self.draftee.choice(len(self.behind) + 1)
+        """The one behind it."""
+        return self.bud.draftee.choice(len(self.bud.behind) + 1)
 
     def branch(self) -> Branch:
-        return Branch(self.draftee.track, len(self.draftee.tokens), self.token, self.place, self.behind)
+        draftee = self.bud.draftee
+        return Branch(draftee.track, len(draftee.tokens), self.bud.token, self.place, self.bud.behind)
 
 
 class Builder:
@@ -109,6 +141,7 @@ class Builder:
         self,
         runner: DraftRunner,
         fan_out: FanOut,
+        calibration: Calibration,
         *,
         law: Law = Law.POINT_MASS,
         saguaro: float = 1.0,
@@ -116,6 +149,7 @@ class Builder:
     ) -> None:
         self._runner = runner
         self._fan_out = fan_out
+        self._calibration = calibration
         self._law = law
         self._saguaro = saguaro
         self.pace = Pace(fan_out, adaptive=adaptive)
@@ -124,15 +158,18 @@ class Builder:
         """Of drafts like the one that it was handed last."""
         return self.pace.spot if draftee.on_the_spot else self._fan_out
 
-    def build(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> Iterator[None]:
-        """Prepares for what may come of the drafts handed out; yields after each pass. Long unread texts come last."""
+    def build(self, draftees: Sequence[Draftee], limits: Limits, since: float) -> Iterator[None]:
+        """Prepares for what may come of the drafts handed out; yields after each pass. Long unread texts come last.
+
+        since: when they were handed out, by `time.perf_counter`.
+        """
         behind = [each for each in draftees if len(each.unread) > MOST_READ]
-        yield from self._round([each for each in draftees if len(each.unread) <= MOST_READ], lookahead, budget)
+        yield from self._round([each for each in draftees if len(each.unread) <= MOST_READ], limits, since)
         for each in behind:
             while len(each.unread) > MOST_READ and not each.ended:
                 self._runner.read([(each.track, each.unread[:MOST_READ])])
                 yield
-        yield from self._round(behind, lookahead, budget)
+        yield from self._round(behind, limits, since)
 
     def refill(self, draftees: Sequence[Draftee]) -> Iterator[None]:
         """Reads texts again, over what other weights had read of them, a portion a pass; yields after each."""
@@ -143,24 +180,33 @@ class Builder:
                 self._runner.read([(again, each.tokens[again.num_read : stop])])
                 yield
 
-    def _round(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> Iterator[None]:
+    def _round(self, draftees: Sequence[Draftee], limits: Limits, since: float) -> Iterator[None]:
         draftees = [each for each in draftees if not each.ended]
         if not draftees:
             return
         started = time.perf_counter()
-        twigs = self._forked(draftees, lookahead, budget)
+        buds = self._forked(draftees, limits)
         self.pace.glue.see(time.perf_counter() - started)
         yield
-        for level in range(lookahead):
-            twigs = [twig for twig in twigs if not twig.draftee.ended]
-            if not twigs:
-                return
-            started, size = time.perf_counter(), len(twigs)
-            twigs = self._grown(twigs, level, lookahead, budget)
-            self.pace.level.see(size, time.perf_counter() - started)
-            yield
+        made: list[list[_Twig]] = []
+        try:
+            while True:
+                buds = sorted((bud for bud in buds if bud.open), key=lambda bud: -bud.reach)
+                reaches, started = [bud.reach for bud in buds], time.perf_counter()
+                count = self.pace.width(reaches, limits, len(draftees), made=len(made), passed=started - since)
+                twigs = [twig for twig in (bud.twig() for bud in buds[:count]) if twig is not None]
+                del buds[:count]
+                if not twigs:
+                    return
+                buds += self._grown(twigs, limits)
+                self.pace.level.see(len(twigs), time.perf_counter() - started)
+                made.append(twigs)
+                yield
+        finally:
+            outcomes = [twig.bud.reach for twigs in made for twig in twigs if not twig.bud.drafted]
+            self.pace.see_round(len(made), len(outcomes) / len(draftees), sum(outcomes) / len(draftees))
 
-    def _forked(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> list[_Twig]:
+    def _forked(self, draftees: Sequence[Draftee], limits: Limits) -> list[_Bud]:
         """Glue and fork: the tokens that may be chosen behind each accepted part of each draft."""
         for each in draftees:  # the newest token at least: the choice behind it is what is to be foreseen
             each.track.num_read = min(each.track.num_read, len(each.tokens) - 1)
@@ -169,69 +215,68 @@ class Builder:
         vocabulary = self._runner.vocabulary
         choices = [each.choice(ahead) for each in draftees for ahead in range(len(each.draft) + 1)]
         tokens, chances = guesses(vocabulary.scores(states), choices, MOST_RANKS + 1, vocabulary.ids)
-        twigs: list[_Twig] = []
+        buds: list[_Bud] = []
         at = 0
         for each in draftees:
             each.track.num_read = len(each.tokens)  # the draft lies behind the text until the target has had its say
             size = len(each.draft) + 1
-            twigs += self._branches(each, tokens[at : at + size], chances[at : at + size], lookahead, budget)
+            buds += self._outcomes(each, tokens[at : at + size], chances[at : at + size], limits)
             at += size
-        return twigs
+        return buds
 
-    def _branches(
-        self, draftee: Draftee, tokens: list[list[int]], chances: list[list[float]], lookahead: int, budget: int
-    ) -> list[_Twig]:
+    def _outcomes(
+        self, draftee: Draftee, tokens: list[list[int]], chances: list[list[float]], limits: Limits
+    ) -> list[_Bud]:
+        """What may come of the draft handed out, as far as it is worth preparing for."""
         draft, text = draftee.draft, len(draftee.tokens)
-        draftee.root, draftee.next_place = Node(), text + len(draft)
+        draftee.root, draftee.next_place = Node(read=True), text + len(draft)
         left = [
             [each for each in zip(names, shares, strict=True) if k == len(draft) or each[0] != draft[k]][:MOST_RANKS]
             for k, (names, shares) in enumerate(zip(tokens, chances, strict=True))
         ]
         draftee.ranked = [[token for token, _ in each] for each in left]
-        ranks = {(at, token): draftee.ranked[at].index(token) for at, token, _ in draftee.leaves if token in draftee.ranked[at]}
-        budget = min(budget, (draftee.room - len(draft)) // max(1, lookahead))
-        allotted = self.fan_out(draftee).allot(len(draft), budget, [(at, rank) for (at, _), rank in ranks.items()])
-        behind_leaf = dict(zip(ranks, allotted[len(draft) + 1 :], strict=True))
-        node, twigs = draftee.root, []
-        for k, prepared in enumerate(left):
-            behind = tuple(range(text, text + k))
-            for rank, (token, chance) in enumerate(prepared):
-                if rank < allotted[k] or behind_leaf.get((k, token)):
-                    branch = node.add(token, chance, main=False)
-                    spread = behind_leaf.get((k, token), 0)
-                    twigs.append(_Twig(draftee, branch, token, draftee.take_place(), behind, spread))
+        fan_out = self.fan_out(draftee)
+        allotted, ends = fan_out.allot(len(draft), limits.fan_out), fan_out.outcomes(len(draft))
+        node, reach, buds = draftee.root, 1.0, []
+        for k, (prepared, count) in enumerate(zip(left, allotted, strict=True)):
+            behind, ranks = tuple(range(text, text + k)), fan_out.hit_chances(ended=k == len(draft))
+            for (token, chance), rank in zip(prepared[:count], ranks, strict=False):
+                # by the drafter's own word, which knows the text, and by what was measured, which knows the drafter
+                buds.append(_Bud(draftee, node, token, chance, (reach * chance + ends[k] * rank) / 2, behind, 0))
             if k < len(draft):
-                share = dict(zip(tokens[k], chances[k], strict=True)).get(draft[k], 0.0)
-                node = node.add(draft[k], share, main=True, belief=draftee.beliefs[k])
-        return twigs[: max(0, budget)]
+                share = dict(zip(tokens[k], chances[k], strict=True)).get(draft[k], draftee.handed.confidence[k + 1])
+                node = node.add(draft[k], share, main=True, belief=draftee.handed.beliefs.get(k))
+                node.read, reach = True, reach * share
+        return buds
 
-    def _grown(self, twigs: list[_Twig], level: int, lookahead: int, budget: int) -> list[_Twig]:
-        """One token more for every branch: number `level` of its draft, from 0."""
+    def _grown(self, twigs: list[_Twig], limits: Limits) -> list[_Bud]:
+        """Reads them; what may follow."""
         states = self._runner.grow([twig.branch() for twig in twigs])
-        count = max(OTHERS, *(twig.spread for twig in twigs))
-        found = self._next(states, [twig.choice for twig in twigs], self._prepared(level, lookahead, budget), count)
-        grown = []
+        prepared = [self._prepared(twig.bud.drafted, limits.lookahead, limits.fan_out) for twig in twigs]
+        found = self._next(states, [twig.choice for twig in twigs], prepared)
+        buds: list[_Bud] = []
         for twig, (token, chance, belief, others) in zip(twigs, found, strict=True):
-            node = twig.node.add(token, chance, main=True, belief=belief)
-            twig.node.others = others[:OTHERS]
-            if level < lookahead - 1:
-                behind = (*twig.behind, twig.place)
-                grown.append(_Twig(twig.draftee, node, token, twig.draftee.take_place(), behind))
-                for other, chance in others[: twig.spread]:
-                    branch = twig.node.add(other, chance, main=False)
-                    grown.append(_Twig(twig.draftee, branch, other, twig.draftee.take_place(), behind))
-        return grown
+            bud, node = twig.bud, twig.node
+            node.add(token, chance, main=True, belief=belief)
+            node.others = others
+            depth, sampled, behind = bud.drafted + 1, not bud.draftee.sampling.greedy, (*bud.behind, twig.place)
+            if depth < limits.lookahead:
+                for each, share in ((token, chance), *others) if self.pace.adaptive else ((token, chance),):
+                    believed = self._calibration.chance(0, depth, share, sampled)
+                    buds.append(_Bud(bud.draftee, node, each, share, bud.reach * believed, behind, depth))
+        return buds
 
     def draft_now(self, draftees: Sequence[Draftee], lookahead: int, budget: int) -> None:
         """Drafts for texts as they are, with nothing prepared, while the target waits."""
         draftees = [each for each in draftees if len(each.unread) <= MOST_READ]
         for each in draftees:
             each.track.num_read = min(each.track.num_read, len(each.tokens) - 1)
-            each.root, each.ranked = Node(), []
+            each.root, each.ranked = Node(read=True), []
         nodes, following = [each.root for each in draftees], [each.unread for each in draftees]
         for level in range(lookahead if draftees else 0):
             states = self._runner.read([(each.track, new) for each, new in zip(draftees, following, strict=True)])
-            found = self._next(states, [each.choice(level) for each in draftees], self._prepared(level, lookahead, budget))
+            prepared = [self._prepared(level, lookahead, budget)] * len(draftees)
+            found = self._next(states, [each.choice(level) for each in draftees], prepared)
             for node, (_, _, _, others) in zip(nodes, found, strict=True):
                 node.others = others
             nodes = [
@@ -242,11 +287,11 @@ class Builder:
         for each in draftees:
             each.track.num_read = len(each.tokens)
 
-    def _next(self, states: Tensor, choices: Sequence[Choice], prepared: int, count: int = OTHERS) -> list[_Next]:
+    def _next(self, states: Tensor, choices: Sequence[Choice], prepared: Sequence[int]) -> list[_Next]:
         """The token that a draft goes on with behind each state [N, D], its chance, and what it was drawn from, if it was; else
         what may come in its place.
 
-        prepared: choices of the target that will be prepared for in place of it. count: of what may come in its place.
+        prepared: [N] choices of the target that will be prepared for in place of it.
         """
         vocabulary = self._runner.vocabulary
         scores = vocabulary.scores(states)
@@ -254,10 +299,10 @@ class Builder:
         found: list[_Next] = [(0, 0.0, None, ())] * len(choices)
         if drawn:
             for at, belief in zip(drawn, beliefs(scores[drawn], [choices[at] for at in drawn], vocabulary.ids), strict=True):
-                belief = belief.dampened(prepared, self._saguaro)
+                belief = belief.dampened(prepared[at], self._saguaro)
                 found[at] = (draw(belief, 1, choices[at])[0], chances_drawn(1)[0], belief, ())
         if len(drawn) < len(choices):
-            guessed = zip(*guesses(scores, choices, 1 + count, vocabulary.ids), strict=True)
+            guessed = zip(*guesses(scores, choices, 1 + OTHERS, vocabulary.ids), strict=True)
             for at, ((token, *tokens), (chance, *chances)) in enumerate(guessed):
                 if found[at][2] is None:
                     found[at] = (token, chance, None, tuple(zip(tokens, chances, strict=True)))

@@ -73,29 +73,22 @@ class FanOut:
         found = [each / self._ranked[ended] for each in self._ranks[ended]]
         return _falling(found)
 
-    def allot(self, num_drafted: int, budget: int, leaves: Sequence[tuple[int, int]] = ()) -> list[int]:
-        """[num_drafted + 1 + len(leaves)] outcomes to prepare at each number of accepted tokens, then behind each leaf; they sum
-        to `budget`, if there are so many.
-
-        leaves: tokens that are verified beside the draft: the number accepted before each, and its rank among the choices there.
-        The likeliest choice behind a leaf is what its own draft begins with; it is not among those counted here.
-        """
+    def allot(self, num_drafted: int, budget: int) -> list[int]:
+        """[num_drafted + 1] outcomes to prepare at each number of accepted tokens; they sum to `budget`, if there are so many."""
         size = num_drafted + 1
         if self.policy == "uniform":
-            cells = size + len(leaves)
-            return [min(budget // cells + (cell < budget % cells), MOST_RANKS - (cell >= size)) for cell in range(cells)]
+            return [min(budget // size + (k < budget % size), MOST_RANKS) for k in range(size)]
         outcomes = self.outcomes(num_drafted)
         inside, behind = self.hit_chances(ended=False), self.hit_chances(ended=True)
         gains = [[outcomes[k] * rank for rank in (behind if k == num_drafted else inside)] for k in range(size)]
-        gains += [[outcomes[k] * inside[rank] * each for each in behind[1:]] for k, rank in leaves]
-        allotted = [0] * len(gains)
-        heap = [(-found[0], cell) for cell, found in enumerate(gains)]
+        allotted = [0] * size
+        heap = [(-found[0], k) for k, found in enumerate(gains)]
         heapify(heap)
         for _ in range(min(budget, sum(map(len, gains)))):
-            _, cell = heap[0]
-            allotted[cell] += 1
-            count = allotted[cell]
-            heapreplace(heap, (-gains[cell][count] if count < len(gains[cell]) else 1.0, cell))
+            _, k = heap[0]
+            allotted[k] += 1
+            count = allotted[k]
+            heapreplace(heap, (-gains[k][count] if count < len(gains[k]) else 1.0, k))
         return allotted
 
     def expected_hits(self, allotted: Sequence[int]) -> float:

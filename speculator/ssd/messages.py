@@ -106,24 +106,28 @@ class Drafted(msgspec.Struct, frozen=True, array_like=True):
     hit: bool
     """Whether what the target emitted had been prepared for."""
     tokens: tuple[int, ...]
+    """A tree, parents before children."""
+    parents: tuple[int, ...]
+    """Of each token: 0: none, else the number of the token that it follows, from 1."""
     chances: tuple[float, ...]
-    """That each token is chosen, given that the one before was."""
+    """That each token is chosen, given that its parent was."""
     beliefs: tuple[Belief | None, ...] = ()
     """What each token was drawn from; empty: none was."""
-    others: tuple[tuple[int, int, float], ...] = ()
-    """Leaves beside it, where it was not drawn: behind how many of `tokens`, the token, its chance."""
 
 
-class Planned(msgspec.Struct, frozen=True, array_like=True):
-    """For the next round, and by which times (see `speculator.ssd.pace`); None: not measured yet."""
+class Measured(msgspec.Struct, frozen=True, array_like=True):
+    """Of rounds lately (see `speculator.ssd.pace`); None: not seen yet."""
 
-    lookahead: int = 0
-    fan_out: int = 0
-    expected_hits: float = 0.0
-    expected_tokens: float = 1.0
+    lookahead: float | None = None
+    """Passes that drafted ahead."""
+    fan_out: float | None = None
+    """Outcomes prepared for each sequence."""
+    expected_hits: float | None = None
+    """The chance that one of them comes."""
     verify_seconds: float | None = None
     glue_seconds: float | None = None
     pass_seconds: float | None = None
+    """Of the first pass."""
 
 
 class Reply(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -134,7 +138,7 @@ class Reply(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Of the drafting since the last reply."""
     idle_seconds: float
     """For which the worker had nothing left to prepare, since the last reply."""
-    planned: Planned
+    measured: Measured
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):

@@ -2,7 +2,9 @@
 
 What a round brings is p E_hit + (1 - p) E_miss tokens, and it takes as long as the target verifies, since building is cut off
 when the next question comes (arXiv 2603.03251, theorem 7, with its max(1, T_p) cut to 1). A longer lookahead raises E, a larger
-fan-out raises p, and both have to fit into the time of one verification.
+fan-out raises p; both are passes of the draft model. To read a token that the text goes through with some chance brings about so
+many tokens, whichever of the two it serves, so every pass reads as many of the likeliest as bring the most in its time, and there
+are as many passes as the verification has time for.
 
 A miss can be made good by drafting while the target waits, which takes T_b of a verification and brings E again; where it pays
 depends on what it holds up, so it is done only when every sequence that was asked about missed.
@@ -10,30 +12,29 @@ depends on what it holds up, so it is done only when every sequence that was ask
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from speculator.ssd.fanout import FanOut
-from speculator.ssd.messages import Planned
+from speculator.ssd.messages import Measured
 
-FAN_OUTS = (4, 8, 12, 16, 24, 32, 48, 64)
-"""Outcomes that are considered, as far as they are allowed, and the allowed number itself."""
-_EVERY = 16
-"""Rounds between two plans, each of which takes a millisecond or two."""
 _KEEP = 0.9
-_SLACK = 0.7
-"""Of a verification that building may be planned to take: it varies."""
+_LAST = 0.9
+"""Of a verification after which no pass may still be under way: the next question would wait for it."""
+_TRIED = 16
+"""One in so many rounds is prepared for although no pass fits."""
+_WORTH = 0.03
+"""Expected tokens of a sequence for which a pass is made: the target's core feels the worker's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Of a round."""
+class Limits:
+    """Of what is prepared for a round."""
 
     lookahead: int
+    """Tokens of a draft."""
     fan_out: int
-    hits: float = 0.0
-    """Expected share of outcomes foreseen."""
-    tokens: float = 1.0
-    """Expected tokens of a round."""
+    """Outcomes, for each sequence."""
 
 
 class Mean:
@@ -47,7 +48,7 @@ class Mean:
 
 class Line:
     """Seconds as a + b x, by least squares with forgetting; a and b are never negative. Seen for one x alone: proportional above
-    it, the same below."""
+    it, half of it so below."""
 
     def __init__(self) -> None:
         self._weight = self._x = self._y = self._xx = self._xy = 0.0
@@ -63,19 +64,20 @@ class Line:
             return None
         mean_x, mean_y = self._x / self._weight, self._y / self._weight
         spread = self._xx / self._weight - mean_x**2
-        if spread <= 1e-3 * max(1.0, mean_x**2):  # nothing to tell a slope by: the worst is assumed
-            return mean_y * max(1.0, x / mean_x) if mean_x > 0 else mean_y
+        if spread <= 1e-3 * max(1.0, mean_x**2):  # nothing to tell a slope by
+            part = x / mean_x if mean_x > 0 else 1.0
+            return mean_y * max(part, (1.0 + part) / 2)
         slope = (self._xy / self._weight - mean_x * mean_y) / spread
         slope = min(max(slope, 0.0), mean_y / mean_x if mean_x > 0 else 0.0)
         return mean_y + slope * (x - mean_x)
 
 
 class Pace:
-    """adaptive: False: lookahead and fan-out are always as large as they are allowed to be, and nobody waits for a draft."""
+    """adaptive: False: as in the paper: chains of the full length for as many outcomes as are allowed, however long that takes,
+    and nobody waits for a draft."""
 
     def __init__(self, fan_out: FanOut, *, adaptive: bool = True) -> None:
-        self._fan_out = fan_out
-        self._adaptive = adaptive
+        self.adaptive = adaptive
         self.verifying = Mean()
         """From an answer to the next question."""
         self.glue = Mean()
@@ -83,27 +85,51 @@ class Pace:
         """One pass over so many branches."""
         self.spot = FanOut(fan_out.policy)
         """How drafts end that were made on the spot: where an outcome was not foreseen, the text is hard to draft for."""
-        self._plan = Plan(0, 0)
-        self._of: tuple[int, int, int] = (0, 0, 0)
-        self._due = 0
+        self._fruitless = 0
+        """Rounds without a pass."""
+        self._passes, self._outcomes, self._hits = Mean(), Mean(), Mean()
 
-    def plan(self, lookahead: int, fan_out: int, num_sequences: int) -> Plan:
-        """The round's, within these limits."""
-        asked = lookahead, fan_out, num_sequences
-        self._due -= 1
-        if asked != self._of or self._due <= 0:
-            self._of, self._due = asked, _EVERY
-            self._plan = self._best(lookahead, fan_out, num_sequences)
-        return self._plan
+    def see_round(self, passes: int, outcomes: float, hits: float) -> None:
+        """What a round came to: the outcomes prepared for each sequence, and the chance that one of them comes."""
+        for mean, value in ((self._passes, passes), (self._outcomes, outcomes), (self._hits, hits)):
+            mean.see(value)
 
-    def expected(self, lookahead: int) -> float:
-        """Tokens of a round whose draft is so long, the target's own included."""
-        return _tokens(self._fan_out, lookahead)
+    def measured(self) -> Measured:
+        """What rounds come to lately, and what takes how long."""
+        outcomes = self._outcomes.value
+        seconds = None if outcomes is None else self.level.at(max(1.0, outcomes))
+        return Measured(
+            self._passes.value, outcomes, self._hits.value, self.verifying.value, self.glue.value, seconds
+        )
+
+    def width(self, reaches: Sequence[float], limits: Limits, num_sequences: int, *, made: int, passed: float) -> int:
+        """How many branches to read in the next pass: as many as bring the most tokens a second and are through before the next
+        question is likely to come; 0: none, and nothing more is prepared for this round.
+
+        reaches: the chance that the text goes through each, falling. made: passes of the round. passed: seconds since the answer.
+        """
+        most = min(len(reaches), limits.fan_out * num_sequences)
+        verifying, first, second = self.verifying.value, self.level.at(1), self.level.at(2)
+        if verifying is None or first is None or second is None or not self.adaptive:
+            return most if made < limits.lookahead else 0
+        left = _LAST * verifying - passed
+        best, width, brought = 0.0, 0, 0.0
+        for count, reach in enumerate(reaches[:most], 1):
+            seconds = first + (count - 1) * (second - first)
+            if seconds > left:
+                break
+            brought += reach
+            if brought / seconds > best:
+                best, width = brought / seconds, count
+        if made or width:
+            return width if sum(reaches[:width]) >= _WORTH * num_sequences else 0
+        self._fruitless += 1  # no pass fits; tried all the same now and then, as what is known of them may be out of date
+        return 0 if self._fruitless % _TRIED else min(most, num_sequences)
 
     def on_the_spot(self, lookahead: int, num_sequences: int, patience: float) -> int:
         """Tokens that are worth drafting while the target waits, for that many sequences which all missed."""
         verifying, first, further = self.verifying.value, self.glue.value, self.level.at(num_sequences)
-        if verifying is None or first is None or further is None or not self._adaptive:
+        if verifying is None or first is None or further is None or not self.adaptive:
             return 0
         rates = [
             (_tokens(self.spot, length) / (verifying + first + (length - 1) * further), length)
@@ -112,31 +138,6 @@ class Pace:
         ]
         best, length = max(rates, default=(0.0, 0))
         return length if best > 1.0 / verifying else 0
-
-    def planned(self) -> Planned:
-        """The plan as it stands, and why."""
-        plan = self._plan
-        seconds = self.level.at(plan.fan_out * self._of[2])
-        return Planned(
-            plan.lookahead, plan.fan_out, plan.hits, plan.tokens, self.verifying.value, self.glue.value, seconds
-        )
-
-    def _best(self, lookahead: int, fan_out: int, num_sequences: int) -> Plan:
-        verifying, glue = self.verifying.value, self.glue.value if self._adaptive else None
-        widths = sorted({each for each in FAN_OUTS if each < fan_out} | {fan_out})
-        if verifying is None or glue is None or self.level.at(1) is None:
-            return Plan(lookahead, fan_out)
-        best = Plan(1, widths[0])
-        for width in widths:
-            level = self.level.at(width * num_sequences) or 0.0
-            for length in range(1, lookahead + 1):
-                if glue + length * level > _SLACK * verifying:
-                    break
-                hits = self._fan_out.expected_hits(self._fan_out.allot(length, width))
-                tokens = 1.0 + hits * (self.expected(length) - 1.0)
-                if tokens > best.tokens + 1e-3:
-                    best = Plan(length, width, hits, tokens)
-        return best
 
 
 def _tokens(fan_out: FanOut, lookahead: int) -> float:

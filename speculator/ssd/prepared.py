@@ -1,8 +1,8 @@
 """Prepared: what a worker has drafted ahead for one sequence, as a trie of tokens behind its text.
 
-The draft that the target verifies is one way down from the root (`main`); the tokens that it may choose in place of the
-draft's own branch off it, and each begins a draft. An outcome (number accepted, token chosen) is thus a node: to look one up is
-to walk down what was emitted, whoever drafted it.
+The draft that the target verifies is one way down from the root (`main`) and what may come beside it; the tokens that the
+target may choose in place of the draft's own branch off it, and each begins a draft. An outcome (number accepted, token
+chosen) is thus a node: to look one up is to walk down what was emitted, whoever drafted it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 
 from speculator.belief import Belief
 from speculator.drafts import Tree
-
-Leaf = tuple[int, int, float]
-"""A token beside a draft: how many of the draft's own come before it, the token, its chance."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,8 +26,10 @@ class Node:
     """What that child was drawn from, if it was: kept as it was then, whatever the weights are when it is handed out."""
     others: tuple[tuple[int, float], ...] = ()
     """Tokens that may come in place of that child, and their chances."""
+    read: bool = False
+    """Whether it was read, or is about to be."""
 
-    def add(self, token: int, chance: float, *, main: bool, belief: Belief | None = None) -> Node:
+    def add(self, token: int, chance: float, *, main: bool = False, belief: Belief | None = None) -> Node:
         """The child of that token, which may have been there."""
         child = self.children.get(token)
         if child is None:
@@ -49,32 +48,29 @@ class Node:
         return node
 
     def tree(self, depth: int) -> Tree:
-        """All that may be handed out: the main way down, at most so far, and what may come in place of each of its tokens."""
-        tree, node, at = Tree.rooted(-1), self, 0
+        """All that may be handed out, at most so deep: the main way down, then what branches off it."""
+        tree = Tree.rooted(-1)
+        self._grow(tree, 0, depth)
+        return tree
+
+    def _grow(self, tree: Tree, at: int, depth: int) -> None:
+        node, steps = self, [(self, at)]
         while node.main is not None and tree.depth[at] < depth:
-            for token, chance in node.others:
-                tree.add(at, token, chance, 1)
+            if node.belief is not None:
+                tree.beliefs[at] = node.belief
             main = node.main
             node = node.children[main]
             at = tree.add(at, main, node.chance, 1)
-        return tree
-
-    def draft(self, most: int) -> tuple[list[int], list[float], list[Belief | None]]:
-        """The tokens of the main way down, at most so many, their chances, and what each was drawn from."""
-        tokens: list[int] = []
-        chances: list[float] = []
-        beliefs: list[Belief | None] = []
-        node = self
-        while node.main is not None and len(tokens) < most:
-            tokens.append(node.main)
-            beliefs.append(node.belief)
-            node = node.children[node.main]
-            chances.append(node.chance)
-        return tokens, chances, beliefs
+            steps.append((node, at))
+        for node, at in steps[:-1]:
+            for token, chance in node.others:
+                beside, child = tree.add(at, token, chance, 1), node.children.get(token)
+                if child is not None:
+                    child._grow(tree, beside, depth)
 
 
-def likeliest(tree: Tree, chances: Sequence[float], most: int) -> tuple[int, list[Leaf]]:
-    """How long a way, and which leaves beside it, of a tree of `Node.tree`: its likeliest nodes, at most so many.
+def likeliest(tree: Tree, chances: Sequence[float], most: int) -> Tree:
+    """Its likeliest nodes, at most so many, in their order.
 
     chances: by node, that it is chosen, given that its parent was.
     """
@@ -83,6 +79,15 @@ def likeliest(tree: Tree, chances: Sequence[float], most: int) -> tuple[int, lis
         reach[node] = reach[tree.parent[node]] * chances[node]
     # of equals the ones above come first, so that none is chosen without the way to it
     chosen = sorted(range(1, len(tree)), key=lambda node: (-reach[node], tree.depth[node]))[:most]
-    on_the_way = {*tree.parent, len(tree) - 1} - {-1, 0}  # the last of all is the end of the way
-    leaves = [(tree.depth[node] - 1, tree.tokens[node], tree.confidence[node]) for node in chosen if node not in on_the_way]
-    return len(chosen) - len(leaves), sorted(leaves)
+    kept, places = Tree.rooted(tree.tokens[0]), {0: 0}
+    for node in sorted(chosen):
+        places[node] = kept.add(places[tree.parent[node]], tree.tokens[node], tree.confidence[node], 1)
+    return kept
+
+
+def way(tree: Tree) -> list[int]:
+    """The tokens of its first nodes, each behind the one before: of a tree of `Node.tree` the main way."""
+    length = 0
+    while length + 1 < len(tree) and tree.parent[length + 1] == length:
+        length += 1
+    return tree.tokens[1 : length + 1]

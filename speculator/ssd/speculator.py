@@ -14,6 +14,7 @@ import safetensors.torch
 from models.config import DecoderConfig
 from pipelines.wire import WireClosed
 from speculator.batch import Batch, Sequence
+from speculator.belief import Belief
 from speculator.draft_lm import KIND, check_fits
 from speculator.drafts import Drafts, Tree
 from speculator.preparing import Preparing
@@ -73,7 +74,7 @@ class SsdSpeculator:
         self.counters: defaultdict[str, float] = defaultdict(float, dict.fromkeys(_COUNTED, 0.0))
         """What is shown in metrics; they only grow."""
         self.gauges: dict[str, float] = {}
-        """What the worker has planned, and why."""
+        """What the worker's rounds come to, and what takes how long there."""
         self._start = start
         self._stop = stop
         self._shape = shape
@@ -298,33 +299,29 @@ class SsdSpeculator:
         self.counters["ssd_wait_seconds"] += waited
         self.counters["ssd_build_seconds"] += reply.build_seconds
         self.counters["ssd_idle_seconds"] += reply.idle_seconds
-        planned = msgspec.structs.asdict(reply.planned)
-        self.gauges = {f"ssd_{name}": value for name, value in planned.items() if value is not None}
+        measured = msgspec.structs.asdict(reply.measured)
+        self.gauges = {f"ssd_{name}": value for name, value in measured.items() if value is not None}
         return reply.rows
 
     def _tree(self, sequence: Sequence, drafted: Drafted, most: int) -> Tree:
-        """A chain of at most so many tokens, with leaves beside it."""
-        tree, chained = Tree.rooted(sequence.tokens[-1]), [0]
-        depth = min(most, sequence.num_left - 1)
-        chain = zip(drafted.tokens[:depth], drafted.chances, strict=False)
-        nodes = [(at, token, chance, True) for at, (token, chance) in enumerate(chain)]
-        if not drafted.beliefs:  # beside drawn children another would be taken for one of them
-            nodes += [(*leaf, False) for leaf in drafted.others if 0 <= leaf[0] < depth]
-        for at, token, chance, goes_on in nodes:
-            if not 0 <= token < self._vocab_size or not 0.0 <= chance <= 1.0:
-                self._failed(f"it drafted token {token} of chance {chance}")
+        """What was drafted, to the depth of so many tokens."""
+        tree, depth = Tree.rooted(sequence.tokens[-1]), min(most, sequence.num_left - 1)
+        places: list[int | None] = [0]  # by number of token, where it is in the tree, if it is
+        beliefs = drafted.beliefs or (None,) * len(drafted.tokens)
+        for token, parent, chance, belief in zip(drafted.tokens, drafted.parents, drafted.chances, beliefs, strict=False):
+            wrong = _wrong(token, chance, belief, self._vocab_size)
+            if not wrong and not 0 <= parent < len(places):
+                wrong = f"token {token} behind number {parent} of {len(places) - 1}"
+            if wrong:
+                self._failed(f"it drafted {wrong}")
                 return Tree.rooted(sequence.tokens[-1])
-            if at >= len(chained) or tree.child(chained[at], token) is not None:
-                continue  # nothing that it could follow, or the same again
-            belief = drafted.beliefs[at] if goes_on and at < len(drafted.beliefs) else None
+            at = places[parent]
+            if at is None or tree.depth[at] >= depth or tree.child(at, token) is not None:
+                places.append(None)  # too deep, or the same again
+                continue
             if belief is not None:
-                if not belief.holds(token, self._vocab_size):
-                    self._failed(f"it drafted token {token}, which its belief does not hold")
-                    return Tree.rooted(sequence.tokens[-1])
-                tree.beliefs[chained[at]] = belief
-            node = tree.add(chained[at], token, chance, 1)
-            if goes_on:
-                chained.append(node)
+                tree.beliefs[at] = belief
+            places.append(tree.add(at, token, chance, 1))
         self._handed[sequence.id] = (drafted.hit, len(tree) - 1)
         return tree
 
@@ -345,6 +342,15 @@ class SsdSpeculator:
         except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
             self._failed(f"it says what cannot be understood: {error}")
         return []
+
+
+def _wrong(token: int, chance: float, belief: Belief | None, vocab_size: int) -> str:
+    """What is wrong with it, in words; empty: nothing."""
+    if not 0 <= token < vocab_size or not 0.0 <= chance <= 1.0:
+        return f"token {token} of chance {chance}"
+    if belief is not None and not belief.holds(token, vocab_size):
+        return f"token {token}, which its belief does not hold"
+    return ""
 
 
 def _begin(sequence: Sequence) -> Begin:

@@ -19,7 +19,8 @@ from speculator.preparing import Preparing
 from speculator.ssd.builder import Builder, Draftee
 from speculator.ssd.fanout import FanOut
 from speculator.ssd.messages import Ask, Begin, Drafted, End, Ready, Reply, Row, Stop, ToWorker, Weights
-from speculator.ssd.prepared import Node, likeliest
+from speculator.ssd.pace import Limits
+from speculator.ssd.prepared import Node, likeliest, way
 from speculator.ssd.transport import WorkerLink
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Worker:
         self._fan_out = fan_out or FanOut()
         self._room = room
         self._calibration = Calibration(1)
-        self._builder = Builder(runner, self._fan_out, law=law, saguaro=saguaro, adaptive=adaptive)
+        self._builder = Builder(runner, self._fan_out, self._calibration, law=law, saguaro=saguaro, adaptive=adaptive)
         self._building: Iterator[None] | None = None
         self._refilling: Iterator[None] | None = None
         """What older weights have read is read again whenever there is nothing to prepare."""
@@ -62,8 +63,8 @@ class Worker:
         self._draftees: dict[int, Draftee] = {}
         self._new: list[Draftee] = []
         """Those that nothing was prepared for yet."""
-        self._shape = (0, 0)
-        """Lookahead and budget that were asked for last."""
+        self._limits: Limits | None = None
+        """Of the last round."""
         self._build_seconds = self._idle_seconds = 0.0
         self._running = True
 
@@ -85,8 +86,8 @@ class Worker:
             self._idle_seconds += time.perf_counter() - started
         self.take(messages)
         self._take_weights()
-        if self._building is None and self._new and self._shape[0]:
-            self._building = self._builder.build(self._taken_new(), *self._shape)
+        if self._building is None and self._new and self._limits is not None:
+            self._building = self._builder.build(self._taken_new(), self._limits, time.perf_counter())
         started = time.perf_counter()
         if self._building is not None:
             if next(self._building, self) is self:
@@ -125,15 +126,15 @@ class Worker:
             version=self._version,
             build_seconds=self._build_seconds,
             idle_seconds=self._idle_seconds,
-            planned=pace.planned(),
+            measured=pace.measured(),
         )
         self._wire.send(reply)
+        replied = time.perf_counter()
         self._build_seconds = self._idle_seconds = 0.0
-        plan = pace.plan(ask.lookahead, ask.fan_out, len(ask.rows))  # takes its time, for which nobody waits now
-        self._shape = (plan.lookahead, plan.fan_out)
+        self._limits = Limits(ask.lookahead, ask.fan_out)
         asked = [self._draftees[row.sequence] for row in ask.rows if row.sequence in self._draftees]
         new = [each for each in self._taken_new() if each not in asked]
-        self._building = self._builder.build([*asked, *new], *self._shape)
+        self._building = self._builder.build([*asked, *new], self._limits, replied)
 
     def _on_the_spot(self, ask: Ask, rows: tuple[Drafted, ...]) -> tuple[Drafted, ...]:
         """Nobody's outcome was foreseen, so nobody is held up: drafts now, if that takes less than it brings."""
@@ -150,7 +151,7 @@ class Worker:
     def _drafted(self, row: Row, ask: Ask) -> Drafted:
         draftee = self._draftees.get(row.sequence)
         if draftee is None:
-            return Drafted(row.sequence, False, (), ())
+            return Drafted(row.sequence, False, (), (), ())
         self._learn(draftee, row.emitted)
         node = draftee.root.walk(row.emitted)
         draftee.tokens += row.emitted
@@ -158,20 +159,25 @@ class Worker:
         # what is prepared below stays so, should there be no time to prepare anew
         draftee.root, draftee.ranked = node or Node(), []
         # nothing emitted: it has just entered, and there was nothing to foresee
-        return self._handed(draftee, ask.lookahead, ask.nodes, hit=node is not None and bool(row.emitted))
+        hit = node is not None and node.main is not None and bool(row.emitted)
+        return self._handed(draftee, ask.lookahead, ask.nodes, hit=hit)
 
     def _handed(self, draftee: Draftee, lookahead: int, nodes: int, *, hit: bool) -> Drafted:
-        """What is prepared behind its text: a chain where it was drawn, else a chain with leaves."""
-        tokens, chances, beliefs = draftee.root.draft(min(lookahead, nodes))
-        draftee.draft, draftee.beliefs, draftee.offered, draftee.leaves = tokens, beliefs, None, []
-        draftee.on_the_spot = False
-        if any(beliefs):
-            return Drafted(draftee.number, hit, tuple(tokens), tuple(chances), tuple(beliefs))
-        draftee.offered = draftee.root.tree(lookahead)
-        believed = self._calibration.chances(0, draftee.offered, not draftee.sampling.greedy)
-        length, draftee.leaves = likeliest(draftee.offered, believed, nodes)
-        del tokens[length:], chances[length:], beliefs[length:]
-        return Drafted(draftee.number, hit, tuple(tokens), tuple(chances), others=tuple(draftee.leaves))
+        """What is prepared behind its text: a chain where it was drawn, else the likeliest part of a tree."""
+        draftee.on_the_spot, draftee.offered = False, None
+        tree = draftee.root.tree(min(lookahead, nodes))
+        if not tree.beliefs:
+            draftee.offered = tree
+            tree = likeliest(tree, self._calibration.chances(0, tree, not draftee.sampling.greedy), nodes)
+        draftee.handed, draftee.draft = tree, way(tree)
+        return Drafted(
+            draftee.number,
+            hit,
+            tuple(tree.tokens[1:]),
+            tuple(tree.parent[1:]),
+            tuple(tree.confidence[1:]),
+            tuple(tree.beliefs.get(parent) for parent in tree.parent[1:]) if tree.beliefs else (),
+        )
 
     def _learn(self, draftee: Draftee, emitted: tuple[int, ...]) -> None:
         """How the draft before came out, if all that could be prepared for it was; and what its chances were worth."""

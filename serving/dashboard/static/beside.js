@@ -37,14 +37,15 @@ export class Beside {
 
 function figuresOf(ssd, gauges) {
   const lasted = ssd.built + ssd.idle;
-  const planned = Number.isFinite(gauges.ssd_lookahead);
+  const told = Number.isFinite(gauges.ssd_lookahead);
   return [
     ["tokens a round foreseen", fixed(ssd.hit_tokens / ssd.hits, 2)],
     ["tokens a round not foreseen", fixed(ssd.miss_tokens / ssd.misses, 2)],
     ["waited for by the target", percent(ssd.waited / lasted, 1), "of the time that rounds took"],
     ["busy drafting ahead", percent(ssd.built / lasted), "of the time that rounds took"],
-    ["tokens × outcomes prepared", planned ? `${gauges.ssd_lookahead} × ${gauges.ssd_fan_out}` : "–", "for each request, now"],
-    ["foreseen, as planned", percent(planned ? gauges.ssd_expected_hits : NaN)],
+    ["outcomes prepared", fixed(gauges.ssd_fan_out, 0), "for each request, lately"],
+    ["passes that prepare them", fixed(gauges.ssd_lookahead, 1), "a round, as many as the verification has time for"],
+    ["foreseen, as the worker believes", percent(told ? gauges.ssd_expected_hits : NaN)],
     ["given up", count(ssd.failures), "workers that died, hung or talked nonsense; another is started"],
     ["too late", count(ssd.late), "replies that nobody waited for any more"],
   ];

@@ -9,8 +9,8 @@ import pytest
 from serving.engine import FixedBudget
 from serving.messages import Request
 from speculator.ssd.fanout import FanOut
-from speculator.ssd.messages import Ask, Begin, Row
-from speculator.ssd.pace import _SLACK, Line, Pace
+from speculator.ssd.messages import Ask, Begin, Measured, Row
+from speculator.ssd.pace import Limits, Line, Pace
 from tests.serving.rig import VOCAB, plain_engine
 from tests.speculator.draft_models import draft_model, target_of
 from tests.speculator.ssd.beside import Beside, engine_beside, source_of
@@ -42,55 +42,84 @@ def test_a_line_is_found_and_never_falls() -> None:
     assert line.at(10) == pytest.approx(7.0)
     single = Line()
     single.see(8, 4.0)
-    assert [single.at(x) for x in (2, 8, 16)] == [4.0, 4.0, 8.0], "of what was never seen the worst is assumed"
+    assert [single.at(x) for x in (2, 8, 16)] == [2.5, 4.0, 8.0], "with nothing to tell a slope by"
     falling = Line()
     for x in (1, 5, 9):
         falling.see(x, 10.0 - x)
     assert falling.at(0) == pytest.approx(falling.at(20) or 0.0)
 
 
-def test_what_is_planned_fits_into_a_verification() -> None:
-    for verify in (5.0, 10.0, 20.0, 40.0):
-        pace = pace_of(verify=verify, glue=1.0, fixed=1.0, branch=0.05)
-        plan = pace.plan(8, 24, 1)
-        assert 1.0 + plan.lookahead * (1.0 + 0.05 * plan.fan_out) <= verify
-        assert 1 <= plan.lookahead <= 8
-        assert 1 <= plan.fan_out <= 24
+REACHES = [0.3, 0.2, 0.1, 0.05, *[0.02] * 10, *[0.001] * 50]
+LIMITS = Limits(lookahead=8, fan_out=24)
 
 
-def test_more_time_is_used_for_longer_drafts_and_more_outcomes() -> None:
-    plans = [pace_of(verify=verify, glue=1.0, fixed=1.0, branch=0.05).plan(8, 24, 1) for verify in (4.0, 8.0, 16.0, 32.0)]
-    assert [plan.tokens for plan in plans] == sorted(plan.tokens for plan in plans)
-    assert plans[0].lookahead < plans[-1].lookahead
-    assert plans[-1].fan_out == 24
+def rate(width: int, fixed: float, branch: float) -> float:
+    """Tokens a millisecond."""
+    return sum(REACHES[:width]) / (fixed + branch * width)
 
 
-def test_the_plan_is_the_best_of_all_that_fit() -> None:
-    """Against every lookahead and fan-out, tried one by one."""
-    pace = pace_of(verify=9.0, glue=1.0, fixed=0.8, branch=0.06)
-    best = 1.0
-    for lookahead in range(1, 9):
-        for fan_out in (4, 8, 12, 16, 24):
-            if 1.0 + lookahead * (0.8 + 0.06 * fan_out) <= _SLACK * 9.0:
-                hits = pace._fan_out.expected_hits(pace._fan_out.allot(lookahead, fan_out))
-                best = max(best, 1.0 + hits * (pace.expected(lookahead) - 1.0))
-    assert pace.plan(8, 24, 1).tokens == pytest.approx(best, rel=0.01)
+@pytest.mark.parametrize(("fixed", "branch"), [(1.0, 0.05), (0.1, 0.5), (5.0, 0.01)])
+def test_a_pass_is_as_wide_as_brings_the_most_in_its_time(fixed: float, branch: float) -> None:
+    """Against every width, tried one by one."""
+    pace = pace_of(verify=40.0, glue=1.0, fixed=fixed, branch=branch)
+    width = pace.width(REACHES, LIMITS, 1, made=0, passed=0.0)
+    assert rate(width, fixed, branch) == pytest.approx(max(rate(each, fixed, branch) for each in range(1, 25)), rel=1e-6)
 
 
-def test_many_sequences_share_the_time() -> None:
-    pace = pace_of(verify=10.0, glue=1.0, fixed=1.0, branch=0.05)
-    alone, crowd = pace.plan(8, 24, 1), pace.plan(8, 24, 8)
-    assert crowd.lookahead * crowd.fan_out < alone.lookahead * alone.fan_out
+def test_what_costs_little_is_read_in_wider_passes() -> None:
+    paces = [pace_of(verify=40.0, glue=1.0, fixed=1.0, branch=branch) for branch in (0.5, 0.05, 0.001)]
+    widths = [pace.width(REACHES, LIMITS, 1, made=0, passed=0.0) for pace in paces]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[1] <= 14 < widths[2] <= 24
 
 
-def test_without_measurements_all_that_is_allowed_is_planned() -> None:
-    plan = Pace(FanOut()).plan(5, 7, 1)
-    assert (plan.lookahead, plan.fan_out) == (5, 7)
+def test_no_pass_is_made_for_what_hardly_ever_comes() -> None:
+    pace = pace_of(verify=40.0, glue=1.0, fixed=1.0, branch=0.05)
+    assert pace.width([0.001] * 24, LIMITS, 1, made=0, passed=0.0) == 0
+    assert pace.width([0.01] * 24, LIMITS, 1, made=0, passed=0.0) > 0
+    assert pace.width([0.01] * 24, LIMITS, 24, made=0, passed=0.0) == 0, "for so many sequences it is next to nothing"
+    assert pace.width([], LIMITS, 1, made=0, passed=0.0) == 0
+
+
+def test_a_pass_that_the_next_question_would_wait_for_is_not_begun() -> None:
+    pace = pace_of(verify=20.0, glue=1.0, fixed=1.0, branch=0.1)
+
+    def width(passed: float, made: int = 3) -> int:
+        return pace.width([0.1] * 24, LIMITS, 1, made=made, passed=passed / 1e3)
+
+    assert [width(passed) for passed in (0.0, 14.5, 15.6, 16.5, 17.5)] == [24, 24, 14, 5, 0]
+    assert width(1.0, made=100) == 24, "as many passes as there is time for"
+
+
+def test_where_no_pass_fits_one_is_tried_now_and_then() -> None:
+    """Else a hiccup that was taken for the rule would be so for good."""
+    pace = pace_of(verify=2.0, glue=1.0, fixed=3.0, branch=0.1)
+    widths = [pace.width([0.3] * 24, LIMITS, 2, made=0, passed=0.001) for _ in range(160)]
+    assert sorted(set(widths)) == [0, 2]
+    assert sum(widths) == 2 * 10
+    assert not any(pace.width([0.3] * 24, LIMITS, 2, made=1, passed=0.001) for _ in range(160))
+
+
+def test_without_measurements_all_that_is_allowed_is_prepared() -> None:
     fixed = Pace(FanOut(), adaptive=False)
     fixed.verifying.see(1e-3)
     fixed.glue.see(5e-3)
     fixed.level.see(4, 1e-2)
-    assert (fixed.plan(5, 7, 1).lookahead, fixed.on_the_spot(5, 1, 1.0)) == (5, 0)
+    for pace in (Pace(FanOut()), fixed):
+        assert [pace.width(REACHES, LIMITS, 2, made=made, passed=1.0) for made in (0, 7, 8)] == [48, 48, 0]
+        assert pace.on_the_spot(5, 1, 1.0) == 0
+
+
+def test_what_rounds_come_to_is_told() -> None:
+    pace = Pace(FanOut())
+    assert pace.measured() == Measured()
+    pace = pace_of(verify=20.0, glue=1.0, fixed=1.0, branch=0.1)
+    for _ in range(60):
+        pace.see_round(6, 20.0, 0.75)
+    told = pace.measured()
+    assert (told.lookahead, told.fan_out, told.expected_hits) == (6, pytest.approx(20.0), pytest.approx(0.75))
+    assert (told.verify_seconds, told.glue_seconds) == (pytest.approx(0.02), pytest.approx(0.001))
+    assert told.pass_seconds == pytest.approx(0.003)
 
 
 def test_drafting_on_the_spot_where_it_pays_and_not_where_it_does_not() -> None:

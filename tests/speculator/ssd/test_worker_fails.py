@@ -65,10 +65,12 @@ def raising(error: Exception) -> Callable[[FromWorker], list[FromWorker]]:
     return bend
 
 
-WRONG_TOKEN = (Drafted(0, True, (VOCAB,), (0.5,)),)
+WRONG_TOKEN = (Drafted(0, True, (VOCAB,), (0,), (0.5,)),)
+WRONG_PARENT = (Drafted(0, True, (1, 2), (0, 3), (0.5, 0.5)),)
 FAULTS = {
     "gone": raising(WireClosed("connection reset")),
     "garbage": raising(msgspec.DecodeError("bytes that are no message")),
+    "a parent that is none": lambda said: [reply(said, rows=WRONG_PARENT * 4)],
     "a token that is none": lambda said: [reply(said, rows=WRONG_TOKEN * 4)],
 }
 
