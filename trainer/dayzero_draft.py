@@ -1,4 +1,4 @@
-"""Day zero of a draft language model: it learns from the target's answers to prompts, from nothing.
+"""Day zero of a draft language model: it learns from the target's answers to prompts, from nothing or from layers of the target.
 
 As for the first heads (`trainer.dayzero`), nothing else wants the machine.
 """

@@ -33,7 +33,7 @@ from speculator.ssd.fanout import Policy
 
 DOMAINS = ("sql", "math", "dialogue", "code")
 _TIMES = 13
-_DRAFT_TIMES = 5
+_DRAFT_TIMES = 2
 """Of the draft's layers, so that a pass of it costs a tenth of one of the cost-true target, as one billion weights beside eight
 do. Its drafts stay the same."""
 _LOOKAHEAD, _FAN_OUT = 4, 24

@@ -37,7 +37,6 @@ export class Beside {
 
 function figuresOf(ssd, gauges) {
   const lasted = ssd.built + ssd.idle;
-  const told = Number.isFinite(gauges.ssd_lookahead);
   return [
     ["tokens a round foreseen", fixed(ssd.hit_tokens / ssd.hits, 2)],
     ["tokens a round not foreseen", fixed(ssd.miss_tokens / ssd.misses, 2)],
@@ -45,7 +44,7 @@ function figuresOf(ssd, gauges) {
     ["busy drafting ahead", percent(ssd.built / lasted), "of the time that rounds took"],
     ["outcomes prepared", fixed(gauges.ssd_fan_out, 0), "for each request, lately"],
     ["passes that prepare them", fixed(gauges.ssd_lookahead, 1), "a round, as many as the verification has time for"],
-    ["foreseen, as the worker believes", percent(told ? gauges.ssd_expected_hits : NaN)],
+    ["foreseen, as the worker believes", percent(gauges.ssd_expected_hits)],
     ["given up", count(ssd.failures), "workers that died, hung or talked nonsense; another is started"],
     ["too late", count(ssd.late), "replies that nobody waited for any more"],
   ];
