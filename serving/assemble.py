@@ -154,7 +154,7 @@ def _beside(settings: EngineSettings, loaded: LoadedTarget, found: Checkpoint, p
         saguaro=settings.saguaro,
     )
     start, stop = _workers(settings, birth)
-    return SsdSpeculator(
+    source = SsdSpeculator(
         start,
         stop=stop,
         version=found.manifest.version,
@@ -163,6 +163,8 @@ def _beside(settings: EngineSettings, loaded: LoadedTarget, found: Checkpoint, p
         lookahead=settings.ssd_lookahead,
         fan_out=settings.ssd_fan_out,
     )
+    source.start()
+    return source
 
 
 def _workers(settings: EngineSettings, birth: Birth) -> tuple[Callable[[], Link], Callable[[], None]]:

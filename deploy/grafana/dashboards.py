@@ -166,7 +166,8 @@ SSD = Dashboard(
     "ssd",
     "Everdraft: drafting beside the target",
     (
-        Panel("Rounds whose outcome was foreseen", ((HITS, "as served"), ("everdraft_engine_ssd_expected_hits", "as the worker believes")),
+        Panel("Rounds whose outcome was foreseen", ((HITS, "as served"),
+                                                    ("everdraft_engine_ssd_expected_hits", "as the worker believes")),
               unit="percentunit", about="Only then a draft waits when the target is through.", least=0.0),
         Panel("Tokens a round", ((ratio("everdraft_engine_ssd_tokens_total", SSD_ROUNDS, "outcome"), "{{outcome}}"),),
               about="Of one sequence. A miss brings more than the target's own token where the worker drafts at once.",

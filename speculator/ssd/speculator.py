@@ -106,6 +106,11 @@ class SsdSpeculator:
         """Bytes of it that this worker was told."""
         self._packing: Preparing[tuple[str, bytes]] = Preparing("newer weights not sent")
 
+    def start(self) -> None:
+        """Has a worker started now, rather than with the first draft that is asked for. Waits for nothing."""
+        if self._link is None:
+            self._try_to_start(self._clock())
+
     @property
     def up(self) -> bool:
         """Whether a worker is there."""

@@ -100,6 +100,23 @@ def starts_again(engine: Engine, source: SsdSpeculator) -> bool:
     return source.counters["ssd_failures"] >= 1
 
 
+def test_a_worker_that_is_started_beforehand_drafts_for_the_first_answer() -> None:
+    links: list[Beside] = []
+
+    def start() -> Link:
+        links.append(Beside(draft_model(seed=0)))
+        return links[-1]
+
+    engine, source = engine_with(start)
+    source.start()
+    wait_until(lambda: bool(source._starting))
+    source.start()  # once is enough
+    asked = [Request(id=1, prompt_ids=(3, 1, 4), max_tokens=40, temperature=0.0)]
+    assert served(engine, asked) == served(plain_engine(target_of(TARGET)), asked)
+    assert len(links) == 1
+    assert source.counters["ssd_rounds:hit"] > 5
+
+
 def test_words_of_another_round_are_left_aside() -> None:
     def late(said: FromWorker) -> list[FromWorker]:
         return [reply(said, round=said.round - 1), said] if isinstance(said, Reply) else [said]
