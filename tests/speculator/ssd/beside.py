@@ -37,6 +37,7 @@ class Beside:
         law: Law = Law.POINT_MASS,
         saguaro: float = 1.0,
         adaptive: bool = False,
+        room: int = ROOM,
     ) -> None:
         self.passes = passes
         self.shape = draft.shape
@@ -51,7 +52,7 @@ class Beside:
             draft,
             "v1",
             fan_out=fan_out,
-            room=ROOM,
+            room=room,
             law=law,
             saguaro=saguaro,
             adaptive=adaptive,

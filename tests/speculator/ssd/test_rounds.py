@@ -114,6 +114,17 @@ def test_its_keys_are_those_of_a_fresh_reading() -> None:
             assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._keys(again, track.num_read)], atol=1e-5)
 
 
+@pytest.mark.parametrize("room", [0, 1, 5, 17])
+def test_where_there_is_little_room_behind_a_text_less_is_prepared(room: int) -> None:
+    asked = requests(6, 0.0)
+    link = Beside(draft_model(seed=0), room=room)
+    engine = engine_beside(TARGET, link)
+    assert served(engine, asked) == served(plain_engine(target_of(TARGET)), asked)
+    counters = source_of(engine).counters
+    assert (counters["ssd_rounds:hit"] > 5) == (room > 0)
+    assert counters["ssd_failures"] == 0
+
+
 def test_a_pool_too_small_for_everybody_serves_the_others_plainly() -> None:
     link = Beside(draft_model(seed=0), num_pages=40)  # room for one
     engine = engine_beside(TARGET, link)
