@@ -48,8 +48,10 @@ _ONLY = {
     },
 }
 """What can be said of one kind only: the field of its shape that each name stands for, if any."""
+_RATE_OF_LAYERS = 1e-3
+"""Layers that know something want smaller steps than new ones (see `trainer.draft_distil`)."""
 _LIMIT = {static_heads.KIND: 1500, draft_lm.KIND: 4000}
-"""Prompts: a model that starts from nothing has more to learn than heads on the target's own states."""
+"""Prompts: a model of its own has more to learn than heads on the target's own states."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,8 @@ def _settings(kind: str, given: Mapping[str, Any], seed: int) -> HeadsSettings |
     if shape and "from_layers" in given:
         raise ValueError(f"{next(name for name in given if _ONLY[kind].get(name))} is given; expected none, as from_layers is")
     common = {name: value for name, value in given.items() if name not in _ONLY[kind]}
+    if "from_layers" in given:
+        common = {"learning_rate": _RATE_OF_LAYERS, **common}
     return DraftSettings(**common, shape=DraftShape(**shape), seed=seed)
 
 

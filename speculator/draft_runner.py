@@ -89,10 +89,6 @@ class DraftRunner:
         self._decoder, self.vocabulary = prepared
         self.vocabulary.see(seen.ids.tolist())
 
-    def swap(self, model: DraftModel) -> None:
-        """Prepares and takes them."""
-        self.take(self.prepared(model))
-
     def read(self, texts: Sequence[tuple[Track, Sequence[int]]], *, scored: Sequence[int] | None = None) -> Tensor:
         """Reads what follows `num_read` of each text, at least a token each, for which the pages have room.
 

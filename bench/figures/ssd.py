@@ -2,8 +2,8 @@
 
 The premise of SSD is that draft and target have devices of their own; here these are the two cores. Two targets: the one that
 is served, and a *cost-true* one, which has thirteen times its layers, ten times its work, and the same scores to the last bit:
-what a target costs beside a draft of one and a half million weights. The draft learnt the target's answers to training prompts
-of the same domains.
+a draft of eight million weights is a sixteenth of it. That draft began as three of the target's layers, and learnt the target's
+answers to training prompts of the same domains.
 """
 
 from __future__ import annotations

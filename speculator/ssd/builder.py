@@ -33,6 +33,9 @@ READ_AGAIN = 128
 OTHERS = 3
 """Tokens that may come in place of each one of a draft: to hand them out takes a place in the verification, but no pass."""
 
+_KEPT = 4
+"""Times as many tokens as a pass may read at most are kept in view for the next."""
+
 _Next = tuple[int, float, Belief | None, tuple[tuple[int, float], ...]]
 
 
@@ -102,17 +105,14 @@ class _Bud:
 
     @property
     def open(self) -> bool:
-        """Whether it has not been read, and still may."""
-        child = self.parent.children.get(self.token)
-        return (child is None or not child.read) and not self.draftee.ended
+        """Whether it still may be read."""
+        return self.draftee.has_place and not self.draftee.ended
 
     def twig(self) -> _Twig | None:
         """To be read now; None where there is no place left."""
         if not self.draftee.has_place:
             return None
-        node = self.parent.add(self.token, self.chance)
-        node.read = True
-        return _Twig(self, node, self.draftee.take_place())
+        return _Twig(self, self.parent.add(self.token, self.chance), self.draftee.take_place())
 
 
 @dataclass(slots=True)
@@ -187,19 +187,21 @@ class Builder:
         started = time.perf_counter()
         buds = self._forked(draftees, limits)
         self.pace.glue.see(time.perf_counter() - started)
-        yield
         made: list[list[_Twig]] = []
+        most = limits.fan_out * len(draftees)
         try:
+            yield
             while True:
-                buds = sorted((bud for bud in buds if bud.open), key=lambda bud: -bud.reach)
-                reaches, started = [bud.reach for bud in buds], time.perf_counter()
+                started = time.perf_counter()
+                buds = sorted((bud for bud in buds if bud.open), key=lambda bud: -bud.reach)[: _KEPT * most]
+                reaches = [bud.reach for bud in buds]
                 count = self.pace.width(reaches, limits, len(draftees), made=len(made), passed=started - since)
                 twigs = [twig for twig in (bud.twig() for bud in buds[:count]) if twig is not None]
                 del buds[:count]
                 if not twigs:
                     return
                 buds += self._grown(twigs, limits)
-                self.pace.level.see(len(twigs), time.perf_counter() - started)
+                self.pace.see_pass(len(made), len(twigs), time.perf_counter() - started)
                 made.append(twigs)
                 yield
         finally:
@@ -229,30 +231,35 @@ class Builder:
     ) -> list[_Bud]:
         """What may come of the draft handed out, as far as it is worth preparing for."""
         draft, text = draftee.draft, len(draftee.tokens)
-        draftee.root, draftee.next_place = Node(read=True), text + len(draft)
+        draftee.root, draftee.next_place = Node(), text + len(draft)
         left = [
             [each for each in zip(names, shares, strict=True) if k == len(draft) or each[0] != draft[k]][:MOST_RANKS]
             for k, (names, shares) in enumerate(zip(tokens, chances, strict=True))
         ]
         draftee.ranked = [[token for token, _ in each] for each in left]
-        fan_out = self.fan_out(draftee)
+        fan_out, drawn = self.fan_out(draftee), self._draws(draftee)
         allotted, ends = fan_out.allot(len(draft), limits.fan_out), fan_out.outcomes(len(draft))
         node, reach, buds = draftee.root, 1.0, []
         for k, (prepared, count) in enumerate(zip(left, allotted, strict=True)):
             behind, ranks = tuple(range(text, text + k)), fan_out.hit_chances(ended=k == len(draft))
             for (token, chance), rank in zip(prepared[:count], ranks, strict=False):
-                # by the drafter's own word, which knows the text, and by what was measured, which knows the drafter
-                buds.append(_Bud(draftee, node, token, chance, (reach * chance + ends[k] * rank) / 2, behind, 0))
+                # By the drafter's own word, which knows the text, and by what was measured, which knows the drafter. Not by its
+                # word where it draws: what is prepared must not depend on what was drawn, or the law of the next draft would.
+                expected = ends[k] * rank
+                expected = expected if drawn else (reach * chance + expected) / 2
+                buds.append(_Bud(draftee, node, token, chance, expected, behind, 0))
             if k < len(draft):
-                share = dict(zip(tokens[k], chances[k], strict=True)).get(draft[k], draftee.handed.confidence[k + 1])
+                share = draftee.handed.confidence[k + 1]
+                share = share if drawn else dict(zip(tokens[k], chances[k], strict=True)).get(draft[k], share)
                 node = node.add(draft[k], share, main=True, belief=draftee.handed.beliefs.get(k))
-                node.read, reach = True, reach * share
+                reach *= share
         return buds
 
     def _grown(self, twigs: list[_Twig], limits: Limits) -> list[_Bud]:
         """Reads them; what may follow."""
         states = self._runner.grow([twig.branch() for twig in twigs])
-        prepared = [self._prepared(twig.bud.drafted, limits.lookahead, limits.fan_out) for twig in twigs]
+        counts = self._prepared(limits.lookahead, limits.fan_out)
+        prepared = [counts[twig.bud.drafted] for twig in twigs]
         found = self._next(states, [twig.choice for twig in twigs], prepared)
         buds: list[_Bud] = []
         for twig, (token, chance, belief, others) in zip(twigs, found, strict=True):
@@ -271,11 +278,11 @@ class Builder:
         draftees = [each for each in draftees if len(each.unread) <= MOST_READ]
         for each in draftees:
             each.track.num_read = min(each.track.num_read, len(each.tokens) - 1)
-            each.root, each.ranked = Node(read=True), []
+            each.root, each.ranked = Node(), []
         nodes, following = [each.root for each in draftees], [each.unread for each in draftees]
         for level in range(lookahead if draftees else 0):
             states = self._runner.read([(each.track, new) for each, new in zip(draftees, following, strict=True)])
-            prepared = [self._prepared(level, lookahead, budget)] * len(draftees)
+            prepared = [self._prepared(lookahead, budget)[level]] * len(draftees)
             found = self._next(states, [each.choice(level) for each in draftees], prepared)
             for node, (_, _, _, others) in zip(nodes, found, strict=True):
                 node.others = others
@@ -308,6 +315,10 @@ class Builder:
                     found[at] = (token, chance, None, tuple(zip(tokens, chances, strict=True)))
         return found
 
-    def _prepared(self, level: int, lookahead: int, budget: int) -> int:
-        """Choices that will be prepared for in place of token number `level` of a draft; reckoned only where it matters."""
-        return self._fan_out.allot(lookahead, budget)[level] if self._saguaro != 1.0 else 0
+    def _draws(self, draftee: Draftee) -> bool:
+        return self._law.draws and not draftee.sampling.greedy
+
+    def _prepared(self, lookahead: int, budget: int) -> list[int]:
+        """By number of token of a draft, from 0, the choices that will be prepared for in its place; reckoned only where it
+        matters."""
+        return self._fan_out.allot(lookahead, budget) if self._saguaro != 1.0 else [0] * (lookahead + 1)

@@ -22,7 +22,9 @@ _KEEP = 0.9
 _LAST = 0.9
 """Of a verification after which no pass may still be under way: the next question would wait for it."""
 _TRIED = 16
-"""One in so many rounds is prepared for although no pass fits."""
+"""In one of so many rounds the first pass is wider than seems best, or made although none seems to fit."""
+_OUTLIER = 3.0
+"""Times as long as expected, beyond which a pass was held up by something else."""
 _WORTH = 0.03
 """Expected tokens of a sequence for which a pass is made: the target's core feels the worker's."""
 
@@ -85,9 +87,16 @@ class Pace:
         """One pass over so many branches."""
         self.spot = FanOut(fan_out.policy)
         """How drafts end that were made on the spot: where an outcome was not foreseen, the text is hard to draft for."""
-        self._fruitless = 0
-        """Rounds without a pass."""
-        self._passes, self._outcomes, self._hits = Mean(), Mean(), Mean()
+        self._rounds = 0
+        self._passes, self._outcomes, self._hits, self._first = Mean(), Mean(), Mean(), Mean()
+
+    def see_pass(self, number: int, branches: int, seconds: float) -> None:
+        """A round's pass of that number, from 0."""
+        expected = self.level.at(branches)
+        seconds = seconds if expected is None else min(seconds, _OUTLIER * expected)
+        self.level.see(branches, seconds)
+        if not number:
+            self._first.see(seconds)
 
     def see_round(self, passes: int, outcomes: float, hits: float) -> None:
         """What a round came to: the outcomes prepared for each sequence, and the chance that one of them comes."""
@@ -96,11 +105,8 @@ class Pace:
 
     def measured(self) -> Measured:
         """What rounds come to lately, and what takes how long."""
-        outcomes = self._outcomes.value
-        seconds = None if outcomes is None else self.level.at(max(1.0, outcomes))
-        return Measured(
-            self._passes.value, outcomes, self._hits.value, self.verifying.value, self.glue.value, seconds
-        )
+        means = self._passes, self._outcomes, self._hits, self.verifying, self.glue, self._first
+        return Measured(*(mean.value for mean in means))
 
     def width(self, reaches: Sequence[float], limits: Limits, num_sequences: int, *, made: int, passed: float) -> int:
         """How many branches to read in the next pass: as many as bring the most tokens a second and are through before the next
@@ -112,19 +118,22 @@ class Pace:
         verifying, first, second = self.verifying.value, self.level.at(1), self.level.at(2)
         if verifying is None or first is None or second is None or not self.adaptive:
             return most if made < limits.lookahead else 0
-        left = _LAST * verifying - passed
+        left, worth = _LAST * verifying - passed, _WORTH * num_sequences
+        self._rounds += not made
+        wider = self._rounds % _TRIED == 0  # now and then, as what is known of passes may be out of date
         best, width, brought = 0.0, 0, 0.0
         for count, reach in enumerate(reaches[:most], 1):
             seconds = first + (count - 1) * (second - first)
             if seconds > left:
                 break
-            brought += reach
-            if brought / seconds > best:
-                best, width = brought / seconds, count
-        if made or width:
-            return width if sum(reaches[:width]) >= _WORTH * num_sequences else 0
-        self._fruitless += 1  # no pass fits; tried all the same now and then, as what is known of them may be out of date
-        return 0 if self._fruitless % _TRIED else min(most, num_sequences)
+            too_little, brought = brought < worth, brought + reach
+            if brought / seconds > best or too_little:
+                best, width = max(best, brought / seconds), count
+        if brought < worth:
+            width = 0
+        if wider and not made:
+            return min(most, max(2 * width, num_sequences))
+        return width
 
     def on_the_spot(self, lookahead: int, num_sequences: int, patience: float) -> int:
         """Tokens that are worth drafting while the target waits, for that many sequences which all missed."""

@@ -26,8 +26,6 @@ class Node:
     """What that child was drawn from, if it was: kept as it was then, whatever the weights are when it is handed out."""
     others: tuple[tuple[int, float], ...] = ()
     """Tokens that may come in place of that child, and their chances."""
-    read: bool = False
-    """Whether it was read, or is about to be."""
 
     def add(self, token: int, chance: float, *, main: bool = False, belief: Belief | None = None) -> Node:
         """The child of that token, which may have been there."""

@@ -122,7 +122,7 @@ class SsdSpeculator:
             self._say(_begin(sequence))
 
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
-        """A chain for each decoding sequence whose outcome was foreseen; empty for the others."""
+        """A tree for each decoding sequence whose outcome was foreseen; empty for the others."""
         trees = [Tree.rooted(sequence.tokens[-1]) for sequence in batch.decoding]
         self._handed = {}
         asked = {

@@ -272,7 +272,8 @@ def test_a_draft_worker_is_shown_where_there_is_one(opened: Open) -> None:
         expect(page.locator("#beside-legend")).to_contain_text("75 %", timeout=15_000)
     for name, value in (
         ("tokens a round foreseen", "4.00"), ("tokens a round not foreseen", "1.00"), ("waited for by the target", "5.0 %"),
-        ("busy drafting ahead", "75 %"), ("tokens × outcomes prepared", "5 × 12"), ("foreseen, as planned", "81 %"),
+        ("busy drafting ahead", "75 %"), ("outcomes prepared", "12"), ("passes that prepare them", "5.0"),
+        ("foreseen, as the worker believes", "81 %"),
         ("given up", "1"), ("too late", "2"),
     ):  # fmt: skip
         expect(beside.locator("dl > div", has=page.locator(f"dt:text-is('{name}')")).locator("dd")).to_have_text(value)

@@ -107,7 +107,7 @@ def engine_beside(target: DraftModel, link: Beside, *, lookahead: int = 4, fan_o
     """An engine on that target, its drafts from the worker alone."""
     source = SsdSpeculator(lambda: link, version="v0", shape=link.shape, vocab_size=VOCAB, lookahead=lookahead, fan_out=fan_out)
     source._link = link
-    served, nodes = target_of(target), (1 + OTHERS) * lookahead  # room for a whole draft, whatever its leaves' chances
+    served, nodes = target_of(target), (1 + OTHERS) * lookahead  # room for a whole draft, whatever its tokens' chances
     scheduler = tiny_scheduler(served, max_running=4, max_tree=nodes)
     return Engine(served, scheduler, MergedSpeculator([source], max_tree=nodes), FixedBudget(nodes))
 

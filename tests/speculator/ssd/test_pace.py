@@ -110,11 +110,33 @@ def test_without_measurements_all_that_is_allowed_is_prepared() -> None:
         assert pace.on_the_spot(5, 1, 1.0) == 0
 
 
+def test_a_pass_that_was_held_up_changes_little() -> None:
+    """A processor that was taken away for a while is no reason to read one branch a pass for good."""
+    pace = pace_of(verify=40.0, glue=1.0, fixed=1.0, branch=0.1)
+    before = pace.width(REACHES, LIMITS, 1, made=1, passed=0.0)
+    pace.see_pass(1, 20, 1.0)
+    assert pace.width(REACHES, LIMITS, 1, made=1, passed=0.0) >= before / 2
+    narrow = Pace(FanOut())
+    for _ in range(500):  # nothing but single branches was read lately
+        narrow.verifying.see(0.04)
+        narrow.see_pass(1, 1, 0.002)
+    widths = {narrow.width(REACHES, LIMITS, 1, made=0, passed=0.0) for _ in range(64)}
+    assert max(widths) > 1, "now and then it finds out what a wider one takes"
+
+
+def test_for_many_sequences_a_pass_is_as_wide_as_makes_it_worth_while() -> None:
+    pace = pace_of(verify=40.0, glue=1.0, fixed=1.0, branch=0.25)
+    reaches = [0.3, 0.3, *[0.05] * 100]
+    width = pace.width(reaches, LIMITS, 32, made=1, passed=0.0)
+    assert sum(reaches[: width - 1]) < 0.96 <= sum(reaches[:width])
+
+
 def test_what_rounds_come_to_is_told() -> None:
     pace = Pace(FanOut())
     assert pace.measured() == Measured()
     pace = pace_of(verify=20.0, glue=1.0, fixed=1.0, branch=0.1)
-    for _ in range(60):
+    for number in range(60):
+        pace.see_pass(number % 6, 20, 0.003)
         pace.see_round(6, 20.0, 0.75)
     told = pace.measured()
     assert (told.lookahead, told.fan_out, told.expected_hits) == (6, pytest.approx(20.0), pytest.approx(0.75))

@@ -7,7 +7,7 @@ worker prepares, used or not. What is emitted must have the target's law to the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from speculator.batch import Sampling
 from speculator.belief import Belief
 from speculator.drafts import Law
+from speculator.ssd.pace import Limits, Pace
 from tests.speculator.enumeration import Fate, FatefulChooser, drawing, law_of
 from tests.speculator.ssd.toy import Text, ToyEngine, ToyLink
 from tests.speculator.test_exact_law import distance
@@ -146,8 +147,15 @@ def test_wrong_laws_are_found_out(monkeypatch: pytest.MonkeyPatch, way: Way, sag
     assert distance(law, plain_law(3, seed, length=2)) > 1e-3
 
 
-def test_the_law_in_earnest() -> None:
-    """Real noise, which the worker knows when it decides what to prepare for: frequencies over seeds."""
+@pytest.mark.parametrize("width", [100, 1])
+def test_the_law_in_earnest(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """Real noise, which the worker knows when it decides what to prepare for: frequencies over seeds. width: read in a pass, of
+    which there are two."""
+
+    def narrow(self: Pace, reaches: Sequence[float], limits: Limits, num: int, *, made: int, passed: float) -> int:
+        return min(width, len(reaches)) if made < 2 else 0
+
+    monkeypatch.setattr(Pace, "width", narrow)
     target, drafter, count = ToyTarget(3, 4), ToyTarget(3, 5), 2000
     seen: Counter[Text] = Counter()
     hits = 0.0
@@ -159,10 +167,28 @@ def test_the_law_in_earnest() -> None:
             text += engine.step()
         seen[text[:2]] += 1
         hits += engine.source.counters["ssd_rounds:hit"]
-    assert hits > count / 4
+    assert hits > count / 8
     square = 0.0
     for first in range(3):
         for second in range(3):
             expected = count * target.probs((0, 1))[first] * target.probs((0, 1, first))[second]
             square += (seen[first, second] - expected) ** 2 / expected
     assert square < 32.0, "chi-square with 8 degrees of freedom: passed by chance once in 10,000"
+
+
+def test_what_is_prepared_first_does_not_depend_on_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a draft that is there at all would be one of some draws rather than of others, its belief not the law of its draw."""
+    seen: set[tuple[float, ...]] = set()
+
+    def overheard(self: Pace, reaches: Sequence[float], limits: Limits, num: int, *, made: int, passed: float) -> int:
+        seen.add(tuple(reaches))
+        return 0
+
+    monkeypatch.setattr(Pace, "width", overheard)
+    for law, num in ((Law.CHAIN_REJECTION, 1), (Law.POINT_MASS, 20)):  # in the latter it may, and does
+        seen.clear()
+        for seed in range(20):
+            link = ToyLink(ToyTarget(5, 5), law=law)
+            sampling = Sampling(temperature=1.0, seed=seed, max_tokens=50)
+            ToyEngine(ToyTarget(5, 4), link, sampling, lookahead=2, fan_out=4).step()
+        assert len(seen) == num

@@ -173,7 +173,7 @@ def rounds(
     )
     source._link = link
     served = _Target(target, costs, link)
-    nodes = min((1 + OTHERS) * lookahead, 24)  # room for a whole draft, whatever its leaves' chances
+    nodes = min((1 + OTHERS) * lookahead, 24)  # room for a whole draft, whatever its tokens' chances
     engine = Engine(
         served,
         tiny_scheduler(served, max_tree=nodes),
