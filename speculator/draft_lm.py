@@ -10,7 +10,7 @@ from functools import partial
 from torch import Tensor
 
 from models.config import DecoderConfig
-from models.draft import DraftModel, check_draft_weights
+from models.draft import check_draft_weights
 from models.errors import BadModel, ModelError
 from pipelines.errors import ForeignCheckpoint
 from speculator.batch import Batch, Sequence
@@ -116,14 +116,8 @@ class DraftModelSpeculator:
         Raises ForeignCheckpoint, changing nothing, for weights that do not fit.
         """
         check_fits(checkpoint, self._runner.shape)
-        manifest = checkpoint.manifest
-
-        def prepare() -> tuple[str, Prepared]:
-            model = DraftModel.from_config(manifest.config)
-            model.copy_weights(checkpoint.weights)
-            return manifest.version, self._runner.prepared(model)
-
-        self._preparing.want(prepare)
+        runner = self._runner
+        self._preparing.want(lambda: (checkpoint.manifest.version, runner.prepared(checkpoint.weights)))
 
     def _take_weights(self) -> None:
         found = self._preparing.taken()

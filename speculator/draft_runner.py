@@ -6,7 +6,7 @@ text's, those of its ancestors, its own. Several branches share positions and ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.attention import Span, Spans
-from models.config import DecoderConfig
 from models.decoder import Decoder, Rows
 from models.draft import DraftModel
 from models.pages import KeyValuePages, slots_of
@@ -69,18 +68,15 @@ class DraftRunner:
         self.page_size = page_size
         self._vocab_size = vocabulary
         self._device, self._dtype = device, dtype
-        self._decoder, self.vocabulary = self.prepared(model)
+        self.shape = model.shape
+        """Of the models that it can run: that of its pages."""
+        self._decoder, self.vocabulary = self.prepared(model.tensors)
         self._pages = KeyValuePages(model.shape, page_size * num_pages, dtype, device)
 
-    @property
-    def shape(self) -> DecoderConfig:
-        """Of the models that it can run: that of its pages."""
-        return self._decoder.config
-
-    def prepared(self, model: DraftModel) -> Prepared:
-        """Weights in the form they are used in: 15 ms for a million, and any thread's work."""
-        weights = {name: tensor.detach() for name, tensor in model.tensors.items()}
-        decoder = Decoder(model.shape, weights, self._dtype, self._device)
+    def prepared(self, weights: Mapping[str, Tensor]) -> Prepared:
+        """Weights of its shape, by Hugging Face name, in the form they are used in: any thread's work."""
+        detached = {name: tensor.detach() for name, tensor in weights.items()}
+        decoder = Decoder(self.shape, detached, self._dtype, self._device)
         return decoder, DraftVocabulary(decoder.output_embeddings(), self._vocab_size)
 
     def take(self, prepared: Prepared) -> None:

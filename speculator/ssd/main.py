@@ -115,7 +115,6 @@ def work(birth: ToWorker, more: list[ToWorker], wire: WorkerLink) -> None:
         wire,
         runner,
         pool,
-        model,
         birth.version,
         fan_out=fan_out,
         room=birth.room,

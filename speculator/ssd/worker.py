@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import safetensors.torch
 
-from models.draft import DraftModel
+from models.draft import check_draft_weights
 from models.pages import OutOfPages, PagePool
 from pipelines.wire import WireClosed
 from speculator.batch import Sampling
@@ -36,7 +36,6 @@ class Worker:
         wire: WorkerLink,
         runner: DraftRunner,
         pool: PagePool,
-        model: DraftModel,
         version: str,
         *,
         fan_out: FanOut | None = None,
@@ -48,7 +47,6 @@ class Worker:
         self._wire = wire
         self._runner = runner
         self._pool = pool
-        self._model = model
         self._version = version
         self._fan_out = fan_out or FanOut()
         self._room = room
@@ -232,13 +230,13 @@ class Worker:
         self._arriving += weights.data
         if len(self._arriving) < weights.total:
             return
-        version, data, config, runner = weights.version, bytes(self._arriving), self._model.config, self._runner
+        version, data, runner = weights.version, bytes(self._arriving), self._runner
         self._arriving = bytearray()
 
         def prepare() -> tuple[str, Prepared]:
-            model = DraftModel.from_config(config)
-            model.copy_weights(safetensors.torch.load(data))
-            return version, runner.prepared(model)
+            found = safetensors.torch.load(data)
+            check_draft_weights(found, runner.shape)
+            return version, runner.prepared(found)
 
         self._preparing.want(prepare)
 

@@ -90,7 +90,7 @@ def test_other_weights_draft_on_over_what_the_old_ones_read() -> None:
     runner = runner_of(MODEL)
     track = Track([0, 1, 2])
     runner.read([(track, [5, 9, 3])])
-    runner.take(runner.prepared(draft_model(seed=1)))
+    runner.take(runner.prepared(draft_model(seed=1).tensors))
     assert torch.isfinite(runner.read([(track, [4])])).all()
     fresh = Track([3, 4, 5])
     other = decoder_of(draft_model(seed=1)).hidden_states(torch.tensor([5, 9, 3]))[-1]

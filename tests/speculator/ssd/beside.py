@@ -49,7 +49,6 @@ class Beside:
             _End(self._inbox, self._outbox),  # type: ignore[arg-type]
             runner_of(draft, num_pages),
             self.pool,
-            draft,
             "v1",
             fan_out=fan_out,
             room=room,

@@ -162,7 +162,7 @@ def test_the_worker_drafts_while_the_target_verifies() -> None:
     ours, theirs = socket.socketpair()
     runner = _Counted()
     runner.wire = wire = _Heard(theirs, ToWorker)  # type: ignore[arg-type]
-    worker = Worker(wire, runner, PagePool(4 * NUM_PAGES, PAGE_SIZE), SAME, "v1", room=ROOM, adaptive=False)
+    worker = Worker(wire, runner, PagePool(4 * NUM_PAGES, PAGE_SIZE), "v1", room=ROOM, adaptive=False)
     thread = threading.Thread(target=worker.run, daemon=True)
     thread.start()
     link: Wire[FromWorker] = Wire(ours, FromWorker)  # type: ignore[arg-type]

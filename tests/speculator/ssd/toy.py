@@ -86,7 +86,6 @@ class ToyLink:
             _End(self._inbox, self._outbox),
             self.runner,  # type: ignore[arg-type]
             PagePool(16, 32),
-            None,  # type: ignore[arg-type]
             "v1",
             law=law,
             saguaro=saguaro,

@@ -71,7 +71,6 @@ class Timed:
             _WorkersEnd(self),  # type: ignore[arg-type]
             _Runner(draft, costs, self),
             PagePool(4 * NUM_PAGES, PAGE_SIZE),
-            draft,
             "v1",
             room=ROOM,
             adaptive=adaptive,
