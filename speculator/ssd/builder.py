@@ -265,10 +265,10 @@ class Builder:
         for twig, (token, chance, belief, others) in zip(twigs, found, strict=True):
             bud, node = twig.bud, twig.node
             node.add(token, chance, main=True, belief=belief)
-            node.others = others
+            node.others = others if self.pace.adaptive else ()
             depth, sampled, behind = bud.drafted + 1, not bud.draftee.sampling.greedy, (*bud.behind, twig.place)
             if depth < limits.lookahead:
-                for each, share in ((token, chance), *others) if self.pace.adaptive else ((token, chance),):
+                for each, share in ((token, chance), *node.others):
                     believed = self._calibration.chance(0, depth, share, sampled)
                     buds.append(_Bud(bud.draftee, node, each, share, bud.reach * believed, behind, depth))
         return buds

@@ -161,7 +161,7 @@ class Worker:
         return self._handed(draftee, ask.lookahead, ask.nodes, hit=hit)
 
     def _handed(self, draftee: Draftee, lookahead: int, nodes: int, *, hit: bool) -> Drafted:
-        """What is prepared behind its text: a chain where it was drawn, else the likeliest part of a tree."""
+        """What is prepared behind its text: the likeliest part of a tree; a chain where it was drawn, or where that is all."""
         draftee.on_the_spot, draftee.offered = False, None
         tree = draftee.root.tree(min(lookahead, nodes))
         if not tree.beliefs:

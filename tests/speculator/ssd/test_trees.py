@@ -8,6 +8,7 @@ import pytest
 
 from serving.engine import FixedBudget
 from speculator.drafts import Tree
+from speculator.ssd.pace import Limits
 from speculator.ssd.prepared import Node, likeliest, way
 from tests.serving.rig import plain_engine
 from tests.speculator.draft_models import draft_model, target_of
@@ -73,13 +74,16 @@ def paths(tree: Tree) -> set[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_what_is_beside_the_draft_is_accepted_and_the_text_stays_the_targets(temperature: float) -> None:
+def test_what_is_beside_the_draft_is_accepted_and_the_text_stays_the_targets(
+    monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
     """A draft that is often wrong: with those it gets further, in as many rounds or fewer."""
     asked = requests(12, temperature)
     expected = served(plain_engine(target_of(TARGET)), asked)
     rounds = {}
     for nodes in (3, 12):  # a chain and hardly anything beside it; all there is
-        link = Beside(draft_model(seed=0).requires_grad_(False))
+        link = Beside(draft_model(seed=0).requires_grad_(False), adaptive=True)
+        monkeypatch.setattr(link.worker._builder.pace, "width", four_passes)
         noisy(link)
         engine = engine_beside(TARGET, link, lookahead=3)
         engine.controller = FixedBudget(nodes)
@@ -96,3 +100,25 @@ def noisy(link: Beside) -> None:
     vocabulary = link.worker._runner.vocabulary
     scores = vocabulary.scores
     vocabulary.scores = lambda states: scores(states) + 0.6 * (scores(states).roll(1, -1))  # type: ignore[method-assign]
+
+
+def four_passes(reaches: list[float], limits: Limits, num_sequences: int, *, made: int, passed: float) -> int:
+    """Whatever the time."""
+    return min(len(reaches), limits.fan_out * num_sequences) if made < 4 else 0
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_beside_the_draft_nothing_is_handed_out_where_all_is_prepared_as_in_the_paper(
+    monkeypatch: pytest.MonkeyPatch, adaptive: bool
+) -> None:
+    link = Beside(draft_model(seed=0), adaptive=adaptive)
+    monkeypatch.setattr(link.worker._builder.pace, "width", four_passes)
+    engine = engine_beside(TARGET, link)
+    handed: list[Tree] = []
+    source = source_of(engine)
+    tree_of = source._tree
+    monkeypatch.setattr(source, "_tree", lambda *given: handed.append(tree_of(*given)) or handed[-1])
+    served(engine, requests(3, 0.8))
+    chains = [tree.parent == list(range(-1, len(tree) - 1)) for tree in handed]
+    assert any(len(tree) > 3 for tree in handed)
+    assert all(chains) != adaptive
