@@ -343,7 +343,7 @@ def _trainer(composed: Composed, traces: int) -> Mapping[str, Any] | None:
 
 
 def _runs(composed: Composed) -> list[Any]:
-    runs: list[Any] = json.loads(composed.verb("status", "--json"))["open_runs"]
+    runs: list[Any] = json.loads(composed.verb("runs", "--json"))  # one may have ended before anybody looks
     return [run for run in runs if run["state"] != "queued"]
 
 

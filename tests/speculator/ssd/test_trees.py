@@ -77,22 +77,23 @@ def paths(tree: Tree) -> set[tuple[int, ...]]:
 def test_what_is_beside_the_draft_is_accepted_and_the_text_stays_the_targets(
     monkeypatch: pytest.MonkeyPatch, temperature: float
 ) -> None:
-    """A draft that is often wrong: with those it gets further, in as many rounds or fewer."""
+    """A draft that is often wrong: with those it gets further."""
     asked = requests(12, temperature)
     expected = served(plain_engine(target_of(TARGET)), asked)
-    rounds = {}
+    tokens = {}
     for nodes in (3, 12):  # a chain and hardly anything beside it; all there is
         link = Beside(draft_model(seed=0).requires_grad_(False), adaptive=True)
         monkeypatch.setattr(link.worker._builder.pace, "width", four_passes)
+        monkeypatch.setattr(link.worker._builder.pace, "on_the_spot", lambda *given: 0)  # by the clock
         noisy(link)
         engine = engine_beside(TARGET, link, lookahead=3)
         engine.controller = FixedBudget(nodes)
         assert served(engine, asked) == expected
         counters = source_of(engine).counters
-        rounds[nodes] = counters["ssd_rounds:hit"] + counters["ssd_rounds:miss"]
-        offered = engine.stats.counters["draft_tokens"] / rounds[nodes]
+        offered = engine.stats.counters["draft_tokens"] / (counters["ssd_rounds:hit"] + counters["ssd_rounds:miss"])
         assert offered <= nodes
-    assert rounds[12] < rounds[3]
+        tokens[nodes] = counters["ssd_tokens:hit"] / counters["ssd_rounds:hit"]
+    assert tokens[12] > tokens[3] + 0.1
 
 
 def noisy(link: Beside) -> None:
