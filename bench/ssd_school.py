@@ -19,6 +19,7 @@ from pipelines.store import open_store
 from pipelines.trace import SamplingRecord, Trace
 from speculator.draft_lm import KIND
 from speculator.static_draft import draft_model, find_static_draft
+from trainer.dayzero_settings import RATE_OF_LAYERS
 from trainer.draft_distil import DraftDistiller, DraftRecipe, Excerpt
 from trainer.kept import Kept
 from trainer.precision import fast_dtype
@@ -37,8 +38,6 @@ _SETTLING = 0.4
 _LAYERS = 3
 """Of the target, with which the draft begins: a sixteenth of the cost-true target's work. Larger than the bundled draft, since
 what drafts beside the target has the time."""
-_RATE = 1e-3
-"""Learning rate: of 1e-3 and 2e-3 over six minutes; layers that know something want less than new ones."""
 
 
 def drafted_for(bench: Bench, domains: Sequence[str]) -> DraftModel:
@@ -93,7 +92,7 @@ def _made(bench: Bench, domains: Sequence[str]) -> DraftModel:
 def _taught(draft: DraftModel, excerpts: Sequence[Excerpt], embeddings: torch.Tensor, seconds: float) -> None:
     generator = torch.Generator().manual_seed(0)
     columns = embeddings.to(fast_dtype(embeddings.device)).contiguous()
-    recipe = DraftRecipe(learning_rate=_RATE)
+    recipe = DraftRecipe(learning_rate=RATE_OF_LAYERS)
     distiller = DraftDistiller(draft, Shortlist(columns, len(columns), 0, generator), recipe)
     started = time.monotonic()
     while (way := (time.monotonic() - started) / seconds) < 1:

@@ -30,7 +30,7 @@ from speculator.records import record_of
 from trainer.answers import Answer
 from trainer.dayzero import first_heads
 from trainer.dayzero_draft import first_draft
-from trainer.dayzero_settings import DraftSettings, HeadsSettings
+from trainer.dayzero_settings import RATE_OF_LAYERS, DraftSettings, HeadsSettings
 from trainer.taught import Taught
 
 _AT_ONCE = 16
@@ -48,8 +48,6 @@ _ONLY = {
     },
 }
 """What can be said of one kind only: the field of its shape that each name stands for, if any."""
-_RATE_OF_LAYERS = 1e-3
-"""Layers that know something want smaller steps than new ones (see `trainer.draft_distil`)."""
 _LIMIT = {static_heads.KIND: 1500, draft_lm.KIND: 4000}
 """Prompts: a model of its own has more to learn than heads on the target's own states."""
 
@@ -100,7 +98,7 @@ def _settings(kind: str, given: Mapping[str, Any], seed: int) -> HeadsSettings |
         raise ValueError(f"{next(name for name in given if _ONLY[kind].get(name))} is given; expected none, as from_layers is")
     common = {name: value for name, value in given.items() if name not in _ONLY[kind]}
     if "from_layers" in given:
-        common = {"learning_rate": _RATE_OF_LAYERS, **common}
+        common = {"learning_rate": RATE_OF_LAYERS, **common}
     return DraftSettings(**common, shape=DraftShape(**shape), seed=seed)
 
 

@@ -135,7 +135,7 @@ class DraftModelSpeculator:
         growing = {}
         for row in rows:
             sequence = batch.decoding[row]
-            width = 1 if self._draws(sequence) else self._width
+            width = 1 if self._law.draws(sequence.sampling) else self._width
             track = self._tracks[sequence.id]
             growing[row] = Growth(sequence.tokens[-1], track, len(sequence.tokens), width=width, most=certain)
         deepening = dict(growing)
@@ -149,9 +149,6 @@ class DraftModelSpeculator:
                 break
             states = self._runner.grow(branches)
         return {row: growth.best(largest) for row, growth in growing.items()}
-
-    def _draws(self, sequence: Sequence) -> bool:
-        return self._law.draws and not sequence.sampling.greedy
 
     def _read(self, batch: Batch, asked: SequenceOf[int]) -> tuple[list[int], Tensor]:
         """Reads what is new of each text; the rows that are through, and the states [rows, H] of their newest tokens."""
@@ -178,7 +175,7 @@ class DraftModelSpeculator:
         for row, growth in growing.items():
             sequence, stop = batch.decoding[row], at + len(growth.reading)
             choice = sequence.sampling, sequence.num_output + level
-            if self._draws(sequence):
+            if self._law.draws(sequence.sampling):
                 siblings = SPARE if self._law is Law.WITHOUT_REPLACEMENT else 1
                 believed = beliefs(scores[at:stop], [choice] * (stop - at), ids)
                 growth.sprout_drawn(believed, partial(draw, choice=choice), siblings)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # torch comes with it, and the settings, which name a law, do without
+    from speculator.batch import Sampling
     from speculator.belief import Belief
 
 _WORD = (1 << 64) - 1
@@ -34,10 +35,9 @@ class Law(Enum):
     WITHOUT_REPLACEMENT = "without-replacement"
     """The same, with several children of a node, drawn without replacement."""
 
-    @property
-    def draws(self) -> bool:
-        """Whether drafts for answers that are sampled are drawn."""
-        return self is not Law.POINT_MASS
+    def draws(self, sampling: Sampling) -> bool:
+        """Whether drafts for an answer that is chosen so are drawn."""
+        return self is not Law.POINT_MASS and not sampling.greedy
 
 
 @dataclass(slots=True)

@@ -58,6 +58,11 @@ class HeadsSettings(DayZeroSettings):
             self._expect_one(name)
 
 
+RATE_OF_LAYERS = 1e-3
+"""Learning rate of a draft that begins as layers of the target: they know something, and want smaller steps than new ones (see
+`trainer.draft_distil`)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DraftSettings(DayZeroSettings):
     """Of a draft language model."""

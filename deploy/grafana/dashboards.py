@@ -182,7 +182,7 @@ SSD = Dashboard(
                                       ("everdraft_engine_ssd_glue_seconds", "the draft's reading of a round"),
                                       ("everdraft_engine_ssd_pass_seconds", "a pass over its outcomes")),
               unit="s", about="What the worker goes by: a round's passes have to fit into one verification.", least=0.0),
-        Panel("What a round is prepared by", (("everdraft_engine_ssd_lookahead", "passes"),
+        Panel("What a round is prepared by", (("everdraft_engine_ssd_passes", "passes"),
                                               ("everdraft_engine_ssd_fan_out", "outcomes for each sequence")), least=0.0),
         Panel("Failures", (("everdraft_engine_ssd_failures_total", "workers given up"),
                            ("everdraft_engine_ssd_late_total", "replies that came too late")),

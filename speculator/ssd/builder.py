@@ -134,8 +134,8 @@ class _Twig:
 
 
 class Builder:
-    """law: how drafts for sampled answers are made; drawn ones are chains. saguaro: see `Belief.dampened`. adaptive: see `Pace`.
-    """
+    """law: how drafts for sampled answers are made; drawn ones are chains. saguaro: see `Belief.dampened`. adaptive: see
+    `Pace`."""
 
     def __init__(
         self,
@@ -237,7 +237,7 @@ class Builder:
             for k, (names, shares) in enumerate(zip(tokens, chances, strict=True))
         ]
         draftee.ranked = [[token for token, _ in each] for each in left]
-        fan_out, drawn = self.fan_out(draftee), self._draws(draftee)
+        fan_out, drawn = self.fan_out(draftee), self._law.draws(draftee.sampling)
         allotted, ends = fan_out.allot(len(draft), limits.fan_out), fan_out.outcomes(len(draft))
         node, reach, buds = draftee.root, 1.0, []
         for k, (prepared, count) in enumerate(zip(left, allotted, strict=True)):
@@ -302,7 +302,7 @@ class Builder:
         """
         vocabulary = self._runner.vocabulary
         scores = vocabulary.scores(states)
-        drawn = [at for at, (sampling, _) in enumerate(choices) if self._law.draws and not sampling.greedy]
+        drawn = [at for at, (sampling, _) in enumerate(choices) if self._law.draws(sampling)]
         found: list[_Next] = [(0, 0.0, None, ())] * len(choices)
         if drawn:
             for at, belief in zip(drawn, beliefs(scores[drawn], [choices[at] for at in drawn], vocabulary.ids), strict=True):
@@ -314,9 +314,6 @@ class Builder:
                 if found[at][2] is None:
                     found[at] = (token, chance, None, tuple(zip(tokens, chances, strict=True)))
         return found
-
-    def _draws(self, draftee: Draftee) -> bool:
-        return self._law.draws and not draftee.sampling.greedy
 
     def _prepared(self, lookahead: int, budget: int) -> list[int]:
         """By number of token of a draft, from 0, the choices that will be prepared for in its place; reckoned only where it

@@ -7,7 +7,6 @@ acceptance rate and ranks by a power law this is the capped geometric rule (arXi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from heapq import heapify, heapreplace
 from typing import Literal
 
@@ -90,14 +89,6 @@ class FanOut:
             count = allotted[k]
             heapreplace(heap, (-gains[k][count] if count < len(gains[k]) else 1.0, k))
         return allotted
-
-    def expected_hits(self, allotted: Sequence[int]) -> float:
-        """The chance of a hit that an allotment has, by what was measured."""
-        outcomes = self.outcomes(len(allotted) - 1)
-        return sum(
-            chance * sum(self.hit_chances(ended=k == len(allotted) - 1)[:count])
-            for k, (chance, count) in enumerate(zip(outcomes, allotted, strict=True))
-        )
 
 
 def _falling(chances: list[float]) -> list[float]:

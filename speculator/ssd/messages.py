@@ -118,8 +118,8 @@ class Drafted(msgspec.Struct, frozen=True, array_like=True):
 class Measured(msgspec.Struct, frozen=True, array_like=True):
     """Of rounds lately (see `speculator.ssd.pace`); None: not seen yet."""
 
-    lookahead: float | None = None
-    """Passes that drafted ahead."""
+    passes: float | None = None
+    """That drafted ahead."""
     fan_out: float | None = None
     """Outcomes prepared for each sequence."""
     expected_hits: float | None = None

@@ -43,7 +43,7 @@ function figuresOf(ssd, gauges) {
     ["waited for by the target", percent(ssd.waited / lasted, 1), "of the time that rounds took"],
     ["busy drafting ahead", percent(ssd.built / lasted), "of the time that rounds took"],
     ["outcomes prepared", fixed(gauges.ssd_fan_out, 0), "for each request, lately"],
-    ["passes that prepare them", fixed(gauges.ssd_lookahead, 1), "a round, as many as the verification has time for"],
+    ["passes that prepare them", fixed(gauges.ssd_passes, 1), "a round, as many as the verification has time for"],
     ["foreseen, as the worker believes", percent(gauges.ssd_expected_hits)],
     ["given up", count(ssd.failures), "workers that died, hung or talked nonsense; another is started"],
     ["too late", count(ssd.late), "replies that nobody waited for any more"],

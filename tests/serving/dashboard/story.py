@@ -55,7 +55,7 @@ class LearningEngine(ScriptedEngine):
         gauges = {"zero_share": 0.12, "gain:1": 1.71, "arm:1:medusa+suffix": 1.0, "gain:4": 1.0, "arm:4:none": 1.0}
         if self.worker:
             versions["ssd"] = DRAFT
-            gauges |= {"ssd_lookahead": 5.0, "ssd_fan_out": 12.0, "ssd_expected_hits": 0.81}
+            gauges |= {"ssd_passes": 5.0, "ssd_fan_out": 12.0, "ssd_expected_hits": 0.81}
             counters |= {
                 "ssd_rounds:hit": 3 * drafts, "ssd_rounds:miss": drafts, "ssd_tokens:hit": 12 * drafts, "ssd_tokens:miss": drafts,
                 "ssd_wait_seconds": 0.02 * drafts, "ssd_build_seconds": 0.3 * drafts, "ssd_idle_seconds": 0.1 * drafts,

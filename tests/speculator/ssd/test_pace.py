@@ -139,7 +139,7 @@ def test_what_rounds_come_to_is_told() -> None:
         pace.see_pass(number % 6, 20, 0.003)
         pace.see_round(6, 20.0, 0.75)
     told = pace.measured()
-    assert (told.lookahead, told.fan_out, told.expected_hits) == (6, pytest.approx(20.0), pytest.approx(0.75))
+    assert (told.passes, told.fan_out, told.expected_hits) == (6, pytest.approx(20.0), pytest.approx(0.75))
     assert (told.verify_seconds, told.glue_seconds) == (pytest.approx(0.02), pytest.approx(0.001))
     assert told.pass_seconds == pytest.approx(0.003)
 
