@@ -62,7 +62,9 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
         max_running=settings.max_running,
         max_waiting=settings.max_waiting,
         max_prompt_tokens=settings.max_prompt_tokens,
+        max_prompt_tokens_beside=settings.max_prompt_tokens_beside,
         max_tree=settings.max_tree,
+        share_prefixes=settings.share_prefixes,
     )
     floor = _static_heads(settings, loaded)
     sources = _sources(settings, loaded, floor, pool)

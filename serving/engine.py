@@ -160,8 +160,7 @@ class Engine:
 
     def audit(self) -> None:
         """What must hold whenever nothing runs: every page is free again."""
-        self.scheduler.pool.check()
-        assert self.scheduler.num_running or self.scheduler.pool.num_used == 0, "idle, but pages are held"
+        self.scheduler.check()
         self.stats.num_audits += 1
 
     def _end(self, batch: Batch, reasons: list[FinishReason | None]) -> None:

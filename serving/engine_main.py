@@ -112,7 +112,7 @@ def snapshot(engine: Engine) -> Snapshot:
         at=time.time(),
         num_running=scheduler.num_running,
         num_waiting=scheduler.num_waiting,
-        pages_used=scheduler.pool.num_used,
+        pages_used=scheduler.num_pages_held,
         pages_total=scheduler.pool.num_pages,
         num_steps=stats.num_steps,
         step_seconds=stats.step_seconds,
@@ -126,6 +126,7 @@ def snapshot(engine: Engine) -> Snapshot:
         speculation=engine.speculating,
         counters={
             **stats.counters,
+            **scheduler.counters,
             **engine.speculator.counters(),
             **engine.speculator.shadow.counters(),
             "audits": stats.num_audits,

@@ -29,6 +29,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     choice: int = 0
     stop_ids: tuple[int, ...] = ()
     """Emitted and then finish the choice; `ignore_eos` has already taken the target's own end tokens out of it."""
+    priority: int = 0
+    """Where not all can be served at once, less goes first."""
     learn: bool = True
     """Whether anything may learn from it (store, tenant policy): decided before it gets here."""
     speculative: bool = True

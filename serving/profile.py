@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from models.pages import PageTable
 from serving.target import Target
 from speculator.batch import Batch, Sampling, Sequence
 from speculator.drafts import Drafts, Tree
@@ -20,8 +21,8 @@ def pass_seconds(target: Target, num_sequences: int, num_rows: int) -> float:
     num_pages = pool.num_pages // num_sequences
     rows = [num_rows * (number + 1) // num_sequences - num_rows * number // num_sequences for number in range(num_sequences)]
     trees = [_tree(min(each, num_pages * pool.page_size - CONTEXT)) for each in rows]
-    pages = [list(range(number * num_pages, (number + 1) * num_pages)) for number in range(num_sequences)]
-    batch = Batch(tuple(_sequence(number, each) for number, each in enumerate(pages)))
+    pages = [range(number * num_pages, (number + 1) * num_pages) for number in range(num_sequences)]
+    batch = Batch(tuple(_sequence(number, PageTable(pool.page_size, each)) for number, each in enumerate(pages)))
     started = time.perf_counter()
     target.launch(batch, Drafts.pack(trees))
     target.wait()
@@ -35,7 +36,7 @@ def _tree(num_nodes: int) -> Tree:
     return tree
 
 
-def _sequence(number: int, pages: list[int]) -> Sequence:
+def _sequence(number: int, pages: PageTable) -> Sequence:
     """One that has CONTEXT tokens and one to be fed."""
     sequence = Sequence(id=number, tenant="", tokens=[0] * (CONTEXT + 1), num_prompt=CONTEXT, sampling=Sampling())
     sequence.num_written = CONTEXT

@@ -1,15 +1,20 @@
 """Scheduler: who takes part in the next step, and what became of the last one.
 
-Requests join and leave between steps. A request is admitted when pages for all it could ever need are free, so that nothing
-that runs can stall for want of one; a request that could never fit is refused at once.
+Requests join and leave between steps. A sequence gets pages as it grows; where none are left, those that are used by nobody are
+taken, then those of whoever came last, who comes back later and reads its text again (preemption by recomputation: vLLM,
+arXiv 2309.06180). The first in rank always goes on, so that everybody finishes; what could never fit is refused at once.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import bisect
+from collections import Counter
+from collections.abc import Hashable
+from itertools import count
 
-from models.pages import PagePool
+from models.pages import PagePool, PageTable
 from serving.messages import FinishReason, Refused, Request
+from serving.prefix_cache import PrefixCache
 from speculator.batch import Batch, Chunk, Sampling, Sequence
 from speculator.verify import Verdicts
 
@@ -17,19 +22,33 @@ from speculator.verify import Verdicts
 class Scheduler:
     """Owns every sequence from `submit` until it is finished or aborted.
 
-    max_prompt_tokens: prompt tokens per step (a chunk), so that a long prompt does not stall those decoding.
-    max_tree: most nodes of one draft, root not counted: slots kept free behind each sequence.
+    max_prompt_tokens: text read in a step, in tokens. max_prompt_tokens_beside: the same while answers are being generated, so
+    that a long prompt does not stall them. max_tree: most nodes of one draft, root not counted: slots kept free behind each
+    sequence. share_prefixes: whether pages are kept for whoever comes with the same text.
     """
 
     def __init__(
-        self, pool: PagePool, *, max_running: int = 32, max_waiting: int = 1024, max_prompt_tokens: int = 256, max_tree: int = 64
+        self,
+        pool: PagePool,
+        *,
+        max_running: int = 32,
+        max_waiting: int = 1024,
+        max_prompt_tokens: int = 256,
+        max_prompt_tokens_beside: int = 64,
+        max_tree: int = 64,
+        share_prefixes: bool = True,
     ) -> None:
         self.pool = pool
+        self.cache = PrefixCache(pool)
         self.max_tree = max_tree
+        self.counters: Counter[str] = Counter()
+        """`preemptions`; `prompt_tokens` and `cached_prompt_tokens`: read in all, and of them found in pages."""
         self._max_running = max_running
         self._max_waiting = max_waiting
-        self._max_prompt_tokens = max_prompt_tokens
-        self._waiting: deque[Sequence] = deque()
+        self._max_prompt_tokens = max_prompt_tokens, min(max_prompt_tokens, max_prompt_tokens_beside)
+        self._share_prefixes = share_prefixes
+        self._arrivals = count()
+        self._waiting: list[Sequence] = []  # both by rank
         self._running: list[Sequence] = []
 
     @property
@@ -64,7 +83,8 @@ class Scheduler:
         if len(self._waiting) >= self._max_waiting:
             return Refused(request.id, "queue_full", f"{self._max_waiting} requests are waiting already")
         sequence = _sequence(request)
-        self._waiting.append(sequence)
+        sequence.rank = request.priority, next(self._arrivals)
+        bisect.insort(self._waiting, sequence, key=_rank)
         return sequence
 
     def abort(self, request_id: int) -> Sequence | None:
@@ -80,15 +100,20 @@ class Scheduler:
         return None
 
     def schedule(self) -> Batch:
-        """The next step: every decoding sequence, and prompt chunks up to the limit, first come first served."""
+        """The next step: every sequence that decodes, and stretches of text up to the limit for those that read."""
         self._admit()
-        room = self._max_prompt_tokens
+        stretches = self._stretches()
+        decoding: list[Sequence] = []
         chunks: list[Chunk] = []
-        for sequence in self._running:
-            if not sequence.decoding and room > 0:
-                chunks.append(Chunk(sequence, min(room, sequence.num_unwritten)))
-                room -= chunks[-1].num_tokens
-        return Batch(tuple(sequence for sequence in self._running if sequence.decoding), tuple(chunks))
+        for sequence in self.running:
+            num_tokens = stretches.get(sequence.id, 0)
+            if sequence not in self._running:
+                continue  # had to make room for one before it
+            if sequence.decoding and self._reserve(sequence, sequence.num_written + 1 + self.max_tree):
+                decoding.append(sequence)
+            elif num_tokens and self._reserve(sequence, sequence.num_written + num_tokens):
+                chunks.append(Chunk(sequence, num_tokens))
+        return Batch(tuple(decoding), tuple(chunks))
 
     def commit(self, batch: Batch, verdicts: Verdicts) -> list[FinishReason | None]:
         """Moves the sequences on by what was emitted; one finish reason for each of `batch.choosing`. The finished leave."""
@@ -96,6 +121,7 @@ class Scheduler:
             sequence.num_written += 1
         for chunk in batch.chunks:
             chunk.sequence.num_written += chunk.num_tokens
+            self._hand_in(chunk.sequence)
         reasons: list[FinishReason | None] = []
         for sequence, accepted, emitted in zip(batch.choosing, verdicts.accepted, verdicts.emitted, strict=True):
             sequence.num_written += len(accepted)
@@ -105,19 +131,102 @@ class Scheduler:
                 self._leave(sequence)
         return reasons
 
+    def check(self) -> None:
+        """What must hold whenever nothing runs: every page is free, or kept and held by nobody."""
+        self.pool.check()
+        assert self.cache.num_idle == len(self.cache) == self.pool.num_used, "idle, but pages are held"
+
+    @property
+    def num_pages_held(self) -> int:
+        """Pages that sequences hold."""
+        return self.pool.num_used - self.cache.num_idle
+
     def _admit(self) -> None:
-        while self._waiting and len(self._running) < self._max_running:
-            sequence = self._waiting[0]
-            pages = self.pool.pages_for(sequence.num_prompt + sequence.sampling.max_tokens + self.max_tree)
-            if pages > self.pool.num_free:
-                return  # first come, first served: nobody overtakes
-            sequence.pages = self.pool.allocate(pages)
-            self._running.append(self._waiting.popleft())
+        """Takes in who waits, by rank: nobody overtakes. More urgent ones push others out."""
+        while self._waiting:
+            first = self._waiting[0]
+            if len(self._running) < self._max_running and self._fits(first):
+                self._enter(self._waiting.pop(0))
+            elif self._running and self._running[-1].rank[0] > first.rank[0]:
+                self._preempt(self._running[-1])
+            else:
+                return
+
+    def _fits(self, sequence: Sequence) -> bool:
+        """Whether there are pages for its text and its first draft, and one more for everybody that runs to grow into."""
+        num_known, num_idle = self.cache.known(sequence) if self._share_prefixes else (0, 0)
+        wanted = self.pool.pages_for(len(sequence.tokens) + 1 + self.max_tree) - num_known + len(self._running)
+        return not self._running or wanted <= self.pool.num_free + self.cache.num_idle - num_idle
+
+    def _enter(self, sequence: Sequence) -> None:
+        sequence.pages = PageTable(self.pool.page_size)
+        self.cache.begin(sequence)
+        bisect.insort(self._running, sequence, key=_rank)
+        self.counters["prompt_tokens"] += sequence.num_to_read
+
+    def _stretches(self) -> dict[int, int]:
+        """How many tokens each sequence that reads is to read: equal shares of the limit, what one does not need going to the
+        others, so that a short prompt never waits for the whole of a long one. Who would read what another reads waits for it."""
+        reading: list[Sequence] = []
+        pages: set[Hashable] = set()
+        for sequence in self._running:
+            if sequence.decoding:
+                continue
+            if self._share_prefixes:
+                self.counters["cached_prompt_tokens"] += self.cache.adopt(sequence)
+                page = self.cache.next_page(sequence)
+                if page in pages:
+                    continue
+                pages.update([page] if page is not None else [])
+            reading.append(sequence)
+        room = self._max_prompt_tokens[any(sequence.decoding for sequence in self._running)]
+        shares: dict[int, int] = {}
+        for num_served, sequence in enumerate(sorted(reading, key=lambda each: each.num_to_read)):
+            shares[sequence.id] = self._share(sequence, max(room // (len(reading) - num_served), min(room, 1)))
+            room -= shares[sequence.id]
+        return shares
+
+    def _share(self, sequence: Sequence, num_tokens: int) -> int:
+        """At most so many tokens, up to the end of a page where that is not the end of the text."""
+        if num_tokens >= sequence.num_to_read:
+            return sequence.num_to_read
+        behind = (sequence.num_written + num_tokens) % self.pool.page_size
+        return num_tokens - behind if behind < num_tokens else num_tokens
+
+    def _reserve(self, sequence: Sequence, num_slots: int) -> bool:
+        """Gives it pages for so many slots, taking them from who ranks behind it; False: it has to wait."""
+        wanted = self.pool.pages_for(num_slots) - len(sequence.pages)
+        while wanted > self.pool.num_free:
+            if self.cache.num_idle:
+                self.cache.evict(wanted - self.pool.num_free)
+            elif self._running[-1] is not sequence:
+                self._preempt(self._running[-1])
+            else:
+                return False
+        if wanted > 0:
+            sequence.pages.extend(self.pool.allocate(wanted, after=sequence.pages.last))
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        """It gives its pages up and waits again."""
+        self._leave(sequence)
+        bisect.insort(self._waiting, sequence, key=_rank)
+        self.counters["preemptions"] += 1
 
     def _leave(self, sequence: Sequence) -> None:
+        self._hand_in(sequence)
         self._running.remove(sequence)
-        self.pool.release(sequence.pages)
-        sequence.pages = []
+        self.cache.end(sequence)
+        sequence.pages = PageTable(self.pool.page_size)
+        sequence.num_written = 0
+
+    def _hand_in(self, sequence: Sequence) -> None:
+        if self._share_prefixes:
+            self.cache.hand_in(sequence)
+
+
+def _rank(sequence: Sequence) -> tuple[int, int]:
+    return sequence.rank
 
 
 def _finish_reason(sequence: Sequence) -> FinishReason | None:

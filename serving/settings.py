@@ -20,7 +20,7 @@ class EngineSettings:
     device: str = "cpu"
     threads: int = 0
     """Threads for torch; 0: one for each core but one, which is left to the HTTP side and the trainer."""
-    page_size: int = 32
+    page_size: int = 16
     """Tokens in one page of keys and values."""
     max_cached_tokens: int = 32768
     """Tokens whose keys and values the page pool holds."""
@@ -30,6 +30,10 @@ class EngineSettings:
     """Requests that may wait for their turn; more are refused."""
     max_prompt_tokens: int = 256
     """Prompt tokens per step."""
+    max_prompt_tokens_beside: int = 64
+    """Prompt tokens per step while answers are being generated: what these have to wait for."""
+    share_prefixes: bool = True
+    """Whether the keys and values of a text are kept for requests of the same tenant that begin alike."""
     max_tree: int = 32
     """Most drafted nodes of one sequence."""
     sources: tuple[str, ...] = ("medusa", "suffix")
@@ -70,7 +74,7 @@ class EngineSettings:
     rollout: RolloutSettings = field(default_factory=RolloutSettings)
 
     def __post_init__(self) -> None:
-        counts = ("page_size", "max_cached_tokens", "max_running", "max_waiting", "max_prompt_tokens")
+        counts = ("page_size", "max_cached_tokens", "max_running", "max_waiting", "max_prompt_tokens", "max_prompt_tokens_beside")
         for each in (*counts, "ssd_threads", "ssd_lookahead"):
             if getattr(self, each) < 1:
                 raise ValueError(f"{each} is {getattr(self, each)}, expected at least 1")

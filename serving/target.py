@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kernels.attention import Span, Spans
 from models.decoder import Decoder, Rows, Scores
-from models.pages import KeyValuePages, PagePool, slots_of
+from models.pages import KeyValuePages, PagePool
 from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts
 from speculator.verify import Verdicts
@@ -46,15 +46,15 @@ class Target:
             sequence.hidden = self._scores.hidden[start + (accepted[-1] if accepted else 0)]
             for depth, node in enumerate(accepted, 1):
                 if node != depth:
-                    source.append(self._slot(sequence, sequence.num_written + node))
-                    destination.append(self._slot(sequence, sequence.num_written + depth))
+                    source.append(sequence.pages.slot(sequence.num_written + node))
+                    destination.append(sequence.pages.slot(sequence.num_written + depth))
         if source:
             device = self.decoder.device
             self._pages.move(torch.tensor(source, device=device), torch.tensor(destination, device=device))
 
     def keys_and_values(self, sequence: Sequence) -> tuple[Tensor, Tensor]:
         """[M, K, L, D] copies of what is written for a sequence: for tests and audits."""
-        slots = slots_of(sequence.pages, self.pool.page_size, 0, sequence.num_written)
+        slots = sequence.pages.slots(0, sequence.num_written)
         return self._pages.keys[:, :, slots].clone(), self._pages.values[:, :, slots].clone()
 
     def _rows(self, batch: Batch, drafts: Drafts) -> Rows:
@@ -92,14 +92,8 @@ class Target:
         self, spans: list[Span], sequence: Sequence, start: int, num_rows: int, ancestors: np.ndarray | None = None
     ) -> np.ndarray:
         """Appends the span of `num_rows` new rows; returns their slots [n]."""
-        size, written = self.pool.page_size, sequence.num_written
-        keys = slots_of(sequence.pages, size, 0, written + num_rows)
-        if isinstance(keys, slice):
-            spans.append(Span(start, num_rows, keys, ancestors))
-            return np.arange(keys.stop - num_rows, keys.stop)
-        spans.append(Span(start, num_rows, torch.tensor(keys, device=self.decoder.device), ancestors))
-        return np.array(keys[-num_rows:], np.int64)
-
-    def _slot(self, sequence: Sequence, position: int) -> int:
-        size = self.pool.page_size
-        return sequence.pages[position // size] * size + position % size
+        stop = sequence.num_written + num_rows
+        keys = sequence.pages.keys(stop)
+        where = keys if isinstance(keys, slice) else torch.from_numpy(keys).to(self.decoder.device)
+        spans.append(Span(start, num_rows, where, ancestors))
+        return sequence.pages.slots(sequence.num_written, stop)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from models.pages import PageTable
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -56,7 +58,10 @@ class Sequence:
     """A number from 0 to 1 that decides which of two versions drafts for it; None: it takes no part in trials."""
     probe: bool = False
     """Served without drafts to measure what these gain."""
-    pages: list[int] = field(default_factory=list)
+    rank: tuple[int, int] = (0, 0)
+    """Who goes first where not all can: the least. Its priority, and a number that grows with every arrival."""
+    pages: PageTable = field(default_factory=lambda: PageTable(page_size=1))
+    """Those it holds; another table when it comes back after it had to give them up."""
     num_written: int = 0
     """Tokens whose keys and values are in the pages."""
     hidden: Tensor | None = None
@@ -69,12 +74,17 @@ class Sequence:
 
     @property
     def num_unwritten(self) -> int:
-        """Tokens still to be fed: more than one only while the prompt is being prefilled."""
+        """Tokens still to be fed: more than one only while text is being read."""
         return len(self.tokens) - self.num_written
 
     @property
+    def num_to_read(self) -> int:
+        """Tokens to be fed before it decodes: its prompt's, or, where it had to give up its pages, all but the newest."""
+        return self.num_unwritten - (self.num_output > 0)
+
+    @property
     def decoding(self) -> bool:
-        return self.num_output > 0
+        return self.num_output > 0 and self.num_unwritten == 1
 
     @property
     def num_left(self) -> int:
@@ -84,7 +94,7 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A stretch of a prompt fed in one step."""
+    """A stretch of text that is read in one step, most often of a prompt."""
 
     sequence: Sequence
     num_tokens: int
@@ -92,7 +102,7 @@ class Chunk:
     @property
     def completes(self) -> bool:
         """Whether the prompt is through after this chunk, so that the step emits the first token."""
-        return self.sequence.num_written + self.num_tokens == self.sequence.num_prompt
+        return self.sequence.num_output == 0 and self.num_tokens == self.sequence.num_to_read
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class DraftModelSpeculator:
         self._seconds_per_call = 0.0
 
     def begin(self, sequence: Sequence) -> None:
-        self._tracks[sequence.id] = Track([])
+        self._tracks[sequence.id] = Track(sequence.pages)
         self._said.extend(sequence.tokens[-_PROMPT_TAIL:])
 
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
@@ -156,7 +156,8 @@ class DraftModelSpeculator:
         for row in asked:
             sequence = batch.decoding[row]
             track = self._tracks[sequence.id]
-            track.pages = sequence.pages
+            if track.pages is not sequence.pages:  # it has come in, or back, and is to be read from the start
+                track.pages, track.num_read = sequence.pages, 0
             # asked twice in one step, for the score and for the draft, it reads the newest token twice
             track.num_read = min(track.num_read, len(sequence.tokens) - 1)
             new = sequence.tokens[track.num_read : track.num_read + MOST_READ]

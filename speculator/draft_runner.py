@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.attention import Span, Spans
 from models.decoder import Decoder, Rows
 from models.draft import DraftModel
-from models.pages import KeyValuePages, slots_of
+from models.pages import KeyValuePages, PageTable
 from speculator.vocabulary import DraftVocabulary
 
 
@@ -25,7 +24,7 @@ from speculator.vocabulary import DraftVocabulary
 class Track:
     """A text as the draft model knows it."""
 
-    pages: list[int]
+    pages: PageTable
     num_read: int = 0
     """Its first tokens, whose keys and values are in the pages."""
 
@@ -108,17 +107,13 @@ class DraftRunner:
 
     def grow(self, branches: Sequence[Branch]) -> Tensor:
         """Reads the newest token of each branch: hidden states [N, H]."""
-        slots = [self._slot(branch.track, branch.place) for branch in branches]
-        texts: dict[int, NDArray[np.int64]] = {}
+        slots = [branch.track.pages.slot(branch.place) for branch in branches]
         spans = []
         for row, (branch, slot) in enumerate(zip(branches, slots, strict=True)):
-            track, length = branch.track, branch.text_length
-            text = texts.get(id(track))
-            if text is None or len(text) != length:
-                text = texts[id(track)] = self._slots(track, length)
-            own = [*(self._slot(track, place) for place in branch.behind), slot]
+            pages = branch.track.pages
+            own = [*(pages.slot(place) for place in branch.behind), slot]
             # 2 us with numpy, 10 with torch: there are dozens of branches in every pass
-            keys = torch.from_numpy(np.concatenate((text, own))).to(self._device)
+            keys = torch.from_numpy(np.concatenate((pages.slots(0, branch.text_length), own))).to(self._device)
             spans.append(Span(row, 1, keys))
         positions = [branch.position for branch in branches]
         return self._run([branch.token for branch in branches], positions, slots, spans, None)
@@ -133,12 +128,5 @@ class DraftRunner:
         return self._decoder.states(Rows(made(tokens), made(positions), made(slots), Spans(spans), scored), self._pages)
 
     def _keys(self, track: Track, length: int) -> slice | Tensor:
-        found = slots_of(track.pages, self.page_size, 0, length)
-        return found if isinstance(found, slice) else torch.tensor(found, dtype=torch.int64, device=self._device)
-
-    def _slots(self, track: Track, length: int) -> NDArray[np.int64]:
-        found = slots_of(track.pages, self.page_size, 0, length)
-        return np.arange(found.start, found.stop) if isinstance(found, slice) else np.array(found, np.int64)
-
-    def _slot(self, track: Track, place: int) -> int:
-        return track.pages[place // self.page_size] * self.page_size + place % self.page_size
+        found = track.pages.keys(length)
+        return found if isinstance(found, slice) else torch.from_numpy(found).to(self._device)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from models.pages import PageTable
 from speculator.batch import Batch, Chunk, Sampling, Sequence
 from speculator.drafts import Drafts, Tree
 from speculator.protocol import Budget, Speculator
@@ -69,7 +70,7 @@ class _Again:
         self._budget = budget
         prompt = list(tokens[:num_prompt])
         sampling = replace(sampling, max_tokens=len(tokens) - num_prompt)
-        pages = list(range(pages_alone(len(tokens))))
+        pages = PageTable(PAGE_SIZE, range(pages_alone(len(tokens))))
         self._sequence = Sequence(number, tenant, prompt, num_prompt, sampling, pages=pages)
         speculator.begin(self._sequence)
         self._batch = Batch((), (Chunk(self._sequence, num_prompt),))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from models.draft import DraftModel
+from models.pages import PageTable
 from speculator.draft_runner import DraftRunner, Track
 from speculator.guesses import guesses
 from speculator.records import sampling_of
@@ -42,7 +43,8 @@ class ChainDrafter:
     def steps(self, trace: Kept) -> Slices[Simulated]:
         text, num_prompt = trace.tokens, len(trace.trace.prompt_ids)
         sampling = sampling_of(trace.trace.sampling)
-        runner, track = self._runner_for(len(text)), Track(list(range(pages_alone(len(text)))))
+        runner = self._runner_for(len(text))
+        track = Track(PageTable(PAGE_SIZE, range(pages_alone(len(text)))))
         guessed: list[int] = []  # for the text from its second output token on
         while track.num_read < len(text) - 1:
             following = text[track.num_read : min(len(text) - 1, track.num_read + self._sizing.rows)]

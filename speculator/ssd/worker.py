@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import safetensors.torch
 
 from models.draft import check_draft_weights
-from models.pages import OutOfPages, PagePool
+from models.pages import OutOfPages, PagePool, PageTable
 from pipelines.wire import WireClosed
 from speculator.batch import Sampling
 from speculator.calibration import Calibration
@@ -193,7 +193,7 @@ class Worker:
         self._end(begin.sequence)
         longest = begin.num_prompt + begin.max_tokens + self._room
         try:
-            pages = self._pool.allocate(self._pool.pages_for(longest))
+            pages = PageTable(self._pool.page_size, self._pool.allocate(self._pool.pages_for(longest)))
         except OutOfPages:
             return  # it is served without drafts from here
         sampling = Sampling(
@@ -213,7 +213,7 @@ class Worker:
     def _end(self, sequence: int) -> None:
         draftee = self._draftees.pop(sequence, None)
         if draftee is not None:
-            self._pool.release(draftee.track.pages)
+            self._pool.release(draftee.track.pages.ids)
             draftee.ended = True
             self._new = [each for each in self._new if each is not draftee]
 

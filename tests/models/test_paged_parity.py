@@ -15,7 +15,7 @@ from torch import Tensor
 from kernels.attention import Span, Spans
 from models.decoder import Decoder, Rows
 from models.loading import load_target
-from models.pages import KeyValuePages, slots_of
+from models.pages import KeyValuePages, PageTable
 from tests.models.families import FAMILIES, random_tokens, save_model
 from tests.models.test_parity import TOLERANCE, theirs
 
@@ -32,6 +32,10 @@ class Reader:
     pages: list[int]
     num_written: int = 0
 
+    @property
+    def table(self) -> PageTable:
+        return PageTable(PAGE_SIZE, self.pages)
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -44,13 +48,12 @@ class Piece:
 
     def slots(self) -> list[int]:
         start, count = self.reader.num_written, len(self.tokens)
-        slots = slots_of(self.reader.pages, PAGE_SIZE, start, start + count)
-        return list(range(slots.start, slots.stop)) if isinstance(slots, slice) else slots
+        return self.reader.table.slots(start, start + count).tolist()
 
     def span(self, start: int) -> Span:
         count = len(self.tokens)
-        keys = slots_of(self.reader.pages, PAGE_SIZE, 0, self.reader.num_written + count)
-        return Span(start, count, keys if isinstance(keys, slice) else torch.tensor(keys), self.ancestors)
+        keys = self.reader.table.keys(self.reader.num_written + count)
+        return Span(start, count, keys if isinstance(keys, slice) else torch.from_numpy(keys), self.ancestors)
 
 
 def one_pass(decoder: Decoder, pages: KeyValuePages, pieces: Sequence[Piece]) -> list[Tensor]:

@@ -179,7 +179,7 @@ def test_an_abort_in_mid_flight_frees_everything_and_leaves_the_others_alone() -
     engine.audit()
     assert emitted[0] == expected[0]
     assert emitted[2] == expected[2]
-    assert engine.target.pool.num_free == engine.target.pool.num_pages
+    assert engine.scheduler.num_pages_held == 0
 
 
 def test_a_stop_id_inside_an_accepted_run_ends_the_answer_there() -> None:

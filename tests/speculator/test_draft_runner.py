@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.pages import PageTable
 from speculator.draft_runner import Branch, Track
 from tests.serving.rig import VOCAB
 from tests.speculator.draft_models import PAGE_SIZE, decoder_of, draft_model, runner_of
@@ -21,8 +22,8 @@ def alone(tokens: list[int]) -> Tensor:
     return DECODER.hidden_states(torch.tensor(tokens))[-1]
 
 
-def pages_of(number: int, *, scattered: bool) -> list[int]:
-    return [7, 3, 12, 1, 20][:number] if scattered else list(range(2, 2 + number))
+def pages_of(number: int, *, scattered: bool) -> PageTable:
+    return PageTable(PAGE_SIZE, [7, 3, 12, 1, 20][:number] if scattered else range(2, 2 + number))
 
 
 @pytest.mark.parametrize("scattered", [False, True])
@@ -42,7 +43,7 @@ def test_several_texts_are_read_at_once_each_by_itself() -> None:
     chance = random.Random(1)
     runner = runner_of(MODEL)
     texts = [[chance.randrange(VOCAB) for _ in range(length)] for length in (3, 9, 5)]
-    tracks = [Track([0, 1, 2]), Track([3, 4, 5]), Track([9, 8, 7])]
+    tracks = [Track(PageTable(PAGE_SIZE, pages)) for pages in ([0, 1, 2], [3, 4, 5], [9, 8, 7])]
     states = runner.read(list(zip(tracks, texts, strict=True)), scored=[2, 2, 2])
     expected = [alone(text[:length]) for text in texts for length in (len(text) - 1, len(text))]
     assert torch.allclose(states, torch.stack(expected), atol=1e-5)
@@ -54,7 +55,7 @@ def test_branches_see_the_text_and_their_ancestors_and_nothing_else(scattered: b
     chance = random.Random(seed)
     runner = runner_of(MODEL)
     texts = [[chance.randrange(VOCAB) for _ in range(length)] for length in (2, 6)]
-    tracks = [Track(pages_of(5, scattered=scattered)), Track([30, 31, 32, 33, 34])]
+    tracks = [Track(pages_of(5, scattered=scattered)), Track(PageTable(PAGE_SIZE, [30, 31, 32, 33, 34]))]
     runner.read(list(zip(tracks, texts, strict=True)))
     grown: list[tuple[int, list[int], tuple[int, ...]]] = [(0, [], ()), (1, [], ())]
     """(text, tokens of the branch, their places)"""
@@ -78,7 +79,7 @@ def test_branches_see_the_text_and_their_ancestors_and_nothing_else(scattered: b
 
 def test_what_was_tried_leaves_no_trace_in_the_text() -> None:
     runner, text = runner_of(MODEL), [5, 9, 3]
-    track = Track([0, 1, 2])
+    track = Track(PageTable(PAGE_SIZE, [0, 1, 2]))
     runner.read([(track, text)])
     runner.grow([Branch(track, 3, 7, 3), Branch(track, 3, 8, 4)])
     runner.grow([Branch(track, 3, 11, 5, (3,))])
@@ -88,10 +89,10 @@ def test_what_was_tried_leaves_no_trace_in_the_text() -> None:
 
 def test_other_weights_draft_on_over_what_the_old_ones_read() -> None:
     runner = runner_of(MODEL)
-    track = Track([0, 1, 2])
+    track = Track(PageTable(PAGE_SIZE, [0, 1, 2]))
     runner.read([(track, [5, 9, 3])])
     runner.take(runner.prepared(draft_model(seed=1).tensors))
     assert torch.isfinite(runner.read([(track, [4])])).all()
-    fresh = Track([3, 4, 5])
+    fresh = Track(PageTable(PAGE_SIZE, [3, 4, 5]))
     other = decoder_of(draft_model(seed=1)).hidden_states(torch.tensor([5, 9, 3]))[-1]
     assert torch.allclose(runner.read([(fresh, [5, 9, 3])])[0], other, atol=1e-5)

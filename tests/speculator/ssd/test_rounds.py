@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 
+from models.pages import PageTable
 from serving.messages import Request
 from speculator.ssd.messages import Ask, Begin, Reply, Row
 from tests.serving.rig import plain_engine
@@ -85,7 +86,7 @@ def test_a_draft_says_what_the_synchronous_one_would(temperature: float) -> None
         from speculator.guesses import guesses
 
         for _ in draftee.draft:
-            states = runner.read([(Track(list(range(30))), [*draftee.tokens, *said])])
+            states = runner.read([(Track(PageTable(runner.page_size, range(30))), [*draftee.tokens, *said])])
             ids = runner.vocabulary.ids
             (best,), _ = guesses(runner.vocabulary.scores(states), [(sampling, draftee.num_output + len(said))], 1, ids)
             said += best

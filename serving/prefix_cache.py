@@ -1,0 +1,127 @@
+"""PrefixCache: pages that outlive the sequence that wrote them, for whoever comes with the same text.
+
+A radix tree over whole pages, one for each tenant, since who waits less for a text could tell that somebody else has sent it
+(RadixAttention, arXiv 2312.07104, with a page as the unit of an edge).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from models.pages import PagePool
+from speculator.batch import Sequence
+
+
+@dataclass(slots=True, eq=False)
+class _Node:
+    """A page full of tokens behind those of its parent."""
+
+    parent: _Node | None = None
+    tokens: tuple[int, ...] = ()
+    page: int = -1
+    children: dict[tuple[int, ...], _Node] = field(default_factory=dict)
+
+
+class PrefixCache:
+    """Holds every page that was written in full, beside the sequences that use it, until room is wanted for others.
+
+    Sequences take pages from the pool and give them back here, so that what is held by nobody else is known at any time.
+    """
+
+    def __init__(self, pool: PagePool) -> None:
+        self._pool = pool
+        self._roots: dict[str, _Node] = {}
+        self._nodes: OrderedDict[int, _Node] = OrderedDict()
+        """By page; the one used last comes last, and among those that nobody uses a parent after its children."""
+        self._places: dict[int, _Node] = {}
+        """By sequence, the node that its first pages lead to: those it has adopted or handed in."""
+        self._depths: dict[int, int] = {}
+        self.num_idle = 0
+        """Pages that no sequence holds: they can be had at once."""
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def begin(self, sequence: Sequence) -> None:
+        """The sequence starts to read, from its first token."""
+        self._places[sequence.id] = self._roots.setdefault(sequence.tenant, _Node())
+        self._depths[sequence.id] = 0
+
+    def known(self, sequence: Sequence) -> tuple[int, int]:
+        """How many pages of its text a sequence that waits would find here, and how many of those nobody holds."""
+        found = list(self._ahead(self._roots.get(sequence.tenant, _Node()), sequence, 0))
+        return len(found), sum(self._pool.holders(node.page) == 1 for node in found)
+
+    def adopt(self, sequence: Sequence) -> int:
+        """Gives a sequence the pages that hold what comes next of its text; returns how many tokens that spares it."""
+        num_pages = self._depths[sequence.id]
+        if sequence.num_written != num_pages * self._pool.page_size or len(sequence.pages) != num_pages:
+            return 0
+        found = list(self._ahead(self._places[sequence.id], sequence, num_pages))
+        if not found:
+            return 0
+        self.num_idle -= sum(self._pool.holders(node.page) == 1 for node in found)
+        pages = [node.page for node in found]
+        self._pool.share(pages)
+        sequence.pages.extend(pages)
+        sequence.num_written += len(pages) * self._pool.page_size
+        self._places[sequence.id] = found[-1]
+        self._depths[sequence.id] += len(pages)
+        return len(pages) * self._pool.page_size
+
+    def next_page(self, sequence: Sequence) -> Hashable | None:
+        """What names the page that a sequence is about to write, the same for whoever is about to write the same; None where it
+        will not be handed in: no whole page is left to read, or somebody was faster with the same text."""
+        size, depth = self._pool.page_size, self._depths[sequence.id]
+        if len(sequence.pages) > depth + 1 or (depth + 1) * size > sequence.num_written + sequence.num_to_read:
+            return None
+        return id(self._places[sequence.id]), tuple(sequence.tokens[depth * size : (depth + 1) * size])
+
+    def hand_in(self, sequence: Sequence) -> None:
+        """Takes up the pages that the sequence has written in full since the last time."""
+        size, place = self._pool.page_size, self._places[sequence.id]
+        depth = self._depths[sequence.id]
+        while (depth + 1) * size <= sequence.num_written:
+            tokens, page = tuple(sequence.tokens[depth * size : (depth + 1) * size]), sequence.pages.ids[depth]
+            if tokens in place.children:
+                return  # somebody was faster with the same text; what follows hangs on a page that this sequence does not hold
+            place.children[tokens] = place = self._nodes[page] = _Node(place, tokens, page)
+            self._pool.share([page])
+            depth += 1
+            self._places[sequence.id], self._depths[sequence.id] = place, depth
+
+    def end(self, sequence: Sequence) -> None:
+        """The sequence gives its pages back; what it has handed in stays."""
+        node: _Node | None = self._places.pop(sequence.id)
+        del self._depths[sequence.id]
+        while node is not None and node.parent is not None:
+            self._nodes.move_to_end(node.page)
+            node = node.parent
+        self._pool.release(sequence.pages.ids)
+        self.num_idle += sum(page in self._nodes and self._pool.holders(page) == 1 for page in sequence.pages.ids)
+
+    def evict(self, count: int) -> None:
+        """Gives up to `count` pages that no sequence holds back to the pool, those used longest ago first."""
+        oldest = (node for node in self._nodes.values() if self._pool.holders(node.page) == 1)
+        for node in list(islice(oldest, count)):
+            assert not node.children, "a page was used after one that leads to it"
+            assert node.parent is not None
+            del node.parent.children[node.tokens]
+            del self._nodes[node.page]
+            self._pool.release([node.page])
+            self.num_idle -= 1
+
+    def _ahead(self, node: _Node, sequence: Sequence, num_pages: int) -> Iterator[_Node]:
+        """The nodes that follow `node`, which is `num_pages` deep, along what is left of the text to read. A token is left even
+        where all is known: its scores are what the prompt was sent for."""
+        size, tokens = self._pool.page_size, sequence.tokens
+        last = sequence.num_written + sequence.num_to_read - (sequence.num_output == 0)
+        for start in range(num_pages * size, last - size + 1, size):
+            child = node.children.get(tuple(tokens[start : start + size]))
+            if child is None:
+                return
+            yield child
+            node = child
