@@ -42,7 +42,7 @@ class Scheduler:
         self.cache = PrefixCache(pool)
         self.max_tree = max_tree
         self.counters: Counter[str] = Counter()
-        """`preemptions`; `prompt_tokens` and `cached_prompt_tokens`: read in all, and of them found in pages."""
+        """`preemptions`; `prefix_cache_queries` and `prefix_cache_hits`: tokens to be read, and of them found in pages."""
         self._max_running = max_running
         self._max_waiting = max_waiting
         self._max_prompt_tokens = max_prompt_tokens, min(max_prompt_tokens, max_prompt_tokens_beside)
@@ -162,7 +162,7 @@ class Scheduler:
         sequence.pages = PageTable(self.pool.page_size)
         self.cache.begin(sequence)
         bisect.insort(self._running, sequence, key=_rank)
-        self.counters["prompt_tokens"] += sequence.num_to_read
+        self.counters["prefix_cache_queries"] += sequence.num_to_read
 
     def _stretches(self) -> dict[int, int]:
         """How many tokens each sequence that reads is to read: equal shares of the limit, what one does not need going to the
@@ -173,7 +173,7 @@ class Scheduler:
             if sequence.decoding:
                 continue
             if self._share_prefixes:
-                self.counters["cached_prompt_tokens"] += self.cache.adopt(sequence)
+                self.counters["prefix_cache_hits"] += self.cache.adopt(sequence)
                 page = self.cache.next_page(sequence)
                 if page in pages:
                     continue

@@ -24,6 +24,13 @@ _TRAFFIC = {
     "lost": "Traces that were durable and will never reach the broker.",
 }
 
+_VLLM = {
+    "preemptions": ("vllm:num_preemptions", "Answers that had to give up their pages and come back."),
+    "prefix_cache_queries": ("vllm:prefix_cache_queries", "Tokens to be read before answers."),
+    "prefix_cache_hits": ("vllm:prefix_cache_hits", "Of them, those whose keys and values were there."),
+}
+"""The engine's counters that vLLM has a name for."""
+
 _LABEL_NAMES = {
     "shadow_steps": ("source",),
     "shadow_tokens": ("source",),
@@ -74,6 +81,10 @@ class EngineCollector(Collector):
             family = GaugeMetricFamily(name, text, labels=LABELS)
             family.add_metric(self._labels, value)
             yield family
+        for key, (name, text) in _VLLM.items():
+            counter = CounterMetricFamily(name, text, labels=LABELS)
+            counter.add_metric(self._labels, snapshot.counters.get(key, 0.0))
+            yield counter
 
     def _log(self) -> Iterator[Metric]:
         counters = self._traffic.counters()
@@ -104,7 +115,7 @@ def _service(snapshot: Snapshot) -> Iterator[Metric]:
 def _counters(snapshot: Snapshot) -> Iterator[Metric]:
     """The engine's further counters and gauges: what follows a colon in their names becomes labels."""
     kinds: tuple[tuple[dict[str, float], type[Family]], ...] = (
-        (snapshot.counters, CounterMetricFamily),
+        ({key: value for key, value in snapshot.counters.items() if key not in _VLLM}, CounterMetricFamily),
         (snapshot.gauges, GaugeMetricFamily),
     )
     for figures, kind in kinds:

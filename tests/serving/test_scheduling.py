@@ -46,6 +46,16 @@ def test_a_short_prompt_does_not_wait_for_a_long_one_that_came_first() -> None:
     assert seen[0] <= 80 // 8 + 2
 
 
+def test_a_long_prompt_does_not_wait_for_all_the_short_ones_that_keep_coming() -> None:
+    engine = engine_of(max_prompt_tokens=8, max_running=4)
+    engine.submit(request(0, 80))
+    seen: set[int] = set()
+    for step in range(60):
+        engine.submit(request(1 + step, 8, max_tokens=1))
+        seen |= {moved.id for moved in engine.step()}
+    assert 0 in seen, "a fourth of each step is its share, so that it is through after forty"
+
+
 def test_answers_go_on_while_a_long_prompt_is_read_in_pieces_of_a_bounded_size() -> None:
     engine = engine_of(max_prompt_tokens=40, max_prompt_tokens_beside=8)
     engine.submit(request(0, 4, max_tokens=30))
