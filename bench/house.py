@@ -37,6 +37,10 @@ class House:
         """Decodes one token a step, and keeps nothing of what it answered."""
         return self._client(replace(self.settings, sources=(), registry=""))
 
+    def unshared(self) -> Client:
+        """Decodes plainly, and reads every prompt from its first token."""
+        return self._client(replace(self.settings, sources=(), registry="", share_prefixes=False))
+
     def static(self) -> Client:
         """Drafts with the static heads alone and learns nothing."""
         return self._client(replace(self.settings, sources=(KIND,), registry="", shadow_every=0))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bench.context import Bench
-from bench.figures import acceptance, alone, crowd, draft_online, identity, ssd, swaps, traffic_log, transformers, window
+from bench.figures import acceptance, alone, crowd, draft_online, identity, sharing, ssd, swaps, traffic_log, transformers, window
 from bench.results import Goal, Measure, Trainer
 
 
@@ -22,6 +22,7 @@ class Entry:
 FIGURES: Mapping[str, Entry] = {
     "identity": Entry(identity.GOALS, identity.measure),
     "transformers": Entry(transformers.GOALS, transformers.measure),
+    "sharing": Entry(sharing.GOALS, sharing.measure),
     "acceptance": Entry(acceptance.GOALS, acceptance.measure),
     "window": Entry(window.GOALS, window.measure),
     "alone": Entry(alone.GOALS, alone.measure),
@@ -36,7 +37,7 @@ APART = frozenset({"ssd", "draft-online"})
 traffic log in which nothing is yet."""
 
 STAGES: tuple[tuple[Trainer, tuple[str, ...]], ...] = (
-    ("off", ("identity", "transformers")),
+    ("off", ("identity", "transformers", "sharing")),
     ("on", ("acceptance", "window", "alone", "crowd", "swaps")),
     ("off", ("alone", "crowd", "swaps", "log", "ssd", "draft-online")),
 )

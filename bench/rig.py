@@ -132,6 +132,16 @@ class Client:
         return answers
 
 
+def at_once(client: Client, asks: Sequence[Ask]) -> list[Answer]:
+    """All together, and all of it timed: from the first prompt token to the end of the last answer."""
+    started = time.perf_counter()
+    answers = client.run(asks, len(asks))
+    share = (time.perf_counter() - started) / len(asks)
+    for answer in answers:
+        answer.num_timed, answer.seconds = len(answer.token_ids), share
+    return answers
+
+
 def _take(running: dict[int, Answer], moved: Sequence[Moved], seconds: float | None) -> None:
     """seconds: of the step; None: it is not timed."""
     if seconds is not None:

@@ -20,6 +20,11 @@ class Sizes:
     transformers_pairs: int = 20
     transformers_each: int = 5
     """Requests of a pair."""
+    transformers_batches: int = 6
+    """Pairs at each size above one."""
+    sharing_pairs: int = 8
+    sharing_tokens: int = 768
+    """Of the text that requests share."""
     before: int = 60
     """Requests before the shift."""
     learnt: int = 500
@@ -62,6 +67,9 @@ QUICK = Sizes(
     identity=10,
     transformers_pairs=2,
     transformers_each=2,
+    transformers_batches=1,
+    sharing_pairs=1,
+    sharing_tokens=40,
     before=4,
     learnt=6,
     pause_seconds=0.0,

@@ -136,14 +136,13 @@ class PageTable:
 
     def slots(self, start: int, stop: int) -> NDArray[np.int64]:
         """[stop - start] the slots of these positions."""
+        assert stop <= len(self._slots), f"{stop} positions, pages for {len(self._slots)}"
         return self._slots[start:stop]
 
     def keys(self, stop: int) -> slice | NDArray[np.int64]:
         """The slots of the first `stop` positions: a slice where they lie in one piece, which is read without a copy."""
-        if not self._in_one_piece:
-            return self._slots[:stop]
-        first = self.slot(0) if self.ids else 0
-        return slice(first, first + stop)
+        slots = self.slots(0, stop)
+        return slice(int(slots[0]), int(slots[0]) + stop) if self._in_one_piece and stop else slots
 
 
 class KeyValuePages:

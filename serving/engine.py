@@ -74,6 +74,7 @@ class Engine:
         probe_share: float = 0.0,
     ) -> None:
         """probe_share: of the requests, served without drafts, to compare with."""
+        assert speculator.max_tree <= scheduler.max_tree, "a draft would not fit behind its text"
         self.target = target
         self.scheduler = scheduler
         self.speculator = speculator

@@ -62,7 +62,7 @@ class MergedSpeculator:
         self._share: Callable[[steps.Sequence], bool] | None = None
         """Which sequences the rival drafts for; None: there is no trial."""
         self._with_rival: set[int] = set()
-        self._max_tree = max_tree
+        self.max_tree = max_tree
         self._clock = clock
         self._calibration = Calibration(len(self._sources))
         self._rests = Rests()
@@ -138,7 +138,7 @@ class MergedSpeculator:
             trees[row] = self._merged(row, decoding[row])
         asked = tuple(decoding[row] for row in self._asked)
         expected = self.costs.drafting(arm, len(asked))
-        kept = prune(trees, budget.nodes, max_tree=self._max_tree, step_seconds=budget.step_seconds, draft_seconds=expected)
+        kept = prune(trees, budget.nodes, max_tree=self.max_tree, step_seconds=budget.step_seconds, draft_seconds=expected)
         if not scored:
             self.costs.drafted(arm, len(asked), self._clock() - started)
         self._rests.judge(asked, [kept[row] for row in self._asked], len(decoding), budget.step_seconds, expected / len(asked))

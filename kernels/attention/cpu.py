@@ -18,6 +18,7 @@ def write_pages_cpu(keys: Tensor, values: Tensor, slots: Tensor, key: Tensor, va
     assert keys.is_contiguous()
     assert values.is_contiguous()
     assert slots.dtype == torch.int64
+    assert slots.shape == (num_rows,)
     key, value = _rows(key), _rows(value)
     loaded().everdraft_write(
         *(key.data_ptr(), key.stride(0), value.data_ptr(), value.stride(0), num_rows, num_heads, dim),

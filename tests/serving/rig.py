@@ -20,6 +20,8 @@ from speculator.protocol import Budget, Checkpoint
 from speculator.verify import Verdicts
 
 VOCAB = 48
+MAX_TREE = 12
+"""Most nodes of a draft."""
 
 
 def tiny_config(**changes: object) -> DecoderConfig:
@@ -74,7 +76,7 @@ def tiny_target(decoder: Decoder | None = None, num_pages: int = 64, page_size: 
 
 
 def tiny_scheduler(target: Target, **limits: int) -> Scheduler:
-    return Scheduler(target.pool, **{"max_tree": 12, "max_prompt_tokens": 7, **limits})
+    return Scheduler(target.pool, **{"max_tree": MAX_TREE, "max_prompt_tokens": 7, **limits})
 
 
 class GuessingSpeculator:
@@ -147,4 +149,4 @@ class NoSpeculator(GuessingSpeculator):
 
 def plain_engine(target: Target, speculator: GuessingSpeculator | None = None) -> Engine:
     """An engine around `target` that drafts nothing, or what `speculator` guesses."""
-    return Engine(target, tiny_scheduler(target), MergedSpeculator([speculator or NoSpeculator()]))
+    return Engine(target, tiny_scheduler(target), MergedSpeculator([speculator or NoSpeculator()], max_tree=MAX_TREE))

@@ -15,7 +15,7 @@ from serving.target import Target
 from speculator.batch import Batch
 from speculator.merged import MergedSpeculator
 from speculator.verify import Verdicts
-from tests.serving.rig import VOCAB, GuessingSpeculator, NoSpeculator, tiny_decoder, tiny_scheduler, tiny_target
+from tests.serving.rig import MAX_TREE, VOCAB, GuessingSpeculator, NoSpeculator, tiny_decoder, tiny_scheduler, tiny_target
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="no C compiler here")
 
@@ -72,22 +72,24 @@ def test_the_scores_behind_every_token_are_plain_decodings(dtype: torch.dtype, t
     alone = tiny_target(decoder)
     plainly = watch(alone)
     said: dict[int, tuple[int, ...]] = {}
+    scheduler = tiny_scheduler(alone, max_prompt_tokens=64, share_prefixes=False)
+    engine = Engine(alone, scheduler, MergedSpeculator([NoSpeculator()], max_tree=MAX_TREE), FixedBudget(0))
     for request in requests():  # one by one, each prompt in one piece
-        engine = Engine(alone, tiny_scheduler(alone, max_prompt_tokens=64), MergedSpeculator([NoSpeculator()]), FixedBudget(0))
         said |= serve(engine, [request])
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        together = tiny_target(decoder, num_pages=400)
+        together = tiny_target(decoder, num_pages=60)  # too few for all at once: some give theirs up and read again
         drafted = watch(together)
         guessing = GuessingSpeculator(said, seed=7)
         scheduler = tiny_scheduler(together, max_prompt_tokens=11)
-        again = serve(Engine(together, scheduler, MergedSpeculator([guessing]), FixedBudget(12)), requests())
+        again = serve(Engine(together, scheduler, MergedSpeculator([guessing], max_tree=MAX_TREE), FixedBudget(12)), requests())
     finally:
         torch.set_num_threads(before)
 
     assert again == said
+    assert scheduler.counters["preemptions"] > 0
     assert guessing.num_accepted > 50, "hardly anything was drafted with success"
     assert drafted.keys() == plainly.keys()
     for key, scores in plainly.items():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from serving.engine import Engine
 from serving.messages import Request
 from speculator.merged import MergedSpeculator
-from tests.serving.rig import VOCAB, GuessingSpeculator, NoSpeculator, tiny_decoder, tiny_scheduler, tiny_target
+from tests.serving.rig import MAX_TREE, VOCAB, GuessingSpeculator, NoSpeculator, tiny_decoder, tiny_scheduler, tiny_target
 
 DECODER = tiny_decoder()
 PAGE = 4
@@ -21,7 +21,7 @@ MAX_TOKENS = 8
 
 def engine_of(speculator: GuessingSpeculator | None = None, num_pages: int = 64, **limits: int) -> Engine:
     target = tiny_target(DECODER, num_pages=num_pages, page_size=PAGE)
-    return Engine(target, tiny_scheduler(target, **limits), MergedSpeculator([speculator or NoSpeculator()]))
+    return Engine(target, tiny_scheduler(target, **limits), MergedSpeculator([speculator or NoSpeculator()], max_tree=MAX_TREE))
 
 
 def text(seed: int, length: int) -> tuple[int, ...]:

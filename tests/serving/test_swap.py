@@ -23,7 +23,7 @@ from speculator.draft_lm import DraftModelSpeculator
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.ssd.speculator import SsdSpeculator
-from tests.serving.rig import VOCAB, plain_engine, tiny_decoder, tiny_scheduler, tiny_target
+from tests.serving.rig import MAX_TREE, VOCAB, plain_engine, tiny_decoder, tiny_scheduler, tiny_target
 from tests.speculator.draft_models import draft_model, runner_of, target_of
 from tests.speculator.ssd.beside import Beside
 from tests.speculator.test_draft_lm import TARGET, requests, served
@@ -50,7 +50,9 @@ class House:
         self.url = f"sqlite:///{folder / 'registry.db'}"
         self.store = open_store(folder / "checkpoints")
         self.registry: Registry = open_registry(self.url)
-        speculator = MergedSpeculator([MedusaSpeculator(heads(0), DECODER.logits, name="medusa", version="static")])
+        speculator = MergedSpeculator(
+            [MedusaSpeculator(heads(0), DECODER.logits, name="medusa", version="static")], max_tree=MAX_TREE
+        )
         target = tiny_target(DECODER)
         swap = Swap(SLOT, open_registry=lambda: open_registry(self.url), store=self.store, interval=0.01)
         self.engine = Engine(target, tiny_scheduler(target), speculator, FixedBudget(6), swap)

@@ -20,7 +20,7 @@ from serving.swap import Swap
 from serving.trial import Trial as Counting
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
-from tests.serving.rig import plain_engine, tiny_scheduler, tiny_target
+from tests.serving.rig import MAX_TREE, plain_engine, tiny_scheduler, tiny_target
 from tests.serving.test_swap import DECODER, SLOT, heads
 from tests.wait import wait_until
 
@@ -39,9 +39,8 @@ class House:
         medusa = MedusaSpeculator(heads(0), DECODER.logits, name="medusa", version="static")
         rival = MedusaSpeculator(heads(0), DECODER.logits, name="medusa-rival", version="none")
         target = tiny_target(DECODER)
-        self.engine = Engine(
-            target, tiny_scheduler(target), MergedSpeculator([medusa], rival=rival), FixedBudget(6), trial=Counting()
-        )
+        merged = MergedSpeculator([medusa], rival=rival, max_tree=MAX_TREE)
+        self.engine = Engine(target, tiny_scheduler(target), merged, FixedBudget(6), trial=Counting())
         self.engine.swap = Swap(
             SLOT,
             open_registry=lambda: open_registry(self.url),
