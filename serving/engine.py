@@ -130,7 +130,7 @@ class Engine:
         self.target.launch(batch, drafts)
         self.speculator.verifying(batch, drafts)
         scores = self.target.wait()
-        verdicts = verify(drafts, scores.logits, batch.sampling, [sequence.num_output for sequence in batch.choosing])
+        verdicts = verify(drafts, scores.logits, batch.sampling, batch.positions, processors=batch.processors)
         self.target.keep(batch, verdicts)
         reasons = self.scheduler.commit(batch, verdicts)
         self.speculator.observe(batch, drafts, verdicts)

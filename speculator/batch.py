@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from speculator.processor import Processor
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -56,6 +58,8 @@ class Sequence:
     """A number from 0 to 1 that decides which of two versions drafts for it; None: it takes no part in trials."""
     probe: bool = False
     """Served without drafts to measure what these gain."""
+    processors: tuple[Processor, ...] = ()
+    """What edits the target's scores before each choice, in this order. They have accepted every token emitted so far."""
     pages: list[int] = field(default_factory=list)
     num_written: int = 0
     """Tokens whose keys and values are in the pages."""
@@ -112,6 +116,15 @@ class Batch:
     @property
     def sampling(self) -> tuple[Sampling, ...]:
         return tuple(sequence.sampling for sequence in self.choosing)
+
+    @property
+    def processors(self) -> tuple[tuple[Processor, ...], ...]:
+        return tuple(sequence.processors for sequence in self.choosing)
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Of the next token in each output."""
+        return tuple(sequence.num_output for sequence in self.choosing)
 
     @property
     def num_prompt_tokens(self) -> int:
