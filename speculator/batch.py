@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from pipelines.trace import NO_EDITS, Edits
 from speculator.processor import Processor
+from speculator.scored import Scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,11 @@ class Sampling:
     max_tokens: int = 16
     stop_ids: frozenset[int] = frozenset()
     ignore_eos: bool = False
+    edits: Edits = NO_EDITS
+    logprobs: int | None = None
+    """How many of the likeliest tokens are told at each position of the output, beside its own; None: no log-probabilities."""
+    prompt_logprobs: int | None = None
+    """The same of the prompt, which must then be read in full: each position but the first."""
 
     @property
     def greedy(self) -> bool:
@@ -58,6 +65,8 @@ class Sequence:
     """A number from 0 to 1 that decides which of two versions drafts for it; None: it takes no part in trials."""
     probe: bool = False
     """Served without drafts to measure what these gain."""
+    prompt_scored: list[Scored] = field(default_factory=list)
+    """Of the prompt's tokens from the second on, as far as they were read, where that is wanted."""
     processors: tuple[Processor, ...] = ()
     """What edits the target's scores before each choice, in this order. They have accepted every token emitted so far."""
     pages: list[int] = field(default_factory=list)
@@ -97,6 +106,16 @@ class Chunk:
     def completes(self) -> bool:
         """Whether the prompt is through after this chunk, so that the step emits the first token."""
         return self.sequence.num_written + self.num_tokens == self.sequence.num_prompt
+
+    @property
+    def told(self) -> range:
+        """Those of its tokens whose successors in the prompt are to be scored, by number within the chunk. What was told
+        before is left out, should a prompt be read again."""
+        sequence = self.sequence
+        if sequence.sampling.prompt_logprobs is None:
+            return range(0)
+        start = max(0, len(sequence.prompt_scored) - sequence.num_written)
+        return range(start, min(self.num_tokens, sequence.num_prompt - 1 - sequence.num_written))
 
 
 @dataclass(frozen=True, slots=True)
