@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from pipelines.trace import Edits
+from serving.local import LocalLink
 from serving.messages import Request
 from serving.scripted import ScriptedEngine
 from tests.serving.harness import MODEL, House, house, running
-from tests.serving.local import DECODER, LocalEngine, said_by
+from tests.serving.local import DECODER, local_engine, said_by
 from tests.serving.test_openai_client import NUM_SAID, SAID
 from tests.serving.tokenizers import ByteTokenizer
 
@@ -24,7 +25,7 @@ EXTRA = {"ignore_eos": True, "return_token_ids": True}
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[House]:
-    with running(house(LocalEngine(), max_model_len=200)) as subject:
+    with running(house(LocalLink(local_engine()), max_model_len=200)) as subject:
         yield subject
 
 
