@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,14 @@ def test_what_only_the_model_can_tell_is_refused_before_anything_runs(llm: LLM) 
     with pytest.raises(ValueError, match="messages"):
         llm.chat([{"role": "user"}], GREEDY)
     assert llm.generate("a", GREEDY), "and it goes on"
+
+
+def test_the_example_runs_as_it_is_written(folder: Path, reference: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert LLM.__doc__ is not None
+    lines = LLM.__doc__.splitlines()
+    example = [line for line in lines if line.startswith(" " * 8) or not line]
+    exec(textwrap.dedent("\n".join(example)).replace("./my-model", str(folder)), {})
+    assert capsys.readouterr().out.count("->") >= 4, "two prompts, two choices each"
 
 
 def test_settings_and_targets_that_cannot_work_are_refused_by_name(tmp_path: Path) -> None:

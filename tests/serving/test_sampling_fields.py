@@ -194,9 +194,12 @@ def test_completions_tell_columns_with_the_offsets_of_their_text(scripted: Any, 
     assert tops[at] == {"bytes:\\xf0": -0.5}
 
 
-def test_tokens_after_a_stop_string_are_not_told(scripted: Any) -> None:
-    answer = scripted.completions.create(model=MODEL, prompt="x", max_tokens=30, stop=["ly d"], logprobs=0)
-    assert "".join(answer.choices[0].logprobs.tokens) == "What a lovely d"
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("stop", ["at", "a l", "lov", "ly d"])
+def test_tokens_after_a_stop_string_are_not_told(scripted: Any, stop: str, stream: bool) -> None:
+    answer = scripted.completions.create(model=MODEL, prompt="x", max_tokens=30, stop=[stop], logprobs=0, stream=stream)
+    told = [chunk.choices[0].logprobs for chunk in (answer if stream else [answer])]
+    assert "".join(token for each in told if each is not None for token in each.tokens) == SAID[: SAID.index(stop) + len(stop)]
 
 
 # Prompts.
