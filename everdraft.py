@@ -1,4 +1,4 @@
-"""The command `everdraft`: parses, and hands over to the verb."""
+"""The command `everdraft`: parses, and hands over to the verb. As a module: the engine as a library (`serving.offline`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from cli.calls import Call
 from cli.config import load
@@ -15,6 +17,27 @@ from cli.flags import add_config_flags, given_config_flags
 from cli.verbs import VERBS, Verb
 from models.errors import ModelError
 from pipelines.errors import BadUrl, PipelineError
+
+if TYPE_CHECKING:
+    from serving.offline import LLM as LLM
+    from serving.outputs import CompletionOutput as CompletionOutput
+    from serving.outputs import RequestOutput as RequestOutput
+    from serving.sampling_params import SamplingParams as SamplingParams
+
+_LIBRARY = {
+    "LLM": "serving.offline",
+    "SamplingParams": "serving.sampling_params",
+    "RequestOutput": "serving.outputs",
+    "CompletionOutput": "serving.outputs",
+}
+"""Loaded when they are first asked for: the command does without torch for as long as it can."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LIBRARY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LIBRARY[name]), name)
+
 
 _DESCRIPTION = """\
 Serves a language model with speculative decoding, learns from the traffic it serves, and swaps better

@@ -34,6 +34,8 @@ class Rows:
     spans: Spans
     scored: Tensor | None
     """Rows whose logits are wanted; None: all."""
+    read: Tensor | None = None
+    """Rows whose hidden states are wanted, to be scored later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Scores:
     """[N, H] after the last norm."""
     layers: Mapping[int, Tensor]
     """[N, H] for each captured layer: 0 the embeddings, m after layer m."""
+    read: Tensor | None = None
+    """[R, H] of the rows to be scored later, after the last norm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +132,15 @@ class Decoder:
         """
 
         captured: dict[int, Tensor] = {}
-        hidden = self._paged(rows, pages, capture, captured)
-        if rows.scored is not None:
-            captured = {layer: state.index_select(0, rows.scored) for layer, state in captured.items()}
-        return Scores(self.logits(hidden), hidden, captured)
+        states = self._paged(rows, pages, capture, captured)
+        hidden = _selected(states, rows.scored)
+        captured = {layer: _selected(state, rows.scored) for layer, state in captured.items()}
+        return Scores(self.logits(hidden), hidden, captured, None if rows.read is None else states[rows.read])
 
     @torch.inference_mode()
     def states(self, rows: Rows, pages: KeyValuePages) -> Tensor:
         """[N, H] as `forward`, for who scores them otherwise than with all of the vocabulary."""
-        return self._paged(rows, pages, (), {})
+        return _selected(self._paged(rows, pages, (), {}), rows.scored)
 
     def _paged(self, rows: Rows, pages: KeyValuePages, capture: Collection[int], captured: dict[int, Tensor]) -> Tensor:
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -144,8 +148,7 @@ class Decoder:
             write_pages(keys, values, rows.slots, key, value)
             return ragged_attention(query, keys, values, rows.spans)
 
-        hidden = self._run(rows.tokens, rows.positions, attend, capture, captured)
-        return hidden if rows.scored is None else hidden.index_select(0, rows.scored)
+        return self._run(rows.tokens, rows.positions, attend, capture, captured)
 
     @torch.no_grad()
     def hidden_states(self, tokens: Tensor) -> Tensor:
@@ -200,3 +203,7 @@ class Decoder:
 
     def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
         return rms_norm(x, weight, self.config.norm_eps)
+
+
+def _selected(states: Tensor, rows: Tensor | None) -> Tensor:
+    return states if rows is None else states.index_select(0, rows)

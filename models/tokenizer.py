@@ -8,6 +8,7 @@ import tokenizers
 
 from models.chat import ChatTemplate
 from models.errors import BadMessages, BadText
+from models.token_bytes import token_bytes
 
 
 class Tokenizer:
@@ -28,6 +29,8 @@ class Tokenizer:
         """Tokens that end an answer."""
         self.fingerprint = fingerprint
         """Hash of the vocabulary, its rules and the chat template."""
+        self.token_bytes = token_bytes(backend)
+        """The bytes of one token id, which may be no whole character."""
         self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
         """One more than the greatest id it knows; the model's own vocabulary may be padded beyond it."""
 

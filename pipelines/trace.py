@@ -21,6 +21,26 @@ from never becomes a trace."""
 FinishReason = Literal["stop", "length", "abort"]
 
 
+class Edits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a request changes of the target's scores before a token is chosen. The defaults change nothing."""
+
+    repetition_penalty: float = 1.0
+    """Of tokens that prompt or output hold: positive scores are divided by it, negative ones multiplied."""
+    presence_penalty: float = 0.0
+    """Taken off tokens that the output holds."""
+    frequency_penalty: float = 0.0
+    """Taken off tokens for each time that the output holds them."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Added to the scores of these tokens."""
+    min_tokens: int = 0
+    """Stop ids are ruled out until the output has so many tokens."""
+    allowed_token_ids: tuple[int, ...] = ()
+    """All others are ruled out; empty: none is."""
+
+
+NO_EDITS = Edits()
+
+
 class SamplingRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Sampling parameters as they were resolved, the drawn seed included."""
 
@@ -33,6 +53,9 @@ class SamplingRecord(msgspec.Struct, frozen=True, kw_only=True):
     choice: int = 0
     """Index among the choices of the request: part of the key of the noise, as the seed is."""
     max_tokens: int
+    stop_ids: tuple[int, ...] = ()
+    """Empty in records of earlier versions, too."""
+    edits: Edits = NO_EDITS
 
 
 class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from speculator.batch import Batch
 from speculator.drafts import Drafts
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Budget
+from speculator.scoring import score_emitted
 from speculator.verify import Verdicts, verify
 
 
@@ -131,11 +132,12 @@ class Engine:
         self.target.launch(batch, drafts)
         self.speculator.verifying(batch, drafts)
         scores = self.target.wait()
-        verdicts = verify(drafts, scores.logits, batch.sampling, [sequence.num_output for sequence in batch.choosing])
+        verdicts = verify(drafts, scores.logits, batch.sampling, batch.positions, processors=batch.processors)
+        scored = score_emitted(batch, drafts, scores.logits, verdicts)
         self.target.keep(batch, verdicts)
         reasons = self.scheduler.commit(batch, verdicts)
         self.speculator.observe(batch, drafts, verdicts)
-        moved = self.stats.record(batch, drafts, verdicts, reasons)
+        moved = self.stats.record(batch, drafts, verdicts, reasons, scored)
         self._book(batch, verdicts, reasons, self._clock() - started)
         self._end(batch, reasons)
         self.take_newer()

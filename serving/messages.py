@@ -10,6 +10,9 @@ from typing import Literal
 
 import msgspec
 
+from pipelines.trace import NO_EDITS, Edits
+from speculator.scored import Scored
+
 FinishReason = Literal["stop", "length", "abort"]
 
 
@@ -29,6 +32,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     choice: int = 0
     stop_ids: tuple[int, ...] = ()
     """Emitted and then finish the choice; `ignore_eos` has already taken the target's own end tokens out of it."""
+    edits: Edits = NO_EDITS
+    logprobs: int | None = None
+    """See `speculator.batch.Sampling`; so is `prompt_logprobs`."""
+    prompt_logprobs: int | None = None
     priority: int = 0
     """Where not all can be served at once, less goes first."""
     learn: bool = True
@@ -80,6 +87,10 @@ class Moved(msgspec.Struct, frozen=True, array_like=True):
     nodes: int
     """Drafted nodes verified for it; -1: no verification step (the first token, from the prompt, or an abort)."""
     sources: tuple[SourceStep, ...] = ()
+    scored: tuple[Scored, ...] = ()
+    """What the target thought of each token of the step, if that was asked for."""
+    prompt_scored: tuple[Scored, ...] = ()
+    """The same of the prompt's tokens from the second on, with the first token of the output."""
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):

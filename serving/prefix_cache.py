@@ -74,9 +74,10 @@ class PrefixCache:
 
     def next_page(self, sequence: Sequence) -> Hashable | None:
         """What names the page that a sequence is about to write, the same for whoever is about to write the same; None where it
-        will not be handed in: no whole page is left to read, or somebody was faster with the same text."""
+        will not wait for another's: no whole page is left to read, or somebody was faster with the same text."""
         size, depth = self._pool.page_size, self._depths[sequence.id]
-        if len(sequence.pages) > depth + 1 or (depth + 1) * size > sequence.num_written + sequence.num_to_read:
+        stop = sequence.num_written + sequence.num_to_read
+        if sequence.telling or len(sequence.pages) > depth + 1 or (depth + 1) * size > stop:
             return None
         return id(self._places[sequence.id]), tuple(sequence.tokens[depth * size : (depth + 1) * size])
 
@@ -117,6 +118,8 @@ class PrefixCache:
     def _ahead(self, node: _Node, sequence: Sequence, num_pages: int) -> Iterator[_Node]:
         """The nodes that follow `node`, which is `num_pages` deep, along what is left of the text to read. A token is left even
         where all is known: its scores are what the prompt was sent for."""
+        if sequence.telling:
+            return
         size, tokens = self._pool.page_size, sequence.tokens
         last = sequence.num_written + sequence.num_to_read - (sequence.num_output == 0)
         for start in range(num_pages * size, last - size + 1, size):

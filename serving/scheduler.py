@@ -16,6 +16,7 @@ from models.pages import PagePool, PageTable
 from serving.messages import FinishReason, Refused, Request
 from serving.prefix_cache import PrefixCache
 from speculator.batch import Batch, Chunk, Sampling, Sequence
+from speculator.edits import processors_of
 from speculator.verify import Verdicts
 
 
@@ -245,6 +246,9 @@ def _sequence(request: Request) -> Sequence:
         choice=request.choice,
         max_tokens=request.max_tokens,
         stop_ids=frozenset(request.stop_ids),
+        edits=request.edits,
+        logprobs=request.logprobs,
+        prompt_logprobs=request.prompt_logprobs,
     )
     return Sequence(
         id=request.id,
@@ -255,4 +259,5 @@ def _sequence(request: Request) -> Sequence:
         learn=request.learn,
         speculative=request.speculative,
         lot=request.lot,
+        processors=processors_of(sampling, request.prompt_ids),
     )

@@ -13,9 +13,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from pipelines.registry import Slot
 from serving.link import EngineDead, RequestRefused
 from serving.messages import FinishReason, Moved, Refused, Request, Snapshot, SourceStep
+from speculator.scored import Scored
 
 Script = Callable[[Request], Sequence[int]]
 """The answer to a request. At its end comes the end token; where that stops nothing, it starts over."""
@@ -25,6 +28,13 @@ def parrot(request: Request) -> Sequence[int]:
     """Says the prompt again; a sampled answer starts at a place that the seed chooses."""
     start = request.seed % len(request.prompt_ids) if request.temperature else 0
     return request.prompt_ids[start:] + request.prompt_ids[:start]
+
+
+def opinion(tokens: Sequence[int], num_top: int | None) -> tuple[Scored, ...]:
+    """What it claims to have thought of tokens: each was the likeliest, the ids after it the next. None: it was not asked."""
+    if num_top is None:
+        return ()
+    return tuple(Scored(each, -0.5, 1, tuple((each + k, -0.5 - k) for k in range(num_top))) for each in tokens)
 
 
 @dataclass(slots=True, eq=False)
@@ -217,6 +227,12 @@ class ScriptedEngine:
                 self._running.remove(each)
 
     def _move(self, running: _Running, batch_size: int) -> Moved:
+        request, moved = running.request, self._said(running, batch_size)
+        prompt = request.prompt_ids[1:] if running.num_steps == 1 else ()
+        scored, told = opinion(moved.token_ids, request.logprobs), opinion(prompt, request.prompt_logprobs)
+        return replace(moved, scored=scored, prompt_scored=told)
+
+    def _said(self, running: _Running, batch_size: int) -> Moved:
         num_steps, running.num_steps = running.num_steps, running.num_steps + 1
         request = running.request
         if num_steps == 0:

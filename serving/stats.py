@@ -8,6 +8,7 @@ from serving.messages import FinishReason, Moved, SourceStep
 from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts
 from speculator.records import step_records
+from speculator.scored import Scored
 from speculator.verify import Verdicts
 
 
@@ -32,22 +33,28 @@ class EngineStats:
             self.counters[f"served_seconds:{how}"] += seconds
 
     def record(
-        self, batch: Batch, drafts: Drafts, verdicts: Verdicts, reasons: list[FinishReason | None]
+        self,
+        batch: Batch,
+        drafts: Drafts,
+        verdicts: Verdicts,
+        reasons: list[FinishReason | None],
+        scored: tuple[tuple[Scored, ...], ...],
     ) -> tuple[Moved, ...]:
-        """One Moved for each sequence that emitted."""
+        """One Moved for each sequence that emitted. scored: [B], of what it emitted."""
         moved = []
         sizes = (drafts.offsets[1:] - drafts.offsets[:-1] - 1).tolist()
         num_decoding = len(batch.decoding)
         for row, (sequence, reason) in enumerate(zip(batch.choosing, reasons, strict=True)):
             emitted = verdicts.emitted[row]
             if row >= num_decoding:
-                moved.append(Moved(sequence.id, emitted, reason, num_decoding, -1))
+                told = tuple(sequence.prompt_scored)
+                moved.append(Moved(sequence.id, emitted, reason, num_decoding, -1, (), scored[row], told))
                 continue
             sources = tuple(
                 SourceStep(record.source, record.version, record.proposed, record.reached, record.accepted)
                 for record in step_records(drafts, verdicts, row)
             )
-            moved.append(Moved(sequence.id, emitted, reason, num_decoding, sizes[row], sources))
+            moved.append(Moved(sequence.id, emitted, reason, num_decoding, sizes[row], sources, scored[row]))
             self._count(sizes[row], len(verdicts.accepted[row]), len(emitted))
         return tuple(moved)
 

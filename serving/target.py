@@ -11,6 +11,7 @@ from models.decoder import Decoder, Rows, Scores
 from models.pages import KeyValuePages, PagePool
 from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts
+from speculator.scoring import score_prompts
 from speculator.verify import Verdicts
 
 
@@ -36,9 +37,11 @@ class Target:
 
     def keep(self, batch: Batch, verdicts: Verdicts) -> None:
         """Moves the keys and values of accepted nodes behind their prefix, and hands each sequence the hidden state that chose
-        its newest token. To be called before the sequences move on."""
+        its newest token, and what it wants to know of its prompt. To be called before the sequences move on."""
         assert self._scores is not None
         assert self._drafts is not None
+        if self._scores.read is not None:
+            score_prompts(batch, self._scores.read, self.decoder.logits)
         source: list[int] = []
         destination: list[int] = []
         rows = self._drafts.offsets.tolist()
@@ -69,13 +72,14 @@ class Target:
             positions[0][start:stop] += sequence.num_written
             ancestors = drafts.ancestors[start:stop] if stop - start > 1 else None
             slots.append(self._add_span(spans, sequence, start, stop - start, ancestors))
-        scored = list(range(num_tree_rows))
+        scored, read = list(range(num_tree_rows)), []
         start = num_tree_rows
         for chunk in batch.chunks:
             sequence, written = chunk.sequence, chunk.sequence.num_written
             tokens.append(np.array(sequence.tokens[written : written + chunk.num_tokens], np.int64))
             positions.append(np.arange(written, written + chunk.num_tokens))
             slots.append(self._add_span(spans, sequence, start, chunk.num_tokens))
+            read += [start + row for row in chunk.told]
             start += chunk.num_tokens
             if chunk.completes:
                 scored.append(start - 1)
@@ -86,6 +90,7 @@ class Target:
             torch.from_numpy(np.concatenate(slots)).to(device),
             Spans(spans),
             torch.tensor(scored, dtype=torch.int64, device=device) if batch.chunks else None,
+            torch.tensor(read, dtype=torch.int64, device=device) if read else None,
         )
 
     def _add_span(

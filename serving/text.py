@@ -38,6 +38,9 @@ class TextTokenizer(Protocol):
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str: ...
 
+    def token_bytes(self, token: int, /) -> bytes:
+        """What the token stands for, which may be part of a character; a special token's name."""
+
     def apply_chat_template(self, messages: list[dict[str, str]]) -> list[int]:
         """The prompt of a conversation, up to where the assistant speaks."""
 
@@ -96,6 +99,21 @@ class Detokenizer:
                 return
 
 
+class TextOffsets:
+    """Where in a text each token begins, in characters. A token within a character begins where the character does."""
+
+    def __init__(self, tokenizer: TextTokenizer, skip_special: bool = True, start: int = 0) -> None:
+        self._detokenizer = Detokenizer(tokenizer, skip_special)
+        self._length = start
+
+    def push(self, token_ids: Sequence[int]) -> list[int]:
+        found = []
+        for token in token_ids:
+            found.append(self._length)
+            self._length += len(self._detokenizer.push([token]))
+        return found
+
+
 def _num_unfinished(text: str) -> int:
     return min(len(text) - len(text.rstrip(REPLACEMENT)), _UNFINISHED_CHARS)
 
@@ -114,11 +132,18 @@ class StopMatcher:
         self._longest = max(map(len, stops), default=0)
         self._held = ""
 
-    def push(self, piece: str) -> tuple[str, str | None]:
-        """The text that can be shown now, and the stop string that ended it."""
-        text = self._held + piece
-        found = [(start + len(stop), start, stop) for stop in self._stops if (start := text.find(stop)) >= 0]
-        if found:
+    def push(self, piece: str, armed: bool = True) -> tuple[str, str | None]:
+        """The text that can be shown now, and the stop string that ended it.
+
+        armed: whether a stop string that this piece completes ends the text. One that did not is never found again.
+        """
+        num_held, text = len(self._held), self._held + piece
+        found = [
+            (start + len(stop), start, stop)
+            for stop in self._stops
+            if (start := text.find(stop, max(0, num_held - len(stop) + 1))) >= 0
+        ]
+        if found and armed:
             end, start, stop = min(found)
             self._held = ""
             return text[: end if self._include else start], stop
@@ -161,7 +186,11 @@ class AnswerText:
         *,
         include_stop: bool = False,
         skip_special: bool = True,
+        min_tokens: int = 0,
     ) -> None:
+        """min_tokens: a stop string that so many tokens complete does not end it."""
+        self._min_tokens = min_tokens
+        self._num_pushed = 0
         self._detokenizer = Detokenizer(tokenizer, skip_special)
         self._matcher = StopMatcher(stops, include_stop) if stops else None
         self._include_stop = include_stop
@@ -179,7 +208,8 @@ class AnswerText:
         text = ""
         # token by token, so that what counts as emitted does not depend on how the steps fell
         for num_emitted, token in enumerate(visible, 1):
-            shown, stop = self._matcher.push(self._detokenizer.push([token]))
+            self._num_pushed += 1
+            shown, stop = self._matcher.push(self._detokenizer.push([token]), self._num_pushed > self._min_tokens)
             text += shown
             if stop is not None:
                 return Piece(text, num_emitted, len(token_ids) - num_emitted, stop)

@@ -172,6 +172,8 @@ def _trace(outcome: Outcome, consent: Consent, target: str, tokenizer: str) -> T
             seed=request.seed,
             choice=request.choice,
             max_tokens=request.max_tokens,
+            stop_ids=request.stop_ids,
+            edits=request.edits,
         ),
         steps=_steps(outcome.moves),
         domain=outcome.domain,

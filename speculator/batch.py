@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from models.pages import PageTable
+from pipelines.trace import NO_EDITS, Edits
+from speculator.processor import Processor
+from speculator.scored import Scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,11 @@ class Sampling:
     max_tokens: int = 16
     stop_ids: frozenset[int] = frozenset()
     ignore_eos: bool = False
+    edits: Edits = NO_EDITS
+    logprobs: int | None = None
+    """How many of the likeliest tokens are told at each position of the output, beside its own; None: no log-probabilities."""
+    prompt_logprobs: int | None = None
+    """The same of the prompt, which must then be read in full: each position but the first."""
 
     @property
     def greedy(self) -> bool:
@@ -62,6 +70,10 @@ class Sequence:
     """Who goes first where not all can: the least. Its priority, and a number that grows with every arrival."""
     pages: PageTable = field(default_factory=lambda: PageTable(page_size=1))
     """Those it holds; another table when it comes back after it had to give them up."""
+    prompt_scored: list[Scored] = field(default_factory=list)
+    """Of the prompt's tokens from the second on, as far as they were read, where that is wanted."""
+    processors: tuple[Processor, ...] = ()
+    """What edits the target's scores before each choice, in this order. They have accepted every token emitted so far."""
     num_written: int = 0
     """Tokens whose keys and values are in the pages."""
     hidden: Tensor | None = None
@@ -81,6 +93,11 @@ class Sequence:
     def num_to_read(self) -> int:
         """Tokens to be fed before it decodes: its prompt's, or, where it had to give up its pages, all but the newest."""
         return self.num_unwritten - (self.num_output > 0)
+
+    @property
+    def telling(self) -> bool:
+        """Whether tokens of its prompt are still to be scored, for which they have to be read."""
+        return self.sampling.prompt_logprobs is not None and len(self.prompt_scored) < self.num_prompt - 1
 
     @property
     def decoding(self) -> bool:
@@ -104,6 +121,16 @@ class Chunk:
         """Whether the prompt is through after this chunk, so that the step emits the first token."""
         return self.sequence.num_output == 0 and self.num_tokens == self.sequence.num_to_read
 
+    @property
+    def told(self) -> range:
+        """Those of its tokens whose successors in the prompt are to be scored, by number within the chunk. What was told
+        before is left out, should a prompt be read again."""
+        sequence = self.sequence
+        if sequence.sampling.prompt_logprobs is None:
+            return range(0)
+        start = max(0, len(sequence.prompt_scored) - sequence.num_written)
+        return range(start, min(self.num_tokens, sequence.num_prompt - 1 - sequence.num_written))
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -122,6 +149,15 @@ class Batch:
     @property
     def sampling(self) -> tuple[Sampling, ...]:
         return tuple(sequence.sampling for sequence in self.choosing)
+
+    @property
+    def processors(self) -> tuple[tuple[Processor, ...], ...]:
+        return tuple(sequence.processors for sequence in self.choosing)
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Of the next token in each output."""
+        return tuple(sequence.num_output for sequence in self.choosing)
 
     @property
     def num_prompt_tokens(self) -> int:

@@ -22,6 +22,7 @@ from kernels.candidates import Noise
 from kernels.gumbel import gumbel
 from kernels.gumbel.key import keys, uniform
 from speculator.batch import Sampling
+from speculator.processor import Processor, edited
 
 NEAR_TIE = 1e-4
 """Gap in float32 between the two best scores under which a difference in rounding may change the choice."""
@@ -118,13 +119,16 @@ class Dice(Protocol):
 class Chooser:
     """Chooses tokens at nodes of one step.
 
-    logits: [N, V]; sampling: [B].
+    logits: [N, V]; sampling, processors: [B]; no processors at all: no sequence has any.
     """
 
-    def __init__(self, logits: Tensor, sampling: Sequence[Sampling]) -> None:
+    def __init__(
+        self, logits: Tensor, sampling: Sequence[Sampling], processors: Sequence[Sequence[Processor]] = ()
+    ) -> None:
         self._logits = logits
         self._sampling = sampling
-        self._best: list[int] | None = None
+        self._processors = processors or ((),) * len(sampling)
+        self._best: list[int] = []
         self._rows: NDArray[np.float32] | None = None
         if logits.device.type == "cpu":
             self._rows = logits.float().numpy()
@@ -135,24 +139,33 @@ class Chooser:
     def __call__(self, row: int, node: int, position: int) -> int:
         """The target's token at `node` (row of the logits) for sequence `row`, at output position `position`."""
         sampling = self._sampling[row]
-        if self._rows is not None:
-            # numpy: 1 us for 8,192 scores on one core, where torch.argmax takes 20 us
-            if sampling.greedy:
-                return int(self._rows[node].argmax())
-            return int(noisy_scores(self._logits[node], sampling, position).numpy().argmax())
-        if sampling.greedy:
-            assert self._best is not None
-            return self._best[node]
-        return int(noisy_scores(self._logits[node], sampling, position).argmax())
+        if sampling.greedy and not self._processors[row]:
+            return int(self._rows[node].argmax()) if self._rows is not None else self._best[node]
+        return _argmax(noisy_scores(self._scores(row, node), sampling, position))
 
     def probs(self, row: int, node: int) -> NDArray[np.float64]:
         """[V] the target's distribution at `node` for sequence `row`, which is not greedy."""
-        found: NDArray[np.float64] = process(self._logits[node], self._sampling[row]).double().softmax(-1).cpu().numpy()
+        found: NDArray[np.float64] = process(self._scores(row, node), self._sampling[row]).double().softmax(-1).cpu().numpy()
         return found
 
     def dice(self, row: int, position: int) -> Dice:
         """What else is drawn for sequence `row` at output position `position`."""
         return _Dice(self._sampling[row], position)
+
+    def accept(self, row: int, token: int) -> None:
+        """Sequence `row` emitted `token`: what looks at its history moves on."""
+        for processor in self._processors[row]:
+            processor.accept(token)
+
+    def _scores(self, row: int, node: int) -> Tensor:
+        """[V] what sequence `row` chooses from at `node`."""
+        processors = self._processors[row]
+        return edited(self._logits[node], processors) if processors else self._logits[node]
+
+
+def _argmax(scores: Tensor) -> int:
+    """numpy where it can: 1 us for 8,192 scores on one core, where torch.argmax takes 20 us."""
+    return int(scores.numpy().argmax() if scores.device.type == "cpu" else scores.argmax())
 
 
 class _Dice:

@@ -18,6 +18,8 @@ def sampling_of(record: SamplingRecord) -> Sampling:
         seed=record.seed,
         choice=record.choice,
         max_tokens=record.max_tokens,
+        stop_ids=frozenset(record.stop_ids),
+        edits=record.edits,
     )
 
 
@@ -31,6 +33,8 @@ def record_of(sampling: Sampling) -> SamplingRecord:
         seed=sampling.seed,
         choice=sampling.choice,
         max_tokens=sampling.max_tokens,
+        stop_ids=tuple(sorted(sampling.stop_ids)),
+        edits=sampling.edits,
     )
 
 

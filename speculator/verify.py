@@ -18,6 +18,7 @@ from torch import Tensor
 from speculator.batch import Sampling
 from speculator.drafts import Drafts, Tree
 from speculator.law import Chooser
+from speculator.processor import Processor
 from speculator.rejection import settle
 
 
@@ -37,14 +38,16 @@ def verify(
     logits: Tensor,
     sampling: Sequence[Sampling],
     positions: Sequence[int],
-    chooser: Callable[[Tensor, Sequence[Sampling]], Chooser] = Chooser,
+    chooser: Callable[[Tensor, Sequence[Sampling], Sequence[Sequence[Processor]]], Chooser] = Chooser,
+    processors: Sequence[Sequence[Processor]] = (),
 ) -> Verdicts:
     """Walks each tree of `drafts`.
 
     logits: [N, V] the target's raw scores at every node. sampling, positions: [B] how each sequence is drawn, and the output
-    position (tokens emitted so far) of the token that follows its root.
+    position (tokens emitted so far) of the token that follows its root. processors: [B] what edits its scores, which moves
+    on with the walk; none at all: nobody has any.
     """
-    choose = chooser(logits, sampling)
+    choose = chooser(logits, sampling, processors)
     accepted: list[tuple[int, ...]] = []
     emitted: list[tuple[int, ...]] = []
     start = 0
@@ -56,6 +59,7 @@ def verify(
         while True:
             token, child = _next(tree, node, choose, row, start, positions[row] + len(said))
             said.append(token)
+            choose.accept(row, token)
             if child is None:
                 break
             path.append(child)

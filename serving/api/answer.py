@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from pipelines.trace import Consent
 from serving.messages import FinishReason, Moved, Request
-from serving.text import AnswerText
+from serving.text import AnswerText, Piece
 from serving.traffic import Outcome
+from speculator.scored import Scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Delta:
     first: bool
     finish_reason: FinishReason | None
     stop_reason: str | int | None
+    scored: tuple[Scored, ...]
+    """Of its tokens, if that was asked for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +50,10 @@ class Answer:
     created_at: float
     """Unix seconds."""
     arrived_at: float
+    prompt_text: str | None = None
+    """As the client sent it, if it sent a text."""
+    heard: bool = True
+    """False: only the prompt was asked about, and the client sees nothing of what follows."""
     moves: list[Moved] = field(default_factory=list)
     output_ids: list[int] = field(default_factory=list)
     """Every token the engine emitted; the last `num_cut` of them came after a stop string."""
@@ -67,9 +74,18 @@ class Answer:
     def token_ids(self) -> tuple[int, ...]:
         return tuple(self.output_ids[: self.num_emitted])
 
+    @property
+    def scored(self) -> tuple[Scored, ...]:
+        """Of its tokens, if that was asked for."""
+        return tuple(each for moved in self.moves for each in moved.scored)[: self.num_emitted]
+
+    @property
+    def prompt_scored(self) -> tuple[Scored, ...]:
+        return self.moves[0].prompt_scored
+
     def take(self, moved: Moved, now: float) -> Delta:
         """Moves on by one step of the engine."""
-        piece = self.assembler.push(moved.token_ids, moved.finish_reason)
+        piece = self._piece(moved)
         first = not self.moves
         self.moves.append(moved)
         self.output_ids += moved.token_ids
@@ -79,12 +95,19 @@ class Answer:
         self.last_at = now
         if piece.stop is not None:
             self.finish_reason, self.stop_reason = "stop", piece.stop
+        elif not self.heard:
+            self.finish_reason = "length"
         elif moved.finish_reason is not None:
             self.finish_reason = moved.finish_reason
             if moved.finish_reason == "stop" and moved.token_ids[-1] not in self.end_ids:
                 self.stop_reason = moved.token_ids[-1]
-        shown = moved.token_ids[: piece.num_emitted]
-        return Delta(piece.text, shown, first, self.finish_reason, self.stop_reason)
+        shown, scored = moved.token_ids[: piece.num_emitted], moved.scored[: piece.num_emitted]
+        return Delta(piece.text, shown, first, self.finish_reason, self.stop_reason, scored)
+
+    def _piece(self, moved: Moved) -> Piece:
+        if not self.heard:
+            return Piece("", 0, len(moved.token_ids))
+        return self.assembler.push(moved.token_ids, moved.finish_reason)
 
     def outcome(self, now: float) -> Outcome:
         """What the traffic log is told of it; unfinished means aborted. now: Unix seconds."""

@@ -13,9 +13,10 @@ from serving.api.answer import Answer, Delta
 from serving.api.body import convert, read_object
 from serving.api.encode import encode_messages
 from serving.api.errors import InvalidRequest, shown
+from serving.api.logprobs import ChatLogprobs, LogprobWriter, prompt_logprobs
 from serving.api.openapi import documented
 from serving.api.refusals import CHAT, refuse_unsupported
-from serving.api.resolve import Prompt, check_common, check_max_tokens, check_model, check_prompt
+from serving.api.resolve import Prompt, check_common, check_max_tokens, check_min_tokens, check_model, check_prompt
 from serving.api.respond import Wanted, respond
 from serving.api.responses import (
     ChatChoice,
@@ -29,6 +30,8 @@ from serving.api.responses import (
 )
 from serving.api.schemas import ChatBody, Message
 from serving.api.service import Service
+from serving.text import TextTokenizer
+from speculator.scored import Scored
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 """Roles a client may name, and what the chat template knows them as."""
@@ -43,12 +46,14 @@ def chat_routes(service: Service) -> APIRouter:
         raw = await read_object(request, service.settings.max_body_bytes)
         refuse_unsupported(raw, CHAT)
         body = convert(raw, ChatBody)
+        if body.top_logprobs and not body.logprobs:
+            raise InvalidRequest("top_logprobs: expected only together with logprobs: true", "top_logprobs")
         check_model(body, service)
         check_common(body, service)
         ask = await _ask(body, service)
         head = Head.new("chatcmpl", service)
         answers = admit(service, body, [ask], head, request.state.tenant)
-        shape = ChatShape(head, bool(body.return_token_ids))
+        shape = ChatShape(head, body, service.tokenizer)
         return await respond(request, service, answers, shape, Wanted.by(body))
 
     return router
@@ -62,8 +67,9 @@ async def _ask(body: ChatBody, service: Service) -> Ask:
     field = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
     max_tokens = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     if max_tokens is None:
-        return Ask(prompt, service.settings.max_model_len - len(prompt.ids), opening)
+        max_tokens = service.settings.max_model_len - len(prompt.ids)
     check_max_tokens(max_tokens, field, prompt, service)
+    check_min_tokens(body, max_tokens)
     return Ask(prompt, max_tokens, opening)
 
 
@@ -102,7 +108,12 @@ class ChatShape:
     """`chat.completion` objects, and their chunks."""
 
     head: Head
-    with_ids: bool
+    body: ChatBody
+    tokenizer: TextTokenizer
+
+    @property
+    def with_ids(self) -> bool:
+        return bool(self.body.return_token_ids)
 
     def opening(self, answer: Answer) -> ChatChunk:
         delta = ChatDelta(role="assistant", content="")
@@ -113,6 +124,7 @@ class ChatShape:
         choice = ChatChunkChoice(
             index=answer.index,
             delta=ChatDelta(content=delta.text),
+            logprobs=self._logprobs(delta.scored),
             token_ids=delta.token_ids if self.with_ids else UNSET,
         )
         return self._chunk((choice,), extras)
@@ -134,6 +146,7 @@ class ChatShape:
             ChatChoice(
                 index=answer.index,
                 message=ChatMessage(content=answer.text),
+                logprobs=self._logprobs(answer.scored),
                 finish_reason=answer.finish_reason,
                 stop_reason=answer.stop_reason,
                 token_ids=answer.token_ids if self.with_ids else UNSET,
@@ -150,7 +163,12 @@ class ChatShape:
             usage=extras.usage,
             metrics=extras.metrics,
             prompt_token_ids=answers[0].request.prompt_ids if self.with_ids else UNSET,
+            prompt_logprobs=prompt_logprobs(self.tokenizer, self.body.prompt_logprobs, answers[0].prompt_scored),
         )
+
+    def _logprobs(self, scored: Sequence[Scored]) -> ChatLogprobs | None:
+        wanted = self.body.num_logprobs
+        return None if wanted is None else LogprobWriter(self.tokenizer, wanted).chat(scored)
 
     def _chunk(self, choices: tuple[ChatChunkChoice, ...], extras: Extras, prompt_ids: TokenIds = UNSET) -> ChatChunk:
         return ChatChunk(

@@ -29,20 +29,10 @@ def _plain_text(value: Any) -> bool:
 _NEVER = _only()
 
 _SHARED: Mapping[str, Neutral] = {
-    "n": _only(1),
-    "best_of": _only(1),
     "use_beam_search": _only(False),
-    "echo": _only(False),
-    "logit_bias": _empty,
-    "presence_penalty": _only(0),
-    "frequency_penalty": _only(0),
-    "repetition_penalty": _only(1),
     "length_penalty": _only(1),
-    "min_tokens": _only(0),
     "bad_words": _empty,
-    "allowed_token_ids": _NEVER,
     "logits_processors": _empty,
-    "prompt_logprobs": _NEVER,
     "truncate_prompt_tokens": _NEVER,
     "response_format": _plain_text,
     "structured_outputs": _NEVER,
@@ -58,7 +48,6 @@ _SHARED: Mapping[str, Neutral] = {
 
 COMPLETION: Mapping[str, Neutral] = {
     **_SHARED,
-    "logprobs": _only(False),
     "suffix": _empty,
     "add_special_tokens": _only(True),
     "prompt_embeds": _NEVER,
@@ -66,8 +55,7 @@ COMPLETION: Mapping[str, Neutral] = {
 
 CHAT: Mapping[str, Neutral] = {
     **_SHARED,
-    "logprobs": _only(False),
-    "top_logprobs": _only(0),
+    "echo": _only(False),
     "tools": _empty,
     "tool_choice": _only("none"),
     "functions": _empty,

@@ -15,7 +15,7 @@ from serving.api.answer import Answer, Delta
 from serving.api.disconnect import unless_gone
 from serving.api.errors import ApiError
 from serving.api.generate import generate
-from serving.api.responses import Extras, Usage, usage_of
+from serving.api.responses import Extras, Usage, num_prompt_tokens, usage_of
 from serving.api.schemas import GenerationBody
 from serving.api.service import Service
 from serving.api.sse import DONE, EventStream, event
@@ -126,7 +126,7 @@ class _RunningUsage:
     """Usage up to the chunk being sent."""
 
     def __init__(self, answers: Sequence[Answer]) -> None:
-        self._prompt = sum(len(answer.request.prompt_ids) for answer in answers)
+        self._prompt = num_prompt_tokens(answers)
         self._completion = 0
 
     def after(self, delta: Delta) -> Usage:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from serving.api.answer import Answer
+from serving.api.logprobs import ChatLogprobs, CompletionLogprobs, PromptLogprobs
 from serving.api.stats import RequestMetrics
 from serving.messages import FinishReason
 
@@ -23,11 +24,14 @@ class Usage(msgspec.Struct, frozen=True):
 
 def usage_of(answers: Iterable[Answer]) -> Usage:
     """Tokens of all answers so far."""
-    prompt = completion = 0
-    for answer in answers:
-        prompt += len(answer.request.prompt_ids)
-        completion += answer.num_emitted
+    counted = list(answers)
+    prompt, completion = num_prompt_tokens(counted), sum(answer.num_emitted for answer in counted)
     return Usage(prompt, completion, prompt + completion)
+
+
+def num_prompt_tokens(answers: Iterable[Answer]) -> int:
+    """Of all prompts, each counted once, however many choices it has."""
+    return sum(len(answer.request.prompt_ids) for answer in answers if answer.request.choice == 0)
 
 
 class Extras(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +56,11 @@ class CompletionChoice(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int
     text: str
-    logprobs: None = None
+    logprobs: CompletionLogprobs | None = None
     finish_reason: FinishReason | None
     stop_reason: str | int | None = None
     prompt_token_ids: TokenIds = UNSET
+    prompt_logprobs: PromptLogprobs | UnsetType = UNSET
     token_ids: TokenIds = UNSET
 
 
@@ -74,7 +79,7 @@ class ChatMessage(msgspec.Struct, frozen=True, kw_only=True):
 class ChatChoice(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     message: ChatMessage
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: FinishReason | None
     stop_reason: str | int | None = None
     token_ids: TokenIds = UNSET
@@ -85,6 +90,7 @@ class ChatCompletion(Envelope, frozen=True, kw_only=True):
     usage: Usage | UnsetType = UNSET
     metrics: RequestMetrics | UnsetType = UNSET
     prompt_token_ids: TokenIds = UNSET
+    prompt_logprobs: PromptLogprobs | UnsetType = UNSET
 
 
 class ChatDelta(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +101,7 @@ class ChatDelta(msgspec.Struct, frozen=True, kw_only=True):
 class ChatChunkChoice(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     delta: ChatDelta
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
     token_ids: TokenIds = UNSET

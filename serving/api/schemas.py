@@ -9,8 +9,14 @@ from msgspec import Meta
 
 MIN_SEED, MAX_SEED = -(2**63), 2**63 - 1
 MAX_COUNT = 2**31 - 1
+MAX_TOP = 20
+"""Of the likeliest tokens, told at each position."""
+MAX_CHOICES = 128
+"""Of one prompt; OpenAI's."""
 
 Count = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+NumTop = Annotated[int, Meta(ge=0, le=MAX_TOP)]
 
 
 class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +43,23 @@ class GenerationBody(msgspec.Struct, frozen=True, kw_only=True):
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     seed: Annotated[int, Meta(ge=MIN_SEED, le=MAX_SEED)] | None = None
     """Absent: one is drawn."""
+    n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
+    """Choices for each prompt, with one seed."""
+    best_of: Count | None = None
+    """Refused beyond `n`."""
+    repetition_penalty: Annotated[float, Meta(ge=0.01, le=100)] | None = None
+    """Of tokens in prompt and answer; 1: off."""
+    presence_penalty: Penalty | None = None
+    """Of tokens in the answer; so is `frequency_penalty`, for each time that they occur."""
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    """Added to the scores of token ids."""
+    allowed_token_ids: list[int] | None = None
+    """All other tokens are ruled out."""
+    min_tokens: Annotated[int, Meta(ge=0, le=MAX_COUNT)] | None = None
+    """Before so many tokens nothing stops the answer."""
+    prompt_logprobs: NumTop | None = None
+    """Log-probabilities of the prompt, with so many of the likeliest tokens at each position; not in a stream."""
     stop: str | list[str] | None = None
     stop_token_ids: list[int] | None = None
     include_stop_str_in_output: bool | None = None
@@ -55,12 +78,36 @@ class GenerationBody(msgspec.Struct, frozen=True, kw_only=True):
     """Report how speculation went for this request."""
     return_token_ids: bool | None = None
 
+    @property
+    def num_logprobs(self) -> int | None:
+        """How many of the likeliest tokens are told at each position; None: no log-probabilities are."""
+        raise NotImplementedError
+
+    @property
+    def num_prompt_logprobs(self) -> int | None:
+        """The same of the prompt."""
+        return self.prompt_logprobs
+
 
 class CompletionBody(GenerationBody, frozen=True, kw_only=True):
     """POST /v1/completions"""
 
     prompt: str | list[str | int | list[int]]
     """A text, its token ids, or a list of either."""
+    max_tokens: Annotated[int, Meta(ge=0, le=MAX_COUNT)] | None = None
+    """0 is for `echo` alone."""
+    logprobs: NumTop | None = None
+    echo: bool | None = None
+    """The answer begins with the prompt; so do its log-probabilities."""
+
+    @property
+    def num_logprobs(self) -> int | None:
+        return self.logprobs
+
+    @property
+    def num_prompt_logprobs(self) -> int | None:
+        asked = [each for each in (self.prompt_logprobs, self.logprobs if self.echo else None) if each is not None]
+        return max(asked, default=None)
 
 
 class ContentPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,3 +126,10 @@ class ChatBody(GenerationBody, frozen=True, kw_only=True):
     messages: list[Message]
     max_completion_tokens: Count | None = None
     """The newer name of `max_tokens`; it wins where both are given."""
+    logprobs: bool | None = None
+    top_logprobs: NumTop | None = None
+    """Of the likeliest tokens, with `logprobs`."""
+
+    @property
+    def num_logprobs(self) -> int | None:
+        return (self.top_logprobs or 0) if self.logprobs else None

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import BadTrace
 from pipelines.trace import (
+    Edits,
     SamplingRecord,
     SourceRecord,
     StepRecord,
@@ -33,6 +34,15 @@ STEPS = st.builds(
     nodes=COUNTS,
     sources=st.lists(SOURCES, max_size=3).map(tuple),
 )
+EDITS = st.builds(
+    Edits,
+    repetition_penalty=NUMBERS,
+    presence_penalty=NUMBERS,
+    frequency_penalty=NUMBERS,
+    logit_bias=st.lists(st.tuples(COUNTS, NUMBERS), max_size=3).map(tuple),
+    min_tokens=COUNTS,
+    allowed_token_ids=IDS,
+)
 SAMPLINGS = st.builds(
     SamplingRecord,
     temperature=NUMBERS,
@@ -41,6 +51,8 @@ SAMPLINGS = st.builds(
     min_p=NUMBERS,
     seed=st.integers(-(2**63), 2**63 - 1),
     max_tokens=COUNTS,
+    stop_ids=IDS,
+    edits=EDITS,
 )
 TRACES = st.builds(
     Trace,
@@ -98,6 +110,15 @@ def test_a_missing_field_is_named() -> None:
 
 def test_fields_of_a_later_minor_version_are_ignored() -> None:
     assert decode_trace(altered(colour="blue")) == make_trace()
+
+
+def test_records_from_before_there_were_edits_are_read() -> None:
+    sampling = {"temperature": 0.8, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "seed": 7, "max_tokens": 16}
+    assert decode_trace(altered(sampling=sampling)) == make_trace()
+
+
+def test_edits_that_change_nothing_take_no_room() -> None:
+    assert msgspec.msgpack.encode(Edits()) == b"\x80"
 
 
 @given(st.binary(max_size=200))

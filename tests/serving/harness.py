@@ -19,6 +19,7 @@ from pipelines.traffic_log import LogCounters
 from serving.api.app import create_app
 from serving.api.server import ApiServer, listen, url_of
 from serving.api.settings import ApiSettings
+from serving.link import EngineLink
 from serving.scripted import ScriptedEngine
 from serving.traffic import TenantPolicy, TrafficRecorder
 from tests.serving.tokenizers import ByteTokenizer
@@ -62,7 +63,8 @@ class MemoryLog:
 class House:
     """One server and everything behind it."""
 
-    engine: ScriptedEngine
+    engine: Any
+    """A `ScriptedEngine`, unless a test brings another."""
     log: MemoryLog
     traffic: TrafficRecorder
     app: FastAPI
@@ -84,7 +86,7 @@ class House:
 
 
 def house(
-    engine: ScriptedEngine | None = None,
+    engine: EngineLink | None = None,
     *,
     policy: TenantPolicy | None = None,
     log: MemoryLog | None = None,

@@ -42,9 +42,11 @@ def tiny_config(**changes: object) -> DecoderConfig:
     return DecoderConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def tiny_decoder(seed: int = 0, scale: float = 0.3, dtype: torch.dtype = torch.float32) -> Decoder:
+def tiny_decoder(
+    seed: int = 0, scale: float = 0.3, dtype: torch.dtype = torch.float32, vocab_size: int = VOCAB
+) -> Decoder:
     """Random weights, large enough that the logits spread and near-ties are rare. dtype: what their numbers are rounded to."""
-    config = tiny_config()
+    config = tiny_config(vocab_size=vocab_size)
     generator = torch.Generator().manual_seed(seed)
 
     def random_weight(*shape: int) -> torch.Tensor:
@@ -52,7 +54,7 @@ def tiny_decoder(seed: int = 0, scale: float = 0.3, dtype: torch.dtype = torch.f
 
     hidden, kv, inner = config.hidden_size, config.num_kv_heads * config.head_dim, config.intermediate_size
     weights = {
-        "model.embed_tokens.weight": random_weight(VOCAB, hidden),
+        "model.embed_tokens.weight": random_weight(vocab_size, hidden),
         "model.norm.weight": torch.ones(hidden),
     }
     for index in range(config.num_layers):

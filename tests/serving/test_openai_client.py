@@ -190,8 +190,8 @@ def test_errors_arrive_as_the_classes_that_programs_catch(client: Any) -> None:
     assert wrong.value.param == "temperature"
     assert "<= 2" in wrong.value.message
     with pytest.raises(openai.BadRequestError) as unsupported:
-        client.chat.completions.create(model=MODEL, messages=HELLO, n=2)
-    assert unsupported.value.param == "n"
+        client.chat.completions.create(model=MODEL, messages=HELLO, extra_body={"best_of": 2})
+    assert unsupported.value.param == "best_of"
     with pytest.raises(openai.BadRequestError) as long:
         client.completions.create(model=MODEL, prompt="x" * 500)
     assert long.value.param == "prompt"

@@ -163,3 +163,34 @@ def test_a_stop_token_is_counted_but_shown_only_on_request(include: bool, text: 
 
 def test_a_stop_string_is_not_completed_by_a_hidden_stop_token() -> None:
     assert AnswerText(BYTES, ["bc"]).push(BYTES.encode("abc"), "stop") == Piece("ab", 3, 0)
+
+
+def first_beyond(text: str, stops: Sequence[str], min_chars: int) -> tuple[int, int] | None:
+    """The oracle: (end, start) of the first stop string that ends beyond `min_chars`, the longest of those that end there."""
+    found = [
+        (start + len(stop), start) for stop in stops for start in range(len(text)) if text.startswith(stop, start)
+    ]
+    return min((each for each in found if each[0] > min_chars), default=None)
+
+
+@given(
+    st.text(alphabet="ab", max_size=20),
+    st.lists(st.text(alphabet="ab", min_size=1, max_size=4), min_size=1, max_size=3),
+    st.integers(0, 12),
+    st.lists(st.integers(1, 4), max_size=20),
+)
+def test_stop_strings_count_once_the_text_has_its_least_length(
+    text: str, stops: list[str], min_tokens: int, sizes: list[int]
+) -> None:
+    answer = AnswerText(BYTES, stops, min_tokens=min_tokens)
+    ids, out, num_emitted, end = BYTES.encode(text), "", 0, None
+    while ids and end is None:
+        size = sizes.pop() if sizes else 1
+        step, ids = ids[:size], ids[size:]
+        piece = answer.push(step, None if ids else "length")
+        out += piece.text
+        num_emitted += piece.num_emitted
+        end = piece.stop
+    expected = first_beyond(text, stops, min_tokens)
+    assert out == (text if expected is None else text[: expected[1]])
+    assert num_emitted == (len(text) if expected is None else expected[0])

@@ -46,8 +46,28 @@ WRONG = [
     ("top_k", 2**40, "<= "),
     ("min_p", -1, ">= 0"),
     ("min_p", 2, "<= 1"),
+    ("n", 0, ">= 1"),
+    ("n", 129, "<= 128"),
+    ("n", True, "an integer"),
+    ("repetition_penalty", 0, ">= 0.01"),
+    ("repetition_penalty", 101, "<= 100"),
+    ("presence_penalty", 2.5, "<= 2"),
+    ("frequency_penalty", -3, ">= -2"),
+    ("frequency_penalty", "1", "a number"),
+    ("logit_bias", {"5": 101}, "<= 100"),
+    ("logit_bias", {"5": "x"}, "a number"),
+    ("logit_bias", {"x": 1}, "a token id"),
+    ("logit_bias", {"\u0665": 1}, "a token id"),
+    ("logit_bias", {"260": 1}, "0 to 259"),
+    ("logit_bias", [5], "an object"),
+    ("allowed_token_ids", [], "a token that does not end"),
+    ("allowed_token_ids", 5, "an array"),
+    ("min_tokens", -1, ">= 0"),
+    ("min_tokens", 10**6, "at most max_tokens"),
+    ("prompt_logprobs", 21, "<= 20"),
+    ("prompt_logprobs", -1, ">= 0"),
     ("max_tokens", 0, ">= 1"),
-    ("max_tokens", -5, ">= 1"),
+    ("max_tokens", -5, ">= "),
     ("max_tokens", True, "an integer"),
     ("max_tokens", "5", "an integer"),
     ("max_tokens", 10**30, "<= "),
@@ -174,6 +194,36 @@ def test_a_body_that_is_no_sound_json_is_refused(http: TestClient, path: str, bo
     assert says in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "param", "says"),
+    [
+        (COMPLETIONS, {"logprobs": 21}, "logprobs", "<= 20"),
+        (COMPLETIONS, {"logprobs": True}, "logprobs", "an integer"),
+        (CHAT, {"logprobs": 1}, "logprobs", "true or false"),
+        (CHAT, {"logprobs": True, "top_logprobs": 21}, "top_logprobs", "<= 20"),
+        (CHAT, {"top_logprobs": 3}, "top_logprobs", "logprobs: true"),
+        (COMPLETIONS, {"max_tokens": -1, "echo": True}, "max_tokens", ">= 0"),
+        (COMPLETIONS, {"n": 2, "best_of": 3}, "best_of", "not supported"),
+        (COMPLETIONS, {"min_tokens": 17}, "min_tokens", "at most max_tokens, 16"),
+        (COMPLETIONS, {"min_tokens": 5, "max_tokens": 4}, "min_tokens", "at most max_tokens, 4"),
+        (COMPLETIONS, {"min_tokens": 1, "allowed_token_ids": [ByteTokenizer.eos]}, "allowed_token_ids", "does not end"),
+        (COMPLETIONS, {"allowed_token_ids": [5, 260]}, "allowed_token_ids[1]", "0 to 259"),
+        (COMPLETIONS, {"prompt_logprobs": 1, "stream": True}, "prompt_logprobs", "stream"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_by_name(
+    http: TestClient, path: str, body: dict[str, Any], param: str, says: str
+) -> None:
+    error = refused(http, path, {"prompt": "x", "messages": [USER], **body})
+    assert error["param"] == param
+    assert says in error["message"]
+
+
+def test_more_choices_than_run_at_once_are_refused_for_good() -> None:
+    error = refused(house(max_in_flight=4).http(), COMPLETIONS, {"prompt": "x", "n": 5})
+    assert error["param"] == "n"
+
+
 def test_a_body_of_another_type_is_refused(http: TestClient) -> None:
     response = http.post(COMPLETIONS, content=b'{"prompt": "x"}', headers={"content-type": "text/plain"})
     assert response.status_code == 400
@@ -201,17 +251,7 @@ def test_an_error_does_not_return_what_was_sent_at_length(http: TestClient) -> N
 
 
 UNSUPPORTED: list[tuple[str, Any]] = [
-    ("n", 2),
-    ("n", True),
     ("best_of", 2),
-    ("echo", True),
-    ("logit_bias", {"5": 1}),
-    ("presence_penalty", 0.5),
-    ("frequency_penalty", -0.5),
-    ("repetition_penalty", 1.1),
-    ("min_tokens", 1),
-    ("logprobs", 1),
-    ("prompt_logprobs", 0),
     ("truncate_prompt_tokens", 5),
     ("response_format", {"type": "json_object"}),
     ("guided_json", {}),
@@ -220,10 +260,9 @@ UNSUPPORTED: list[tuple[str, Any]] = [
     ("use_beam_search", True),
     ("bad_words", ["x"]),
 ]
-OF_COMPLETIONS: list[tuple[str, Any]] = [("suffix", "x"), ("logprobs", 0), ("add_special_tokens", False)]
+OF_COMPLETIONS: list[tuple[str, Any]] = [("suffix", "x"), ("add_special_tokens", False)]
 OF_CHAT: list[tuple[str, Any]] = [
-    ("logprobs", True),
-    ("top_logprobs", 3),
+    ("echo", True),
     ("tools", [{"type": "function"}]),
     ("tool_choice", "auto"),
     ("functions", [{}]),
@@ -249,8 +288,8 @@ def test_what_would_change_the_output_is_refused_rather_than_ignored(http: TestC
 
 
 NEUTRAL: dict[str, Any] = {
-    "n": 1,
-    "best_of": 1,
+    "n": 2,
+    "best_of": 2,
     "echo": False,
     "logit_bias": {},
     "presence_penalty": 0.0,
@@ -258,6 +297,7 @@ NEUTRAL: dict[str, Any] = {
     "repetition_penalty": 1.0,
     "min_tokens": 0,
     "logprobs": None,
+    "allowed_token_ids": [7],
     "prompt_logprobs": None,
     "response_format": {"type": "text"},
     "suffix": "",

@@ -31,6 +31,9 @@ class ByteTokenizer:
         data = b"".join(bytes([token]) if token < self.eos else special for token in ids)
         return data.decode(errors="replace")
 
+    def token_bytes(self, token: int) -> bytes:
+        return bytes([token]) if token < ByteTokenizer.eos else b"<eos>"
+
     def apply_chat_template(self, messages: list[dict[str, str]]) -> list[int]:
         ids: list[int] = []
         for message in messages:

@@ -13,6 +13,7 @@ from torch import Tensor
 from speculator.batch import Sampling
 from speculator.belief import Belief
 from speculator.law import Chooser, process
+from speculator.processor import Processor
 
 _T = TypeVar("_T")
 
@@ -60,14 +61,15 @@ def _next(fate: Fate) -> list[int] | None:
 class FatefulChooser(Chooser):
     """The target's choices, drawn by fate."""
 
-    def __init__(self, fate: Fate, logits: Tensor, sampling: Sequence[Sampling]) -> None:
-        super().__init__(logits, sampling)
+    def __init__(
+        self, fate: Fate, logits: Tensor, sampling: Sequence[Sampling], processors: Sequence[Sequence[Processor]] = ()
+    ) -> None:
+        super().__init__(logits, sampling, processors)
         self._fate = fate
-        self._scores = logits
 
     def __call__(self, row: int, node: int, position: int) -> int:
         sampling = Sampling(temperature=1.0) if self._sampling[row].greedy else self._sampling[row]
-        return self._fate.pick(process(self._scores[node], sampling).double().softmax(-1).tolist())
+        return self._fate.pick(process(self._scores(row, node), sampling).double().softmax(-1).tolist())
 
     def dice(self, row: int, position: int) -> _FatefulDice:
         return _FatefulDice(self._fate)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch import Tensor
 
 from speculator.batch import Sampling
 from speculator.drafts import Drafts, Tree
@@ -63,3 +65,36 @@ def test_a_draw_is_keyed_by_the_output_position_of_the_token_it_makes() -> None:
     tree = Tree.rooted(1)
     tree.add(0, first, 0.5, 1)
     assert verify(Drafts.pack([tree]), logits.expand(2, 10), [sampling], [4]).emitted == ((first, second),)
+
+
+class NeverAgain:
+    """A processor that rules out what was said before."""
+
+    def __init__(self) -> None:
+        self.said: list[int] = []
+
+    def edit(self, scores: Tensor) -> Tensor:
+        scores[self.said] = -torch.inf
+        return scores
+
+    def accept(self, token: int) -> None:
+        self.said.append(token)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_processor_sees_the_tokens_accepted_before_it_at_every_depth(temperature: float) -> None:
+    """Every node's scores prefer 3, then 4, then 5 by more than any noise, so only the history tells them apart."""
+    scores = torch.zeros(10)
+    scores[[3, 4, 5, 6]] = torch.tensor([400.0, 300.0, 200.0, 100.0])
+    tree = Tree.rooted(1)
+    for parent, token in [(0, 3), (1, 4), (2, 5)]:
+        tree.add(parent, token, 0.5, 1)
+    tree.add(1, 3, 0.5, 1)  # what would be followed if only the root's history counted
+    logits, processor = scores.expand(5, 10), NeverAgain()
+    before = logits.clone()
+    said = verify(
+        Drafts.pack([tree, tree]), torch.cat([logits, logits]), [Sampling(temperature)] * 2, [0, 0], processors=[(processor,), ()]
+    ).emitted
+    assert said == ((3, 4, 5, 6), (3, 3, 3))
+    assert processor.said == [3, 4, 5, 6]
+    assert torch.equal(logits, before)

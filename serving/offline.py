@@ -1,0 +1,159 @@
+"""LLM: the engine as a library, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from models.loading import bundled_target, load_target
+from serving.api.admit import Ask, Head, admit
+from serving.api.answer import Answer
+from serving.api.chat import read_messages
+from serving.api.completions import read_prompts
+from serving.api.encode import encode_messages
+from serving.api.errors import InvalidRequest
+from serving.api.generate import generate
+from serving.api.metrics import Metrics
+from serving.api.resolve import Prompt, check_common, check_max_tokens, check_min_tokens, check_prompt
+from serving.api.schemas import Message
+from serving.api.service import Admission, Service
+from serving.api.settings import ApiSettings
+from serving.assemble import build_engine
+from serving.local import LocalLink
+from serving.outputs import RequestOutput, output_of
+from serving.sampling_params import SamplingParams
+from serving.settings import EngineSettings
+from serving.traffic import TenantPolicy, TrafficRecorder
+
+T = TypeVar("T")
+Conversation = Sequence[dict[str, Any]]
+
+_MANY = 1 << 30
+"""Prompts wait for their turn here: nobody has to be told to come back."""
+
+
+class LLM:
+    """A target and its speculators in this process; answers are those of the server, choice for choice.
+
+        from everdraft import LLM, SamplingParams
+
+        with LLM(target="./my-model", max_running=8) as llm:
+            for answer in llm.generate(["Once upon a time", "The moon"], SamplingParams(temperature=0.8, n=2)):
+                for choice in answer.outputs:
+                    print(answer.prompt, "->", choice.text)
+            print(llm.chat([{"role": "user", "content": "Hello!"}])[0].outputs[0].text)
+
+    Nothing is logged. Suffix trees learn from one call for the next.
+    """
+
+    def __init__(self, target: str = "", **settings: Any) -> None:
+        """target: a folder or hub id; empty: the bundled one. settings: those of `serving.settings.EngineSettings`.
+
+        Raises ModelError, or ValueError naming the setting. Prompts may wait in any number.
+        """
+        engine = EngineSettings(target=target or str(bundled_target()), **{"max_waiting": _MANY, **settings})
+        loaded = load_target(engine.target, revision=engine.revision, dtype=engine.dtype, device=engine.device)  # type: ignore[arg-type]
+        self._engine = build_engine(engine, loaded)
+        longest = min(loaded.config.max_positions, engine.max_cached_tokens)
+        self._service = Service(
+            engine=LocalLink(self._engine),
+            tokenizer=loaded.tokenizer,
+            settings=ApiSettings(model=loaded.name, max_model_len=longest, max_in_flight=_MANY, max_prompts=_MANY),
+            traffic=TrafficRecorder(None, TenantPolicy(default="tenant"), loaded.fingerprint, loaded.tokenizer.fingerprint),
+            metrics=Metrics(loaded.name),
+            admission=Admission(_MANY, retry_after=1),
+        )
+
+    def generate(
+        self,
+        prompts: str | list[str] | list[int] | list[list[int]],
+        sampling: SamplingParams | Sequence[SamplingParams] | None = None,
+    ) -> list[RequestOutput]:
+        """Continues a prompt or several, texts or token ids, in their order.
+
+        sampling: for all, or one for each. Raises ValueError, naming the prompt or the field, before anything is generated.
+        """
+        return self._answered(lambda: read_prompts(prompts, self._service), sampling)  # type: ignore[arg-type]
+
+    def chat(
+        self, messages: Conversation | Sequence[Conversation], sampling: SamplingParams | Sequence[SamplingParams] | None = None
+    ) -> list[RequestOutput]:
+        """Answers a conversation or several; otherwise as `generate`."""
+        several = messages if messages and not isinstance(messages[0], dict) else [messages]
+        return self._answered(lambda: self._conversations(several), sampling)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Ends what runs beside the engine."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _answered(
+        self, read: Callable[[], Awaitable[list[Prompt]]], sampling: SamplingParams | Sequence[SamplingParams] | None
+    ) -> list[RequestOutput]:
+        async def run() -> list[list[Answer]]:
+            prompts = await read()
+            groups = [self._admitted(*each) for each in zip(prompts, _for_each(prompts, sampling), strict=True)]
+            async with aclosing(generate(self._service, [answer for group in groups for answer in group])) as steps:
+                async for _ in steps:
+                    pass
+            return groups
+
+        try:
+            groups = _finished(run)
+        except InvalidRequest as error:
+            raise ValueError(str(error)) from None
+        return [output_of(group, self._service.tokenizer) for group in groups]
+
+    def _admitted(self, prompt: Prompt, sampling: SamplingParams) -> list[Answer]:
+        service, body = self._service, sampling.body
+        check_common(body, service)
+        check_prompt(prompt, service)
+        room = service.settings.max_model_len - len(prompt.ids)
+        max_tokens = room if body.max_tokens is None else body.max_tokens
+        check_max_tokens(max_tokens, "max_tokens", prompt, service)
+        check_min_tokens(body, max_tokens)
+        return admit(service, body, [Ask(prompt, max_tokens, prompt.ids)], Head.new("offline", service), "default")
+
+    async def _conversations(self, several: Sequence[Conversation]) -> list[Prompt]:
+        prompts = []
+        for conversation in several:
+            try:
+                messages = read_messages(msgspec.convert(conversation, list[Message]))
+            except msgspec.ValidationError as error:
+                raise InvalidRequest(f"messages: {error}", "messages") from None
+            prompts.append(Prompt(await encode_messages(self._service.tokenizer, messages), "messages"))
+        return prompts
+
+
+def _for_each(
+    prompts: Sequence[Prompt], sampling: SamplingParams | Sequence[SamplingParams] | None
+) -> Sequence[SamplingParams]:
+    if sampling is None or isinstance(sampling, SamplingParams):
+        return [sampling or SamplingParams()] * len(prompts)
+    if len(sampling) != len(prompts):
+        raise ValueError(f"sampling: expected one for each of {len(prompts)} prompts, got {len(sampling)}")
+    return sampling
+
+
+def _finished(run: Callable[[], Awaitable[T]]) -> T:
+    """What `run` returns; on a thread of its own where this one has an event loop already, as in a notebook."""
+
+    async def whole() -> T:
+        return await run()
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(whole())
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, whole()).result()
