@@ -32,6 +32,8 @@ from serving.traffic import TenantPolicy, TrafficRecorder
 
 T = TypeVar("T")
 Conversation = Sequence[dict[str, Any]]
+Params = SamplingParams | Sequence[SamplingParams] | None
+"""For all prompts, or one for each; None: the defaults."""
 
 _MANY = 1 << 30
 """Prompts wait for their turn here: nobody has to be told to come back."""
@@ -72,20 +74,18 @@ class LLM:
     def generate(
         self,
         prompts: str | list[str] | list[int] | list[list[int]],
-        sampling: SamplingParams | Sequence[SamplingParams] | None = None,
+        sampling_params: Params = None,
     ) -> list[RequestOutput]:
         """Continues a prompt or several, texts or token ids, in their order.
 
-        sampling: for all, or one for each. Raises ValueError, naming the prompt or the field, before anything is generated.
+        Raises ValueError, naming the prompt or the field; nothing is generated then.
         """
-        return self._answered(lambda: read_prompts(prompts, self._service), sampling)  # type: ignore[arg-type]
+        return self._answered(lambda: read_prompts(prompts, self._service), sampling_params)  # type: ignore[arg-type]
 
-    def chat(
-        self, messages: Conversation | Sequence[Conversation], sampling: SamplingParams | Sequence[SamplingParams] | None = None
-    ) -> list[RequestOutput]:
+    def chat(self, messages: Conversation | Sequence[Conversation], sampling_params: Params = None) -> list[RequestOutput]:
         """Answers a conversation or several; otherwise as `generate`."""
         several = messages if messages and not isinstance(messages[0], dict) else [messages]
-        return self._answered(lambda: self._conversations(several), sampling)  # type: ignore[arg-type]
+        return self._answered(lambda: self._conversations(several), sampling_params)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Ends what runs beside the engine."""
@@ -97,12 +97,10 @@ class LLM:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _answered(
-        self, read: Callable[[], Awaitable[list[Prompt]]], sampling: SamplingParams | Sequence[SamplingParams] | None
-    ) -> list[RequestOutput]:
+    def _answered(self, read: Callable[[], Awaitable[list[Prompt]]], sampling_params: Params) -> list[RequestOutput]:
         async def run() -> list[list[Answer]]:
             prompts = await read()
-            groups = [self._admitted(*each) for each in zip(prompts, _for_each(prompts, sampling), strict=True)]
+            groups = [self._admitted(*each) for each in zip(prompts, _for_each(prompts, sampling_params), strict=True)]
             async with aclosing(generate(self._service, [answer for group in groups for answer in group])) as steps:
                 async for _ in steps:
                     pass
@@ -135,14 +133,12 @@ class LLM:
         return prompts
 
 
-def _for_each(
-    prompts: Sequence[Prompt], sampling: SamplingParams | Sequence[SamplingParams] | None
-) -> Sequence[SamplingParams]:
-    if sampling is None or isinstance(sampling, SamplingParams):
-        return [sampling or SamplingParams()] * len(prompts)
-    if len(sampling) != len(prompts):
-        raise ValueError(f"sampling: expected one for each of {len(prompts)} prompts, got {len(sampling)}")
-    return sampling
+def _for_each(prompts: Sequence[Prompt], sampling_params: Params) -> Sequence[SamplingParams]:
+    if sampling_params is None or isinstance(sampling_params, SamplingParams):
+        return [sampling_params or SamplingParams()] * len(prompts)
+    if len(sampling_params) != len(prompts):
+        raise ValueError(f"sampling_params: expected one for each of {len(prompts)} prompts, got {len(sampling_params)}")
+    return sampling_params
 
 
 def _finished(run: Callable[[], Awaitable[T]]) -> T:

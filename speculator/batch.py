@@ -29,6 +29,7 @@ class Sampling:
     stop_ids: frozenset[int] = frozenset()
     ignore_eos: bool = False
     edits: Edits = NO_EDITS
+    """Applied to the raw scores by the sequence's `processors`: drafters need not know of them."""
     logprobs: int | None = None
     """How many of the likeliest tokens are told at each position of the output, beside its own; None: no log-probabilities."""
     prompt_logprobs: int | None = None

@@ -143,7 +143,7 @@ def test_what_only_the_model_can_tell_is_refused_before_anything_runs(llm: LLM) 
         ("a", SamplingParams(max_tokens=1000), "maximum context length is 256"),
         ("a", SamplingParams(min_tokens=20), "min_tokens: expected at most max_tokens, 16"),
         ("a", SamplingParams(logit_bias={10**6: 1.0}), "1000000 is not a token id"),
-        (["a", "b"], [GREEDY], "sampling: expected one for each of 2 prompts, got 1"),
+        (["a", "b"], [GREEDY], "sampling_params: expected one for each of 2 prompts, got 1"),
     ]:
         with pytest.raises(ValueError, match=says):
             llm.generate(prompts, sampling)  # type: ignore[arg-type]

@@ -226,6 +226,21 @@ def test_echo_without_an_answer_tells_the_prompt_as_harnesses_want_it(live: Hous
     assert (len(trace.output_ids), trace.num_cut, trace.finish_reason) == (1, 1, "length")
 
 
+def test_a_harness_reads_the_likelihood_of_continuations_of_several_contexts(client: Any) -> None:
+    """As lm-eval's `local-completions` does: one token is generated and left out, and so is the context."""
+    likeliest = int(DECODER.logits(DECODER.hidden_states(torch.tensor(list(b"ab")))[-1]).argmax())
+    contexts, continuations = [b"The moon ", b"ab"], [[*"is é".encode()], [likeliest]]
+    whole = [[*context, *continuation] for context, continuation in zip(contexts, continuations, strict=True)]
+    answer = client.completions.create(model=MODEL, prompt=whole, temperature=0, max_tokens=1, logprobs=1, seed=1234, echo=True)
+    for choice, context, ids in zip(answer.choices, contexts, whole, strict=True):
+        told = choice.logprobs.token_logprobs[len(context) : -1]
+        rows = raw_logprobs(ids)[len(context) - 1 :]
+        assert sum(told) == pytest.approx(rows[range(len(rows)), ids[len(context) :]].sum().item(), abs=1e-3)
+        tops = choice.logprobs.top_logprobs[len(context) : -1]
+        greedy = all(value == max(top.values()) for value, top in zip(told, tops, strict=True))
+        assert greedy == (rows.argmax(-1).tolist() == ids[len(context) :]) == (context == b"ab")
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_echo_puts_the_prompt_before_the_answer(client: Any, stream: bool) -> None:
     ask = {"model": MODEL, "prompt": PROMPT, "max_tokens": 4, "temperature": 0, "extra_body": {"ignore_eos": True}}
