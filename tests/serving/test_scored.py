@@ -10,8 +10,17 @@ from pipelines.trace import Edits
 from serving.engine import Engine
 from serving.messages import Moved, Request
 from speculator import scoring
+from speculator.merged import MergedSpeculator
 from speculator.scored import Scored
-from tests.serving.rig import VOCAB, GuessingSpeculator, plain_engine, tiny_target
+from tests.serving.rig import (
+    MAX_TREE,
+    VOCAB,
+    GuessingSpeculator,
+    NoSpeculator,
+    plain_engine,
+    tiny_scheduler,
+    tiny_target,
+)
 from tests.serving.test_engine_exactness import DECODER, plain, request
 
 EDITS = Edits(repetition_penalty=1.5, logit_bias=((3, 5.0),))
@@ -88,13 +97,15 @@ def test_asking_changes_nothing_of_what_is_said() -> None:
 
 def test_a_prompt_read_again_is_not_told_again() -> None:
     target = tiny_target(DECODER)
-    engine = plain_engine(target)
+    engine = Engine(target, tiny_scheduler(target, max_running=1), MergedSpeculator([NoSpeculator()], max_tree=MAX_TREE))
     ask = request(1, 0.0, 20, prompt_logprobs=1)
     engine.submit(ask)
     engine.step()
     (sequence,) = engine.scheduler.running
-    assert len(sequence.prompt_scored) == sequence.num_written == 7
-    sequence.num_written = 2  # as after pages were taken from it
+    assert len(sequence.prompt_scored) == sequence.num_written == 4
+    engine.submit(request(2, 0.0, 3, priority=-1))  # takes its place
+    engine.step()
+    assert sequence.num_written == 0
     while engine.has_work:
         engine.step()
     check(list(ask.prompt_ids), sequence.prompt_scored, 1, 1)
