@@ -285,7 +285,7 @@ def replay_flags(parser: Parser) -> None:
         dest="sources",
         action="append",
         metavar="SOURCE",
-        help="suffix, static, champion, draft-lm, a version, a folder of weights, or several joined by +; "
+        help="suffix, recycling, static, champion, draft-lm, a version, a folder of weights, or several joined by +; "
         "may be repeated (default: the first three, as far as they are there)",
     )
     parser.add_argument("--limit", type=count, default=200, metavar="N", help="texts (default: 200)")

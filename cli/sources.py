@@ -1,4 +1,4 @@
-"""Sources of drafts by name: `suffix`, `static`, `champion`, `draft-lm`, a version, a folder of weights, or several with `+`."""
+"""Sources of drafts by name: `suffix`, `recycling`, `static`, `champion`, `draft-lm`, a version, a folder, or a `+` of these."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from speculator.draft_lm import DraftModelSpeculator
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
+from speculator.recycling import RecyclingSpeculator
 from speculator.static_draft import draft_model, draft_source
 from speculator.static_heads import BUNDLED, KIND, find_static
 from speculator.suffix import SuffixSpeculator
 
-SUFFIX, STATIC, CHAMPION = "suffix", "static", "champion"
+SUFFIX, RECYCLING, STATIC, CHAMPION = "suffix", "recycling", "static", "champion"
 _WEIGHTS = {KIND: "heads", DRAFT_MODEL: "draft model"}
 
 
@@ -51,6 +52,8 @@ def source_named(name: str, config: Configuration, target: Target, num_nodes: in
         return MergedSpeculator(sources, max_tree=num_nodes)
     if name == SUFFIX:
         return SuffixSpeculator(max_tokens=config.engine.suffix_tokens, max_tree=num_nodes)
+    if name == RECYCLING:
+        return RecyclingSpeculator(target.config.vocab_size, max_tree=num_nodes)
     if name == DRAFT_MODEL:
         return _draft_source(draft_named(STATIC, config, target), target, name, num_nodes)
     try:

@@ -35,6 +35,7 @@ from speculator.drafts import Law
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
+from speculator.recycling import RecyclingSpeculator
 from speculator.shadow import Shadow
 from speculator.ssd.address import Address
 from speculator.ssd.messages import Birth
@@ -105,6 +106,8 @@ def _sources(
             sources.append(_heads(settings, loaded, floor, embeddings, "medusa-static"))
     if "suffix" in settings.sources:
         sources.append(SuffixSpeculator(max_tokens=settings.suffix_tokens))
+    if "recycling" in settings.sources:
+        sources.append(RecyclingSpeculator(loaded.config.vocab_size))
     if {draft_lm.KIND, SSD} & set(settings.sources):
         sources += _draft_model(settings, loaded, pool)
     return sources

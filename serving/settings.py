@@ -8,6 +8,8 @@ from serving.rollout import RolloutSettings
 from speculator.drafts import Law
 from speculator.ssd.address import Address
 
+SOURCES = ("medusa", "suffix", "recycling", "draft-lm", "ssd")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
@@ -33,7 +35,7 @@ class EngineSettings:
     max_tree: int = 32
     """Most drafted nodes of one sequence."""
     sources: tuple[str, ...] = ("medusa", "suffix")
-    """What may draft: `medusa`, `suffix`, `draft-lm`, `ssd`. Empty: plain decoding."""
+    """What may draft: `medusa`, `suffix`, `recycling`, `draft-lm`, `ssd`. Empty: plain decoding."""
     heads: str = ""
     """Directory with the static heads; empty: the bundled ones, where they fit the target."""
     draft: str = ""
@@ -92,8 +94,8 @@ class EngineSettings:
                 Address.parse(self.ssd_listen)
             except ValueError as error:
                 raise ValueError(f"ssd_listen is {self.ssd_listen!r}, expected {error}") from None
-        unknown = sorted(set(self.sources) - {"medusa", "suffix", "draft-lm", "ssd"})
+        unknown = sorted(set(self.sources) - set(SOURCES))
         if unknown:
-            raise ValueError(f"sources has {', '.join(unknown)}, expected medusa, suffix, draft-lm and ssd only")
+            raise ValueError(f"sources has {', '.join(unknown)}, expected {', '.join(SOURCES)} only")
         if self.registry and not self.checkpoints:
             raise ValueError("checkpoints is empty, expected a directory since a registry is set")
