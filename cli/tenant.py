@@ -1,4 +1,4 @@
-"""`everdraft tenant`: hands out, or deletes for good, what the traffic log holds of one tenant."""
+"""`everdraft tenant`: hands out, or deletes for good, what is kept of one tenant."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 from cli.config import Configuration
 from cli.errors import NotThere, UsageError
 from pipelines.traffic_log import TrafficReader, is_kafka, open_reader, without_secrets
+from speculator.datastore import forget
 
 
 def export(config: Configuration, tenant: str, out: Path | None) -> None:
@@ -31,11 +32,13 @@ def export(config: Configuration, tenant: str, out: Path | None) -> None:
 
 
 def purge(config: Configuration, tenant: str, *, sure: bool) -> None:
-    """Deletes the tenant's traces for good. Raises UsageError unless the caller is `sure`."""
+    """Deletes the tenant's traces, and its texts in the datastore, for good. Raises UsageError unless the caller is `sure`."""
     if not sure:
         raise UsageError(f"everything held of tenant {tenant!r} would be deleted for good; say --yes")
     with closing(_reader(config)) as reader:
         print(f"{reader.purge(tenant)} traces of tenant {tenant} deleted from {without_secrets(config.traffic.url)}")
+    if config.engine.rest:
+        print(f"{forget(Path(config.engine.rest), tenant)} tokens of tenant {tenant} deleted from {config.engine.rest}")
     if is_kafka(config.traffic.url):
         print("No reader hands them out any more; their bytes go when the topic's retention comes round.")
 

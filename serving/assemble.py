@@ -36,6 +36,7 @@ from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
 from speculator.recycling import RecyclingSpeculator
+from speculator.rest import RestSpeculator
 from speculator.shadow import Shadow
 from speculator.ssd.address import Address
 from speculator.ssd.messages import Birth
@@ -108,6 +109,8 @@ def _sources(
         sources.append(SuffixSpeculator(max_tokens=settings.suffix_tokens))
     if "recycling" in settings.sources:
         sources.append(RecyclingSpeculator(loaded.config.vocab_size))
+    if "rest" in settings.sources:
+        sources.append(RestSpeculator(Path(settings.rest), loaded.tokenizer.fingerprint))
     if {draft_lm.KIND, SSD} & set(settings.sources):
         sources += _draft_model(settings, loaded, pool)
     return sources

@@ -8,7 +8,7 @@ from serving.rollout import RolloutSettings
 from speculator.drafts import Law
 from speculator.ssd.address import Address
 
-SOURCES = ("medusa", "suffix", "recycling", "draft-lm", "ssd")
+SOURCES = ("medusa", "suffix", "recycling", "rest", "draft-lm", "ssd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class EngineSettings:
     max_tree: int = 32
     """Most drafted nodes of one sequence."""
     sources: tuple[str, ...] = ("medusa", "suffix")
-    """What may draft: `medusa`, `suffix`, `recycling`, `draft-lm`, `ssd`. Empty: plain decoding."""
+    """What may draft: `medusa`, `suffix`, `recycling`, `rest`, `draft-lm`, `ssd`. Empty: plain decoding."""
     heads: str = ""
     """Directory with the static heads; empty: the bundled ones, where they fit the target."""
     draft: str = ""
@@ -58,6 +58,8 @@ class EngineSettings:
     are foreseen and fewer drafts are accepted."""
     suffix_tokens: int = 200_000
     """Tokens each tenant's suffix tree remembers."""
+    rest: str = ""
+    """Folder of the datastore that `rest` drafts from (`everdraft datastore build`)."""
     registry: str = ""
     """URL; empty: no swaps."""
     checkpoints: str = ""
@@ -97,5 +99,7 @@ class EngineSettings:
         unknown = sorted(set(self.sources) - set(SOURCES))
         if unknown:
             raise ValueError(f"sources has {', '.join(unknown)}, expected {', '.join(SOURCES)} only")
+        if "rest" in self.sources and not self.rest:
+            raise ValueError("rest is empty, expected a folder since sources has rest")
         if self.registry and not self.checkpoints:
             raise ValueError("checkpoints is empty, expected a directory since a registry is set")
