@@ -100,6 +100,6 @@ class EngineSettings:
         if unknown:
             raise ValueError(f"sources has {', '.join(unknown)}, expected {', '.join(SOURCES)} only")
         if "rest" in self.sources and not self.rest:
-            raise ValueError("rest is empty, expected a folder since sources has rest")
+            raise ValueError("sources has rest, expected a folder for it in rest")
         if self.registry and not self.checkpoints:
             raise ValueError("checkpoints is empty, expected a directory since a registry is set")
