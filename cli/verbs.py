@@ -314,13 +314,13 @@ this keeps it fresh; all but the newest two are deleted.
         summary="hand out or delete what is kept of a tenant",
         story="""
 `export` writes a tenant's traces, one JSON object a line; `purge` deletes them for good, and with them its texts in the
-datastore (`engine.rest`).
+datastore (`engine.rest`), and tells running servers to forget what their sources remember of it.
 """,
         examples=("everdraft tenant export acme --out acme.jsonl", "everdraft tenant purge acme --yes"),
         run=calls.tenant,
         usage="{export,purge} TENANT [flags]",
         arguments=flags.tenant_flags,
-        sections=("", "engine", "traffic"),
+        sections=("", "engine", "traffic", "registry"),
     ),
     Verb(
         name="traffic",

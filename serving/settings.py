@@ -58,6 +58,8 @@ class EngineSettings:
     are foreseen and fewer drafts are accepted."""
     suffix_tokens: int = 200_000
     """Tokens each tenant's suffix tree remembers."""
+    suffix_folder: str = ""
+    """Folder of this server's own in which tenants' suffix trees outlive it; empty: it learns them anew."""
     rest: str = ""
     """Folder of the datastore that `rest` drafts from (`everdraft datastore build`)."""
     registry: str = ""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,8 @@ class Recycled:
     """64 bytes a token of the vocabulary; the system hands out memory for rows as they are written."""
 
     def __init__(self, vocab_size: int) -> None:
+        self.since = time.time()
+        """Unix seconds; nothing in here is older."""
         self._tokens = np.zeros((vocab_size, COUNT), np.int32)
         self._probs = np.zeros((vocab_size, COUNT), np.float32)
         """Falling along a row; 0: there is no token."""

@@ -6,6 +6,7 @@ any case. In place of the paper's fixed tree, a draft grows best first by the pr
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 
@@ -78,9 +79,11 @@ class RecyclingSpeculator:
     def cost(self, rows: int) -> float:
         return rows * self._seconds_per_sequence
 
-    def forget(self, tenant: str) -> None:
-        """Drops everything learnt from a tenant."""
-        self._tenants.pop(tenant, None)
+    def forget(self, tenant: str, before: float = math.inf) -> None:
+        """Drops everything learnt from a tenant, unless all of it is newer than `before` (Unix seconds)."""
+        matrix = self._tenants.get(tenant)
+        if matrix is not None and matrix.since < before:
+            del self._tenants[tenant]
 
     def _taught_by(self, sequence: Sequence) -> Recycled:
         """The matrix that the sequence may write to."""

@@ -8,6 +8,7 @@ that of the texts served to its tenant. From the longest match in each, a draft 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
@@ -95,8 +96,8 @@ class SuffixSpeculator:
         """Sequences that it was asked to draft for in this step."""
         self._interest = 1.0
         """Share of the sequences that it was lately asked to draft for."""
-        for state in files.load()[-max_tenants:] if files is not None else []:
-            self._tenants[state.name] = Tenant.restored(state, self._max_depth, self._max_tokens)
+        if files is not None:
+            self._restore(files)
 
     def begin(self, sequence: Sequence) -> None:
         """The prompt is learnt along with its prefill."""
@@ -150,11 +151,15 @@ class SuffixSpeculator:
     def cost(self, rows: int) -> float:
         return rows * self._seconds_per_sequence
 
-    def forget(self, tenant: str) -> None:
-        """Drops everything remembered of a tenant, its file too."""
-        self._tenants.pop(tenant, None)
-        if self._files is not None:
-            self._files.drop(tenant)
+    def forget(self, tenant: str, before: float = math.inf) -> None:
+        """Drops everything remembered of a tenant, its file too, unless all of it is newer than `before` (Unix seconds)."""
+        held = self._tenants.get(tenant)
+        if held is None or held.since >= before:
+            return
+        self._drop(tenant)
+        for request in self._requests.values():
+            if request.past.tree is held.tree:
+                request.past = SuffixMatch(self._tenant(tenant).tree)
 
     def close(self) -> None:
         """Saves what has changed."""
@@ -167,6 +172,14 @@ class SuffixSpeculator:
                 except OSError as error:
                     log.error("saving a suffix tree: %s", error)
         self._files.close()
+
+    def _restore(self, files: SuffixFiles) -> None:
+        """Takes up what was saved last; what there is no room for goes."""
+        states = files.load()
+        for state in states[: -self._max_tenants]:
+            files.drop(state.name)
+        for state in states[-self._max_tenants :]:
+            self._tenants[state.name] = Tenant.restored(state, self._max_depth, self._max_tokens)
 
     def _save_one(self, files: SuffixFiles) -> None:
         """Has the tree saved that has waited for it longest."""
@@ -182,12 +195,17 @@ class SuffixSpeculator:
             tenant.saved_at, tenant.changed = state.saved_at, False
             self._saving.want(lambda: files.save(state, ticket))
 
+    def _drop(self, name: str) -> None:
+        del self._tenants[name]
+        if self._files is not None:
+            self._files.drop(name)
+
     def _tenant(self, name: str) -> Tenant:
         tenant = self._tenants.get(name)
         if tenant is None:
             tenant = self._tenants[name] = Tenant(self._max_depth, self._max_tokens)
             if len(self._tenants) > self._max_tenants:
-                self.forget(next(iter(self._tenants)))
+                self._drop(next(iter(self._tenants)))
         self._tenants.move_to_end(name)
         return tenant
 

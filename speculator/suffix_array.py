@@ -68,31 +68,42 @@ class SuffixArray:
         return len(self._places)
 
     def interval(self, tokens: Sequence[int]) -> tuple[int, int]:
-        """Which of the sorted places these tokens occur at: from, to. Up to MAX_MATCH + MAX_RUN of them.
-
-        A quarter of a microsecond a comparison: 12 us among a million tokens.
-        """
-        text, pattern = self._text, (np.array(tokens, ">i4") + 1).astype(">i4").tobytes()
-        size = len(pattern)
-
-        def found(place: int) -> bytes:
-            return text[_WIDTH * place : _WIDTH * place + size]
-
-        low = bisect_left(self._places, pattern, key=found)
-        return low, bisect_right(self._places, pattern, low, key=found)
+        """Which of the sorted places these tokens occur at: from, to. Up to MAX_MATCH + MAX_RUN of them."""
+        pattern = _pattern(tokens)
+        start = self._first(pattern)
+        return start, self._end(pattern, start)
 
     def longest_suffix(self, context: Sequence[int]) -> tuple[int, int, int]:
-        """(from, to, length) of the longest suffix of `context` that occurs, of at most MAX_MATCH tokens; length 0: none."""
-        best = (0, 0, 0)
-        low, high = 0, min(len(context), MAX_MATCH)
+        """(from, to, length) of the longest suffix of `context` that occurs, of at most MAX_MATCH tokens; length 0: none.
+
+        55 us among 50,000 tokens, 170 us among 14 million, on a busy machine.
+        """
+        pattern = _pattern(context[-MAX_MATCH:])
+        best = (0, b"")
+        low, high = 0, len(pattern) // _WIDTH
         while low < high:  # a suffix of what occurs occurs too: bisect
             middle = (low + high + 1) // 2
-            start, stop = self.interval(context[len(context) - middle :])
-            if start == stop:
+            suffix = pattern[len(pattern) - _WIDTH * middle :]
+            start = self._first(suffix)
+            if start == len(self._places) or self._bytes_at(self._places[start], len(suffix)) != suffix:
                 high = middle - 1
             else:
-                low, best = middle, (start, stop, middle)
-        return best
+                low, best = middle, (start, suffix)
+        start, suffix = best
+        return start, self._end(suffix, start) if low else start, low
+
+    def _first(self, pattern: bytes) -> int:
+        """The first of the sorted places that does not come before `pattern`."""
+        text, size = self._text, len(pattern)
+        return bisect_left(self._places, pattern, key=lambda place: text[_WIDTH * place : _WIDTH * place + size])
+
+    def _end(self, pattern: bytes, start: int) -> int:
+        """The first from `start` on that comes after `pattern` and all that begins with it."""
+        text, size = self._text, len(pattern)
+        return bisect_right(self._places, pattern, start, key=lambda place: text[_WIDTH * place : _WIDTH * place + size])
+
+    def _bytes_at(self, place: int, size: int) -> bytes:
+        return self._text[_WIDTH * place : _WIDTH * place + size]
 
     def places(self, start: int, stop: int, limit: int) -> list[int]:
         """Up to `limit` of the sorted places from `start` to `stop`, at even distances: since they are sorted by what follows,
@@ -114,3 +125,7 @@ class SuffixArray:
         last = len(self._values) - 1
         values: list[int] = self._values[[min(place, last) for place in places]].tolist()
         return [value - 1 if value != END else None for value in values]
+
+
+def _pattern(tokens: Sequence[int]) -> bytes:
+    return (np.array(tokens, np.int64) + 1).astype(">i4").tobytes()

@@ -88,8 +88,7 @@ class SuffixFiles:
             self._held = None
 
     def _path(self, tenant: str) -> Path:
-        """A hash, since a tenant may have any name."""
-        return self._folder / f"{hashlib.sha256(tenant.encode()).hexdigest()[:32]}{_SUFFIX}"
+        return file_of(self._folder, tenant)
 
     def _read(self, path: Path) -> TenantState | None:
         try:
@@ -102,6 +101,11 @@ class SuffixFiles:
             log.warning("suffix tree refused, it is learnt anew: %s: %s", path, error)
             return None
         return content.tenant
+
+
+def file_of(folder: Path, tenant: str) -> Path:
+    """Where a tenant's tree is kept: under a hash, since a tenant may have any name."""
+    return folder / f"{hashlib.sha256(tenant.encode()).hexdigest()[:32]}{_SUFFIX}"
 
 
 def _decoded(data: bytes) -> _Content:

@@ -15,6 +15,7 @@ class TenantState(msgspec.Struct, frozen=True):
     """As it is kept in a file."""
 
     name: str
+    since: float
     saved_at: float
     tree: TreeState
     waiting: tuple[bytes, ...]
@@ -63,7 +64,7 @@ class Tenant:
 
     def state(self, name: str) -> TenantState:
         """To be saved."""
-        return TenantState(name, time.time(), freeze(self.tree), tuple(map(ints, self._waiting)), self._at)
+        return TenantState(name, self.since, time.time(), freeze(self.tree), tuple(map(ints, self._waiting)), self._at)
 
     @classmethod
     def restored(cls, state: TenantState, max_depth: int, max_tokens: int) -> Tenant:
@@ -77,6 +78,6 @@ class Tenant:
             waiting = texts + waiting
         for text in waiting:
             tenant.remember(text)
-        tenant.since = tenant.saved_at = state.saved_at
+        tenant.since, tenant.saved_at = state.since, state.saved_at
         tenant.changed = False
         return tenant
