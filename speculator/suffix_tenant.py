@@ -7,7 +7,7 @@ from collections import deque
 
 import msgspec
 
-from speculator.suffix_state import TreeState, freeze, ints, listed, thaw
+from speculator.suffix_state import TreeState, copied, freeze, ints, listed, thaw
 from speculator.suffix_tree import SuffixTree
 
 
@@ -61,6 +61,13 @@ class Tenant:
                 self._at = 0
         while self.tree.leaving:
             self.remember(self.tree.leaving.pop())
+
+    def copied(self) -> Tenant:
+        """One that does not change with this one, for a thread to save."""
+        copy = Tenant(self.tree.max_depth, self._most_waiting)
+        copy.tree, copy.since = copied(self.tree), self.since
+        copy._waiting, copy._num_waiting, copy._at = self._waiting.copy(), self._num_waiting, self._at
+        return copy
 
     def state(self, name: str) -> TenantState:
         """To be saved."""

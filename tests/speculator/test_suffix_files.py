@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from speculator.suffix import SAVE_SECONDS, SuffixSpeculator
 from speculator.suffix_files import SuffixFiles
-from speculator.suffix_state import TreeState, freeze, thaw
+from speculator.suffix_state import TreeState, copied, freeze, thaw
 from speculator.suffix_tenant import Tenant, TenantState
 from speculator.suffix_tree import SuffixTree
 from tests.speculator.test_suffix import ALPHABET, Server, likeliest
@@ -33,11 +33,13 @@ def test_a_tree_reads_back_equal_and_grows_on_as_if_nothing_had_happened(
     tree = grown(texts, window, close_last)
     again = thaw(through_bytes(freeze(tree)))
     assert vars(again) == vars(tree)
+    copy, state = copied(tree), freeze(tree)
     for text in further:
         for each in (tree, again):
             each.extend(text)
             each.close()
     assert vars(again) == vars(tree)
+    assert freeze(copy) == state, "a copy stays as it is"
 
 
 def server_with(folder: Path, **options: object) -> Server:
