@@ -199,6 +199,13 @@ def tenant(call: Call) -> Exit | None:
     return None
 
 
+def datastore(call: Call) -> Exit | None:
+    from cli.datastore import build_datastore
+
+    build_datastore(call.config, call.args.sources, call.args.out, max_tokens=call.args.max_tokens)
+    return None
+
+
 def traffic(call: Call) -> Exit | None:
     from cli.traffic import Load, traffic
 

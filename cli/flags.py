@@ -285,7 +285,7 @@ def replay_flags(parser: Parser) -> None:
         dest="sources",
         action="append",
         metavar="SOURCE",
-        help="suffix, static, champion, draft-lm, a version, a folder of weights, or several joined by +; "
+        help="suffix, recycling, rest, static, champion, draft-lm, a version, a folder of weights, or several joined by +; "
         "may be repeated (default: the first three, as far as they are there)",
     )
     parser.add_argument("--limit", type=count, default=200, metavar="N", help="texts (default: 200)")
@@ -347,6 +347,22 @@ def tenant_flags(parser: Parser) -> None:
     parser.add_argument("name", metavar="TENANT", help="as the API key's tenant is called")
     parser.add_argument("--out", type=Path, metavar="FILE", help="export to this file, not to standard output")
     parser.add_argument("--yes", action="store_true", help="with purge: yes, for good")
+
+
+def datastore_flags(parser: Parser) -> None:
+    parser.add_argument("action", choices=("build",), help="a new version, beside the one before")
+    parser.add_argument(
+        "--from",
+        dest="sources",
+        nargs="+",
+        required=True,
+        metavar="URL|FILE",
+        help="traffic logs by URL, files of JSON lines (texts, conversations, exported traces), plain or gzipped",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of its versions, for --engine-rest")
+    parser.add_argument(
+        "--max-tokens", type=count, default=16_000_000, metavar="N", help="of each scope, the newest (default: 16000000)"
+    )
 
 
 def topics_flags(parser: Parser) -> None:

@@ -1,4 +1,4 @@
-"""Sources of drafts by name: `suffix`, `static`, `champion`, `draft-lm`, a version, a folder of weights, or several with `+`."""
+"""Sources of drafts by name: those of `engine.sources`, `static`, `champion`, a version, a folder of weights, a `+` of these."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from speculator.draft_lm import DraftModelSpeculator
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
+from speculator.recycling import RecyclingSpeculator
+from speculator.rest import RestSpeculator
 from speculator.static_draft import draft_model, draft_source
 from speculator.static_heads import BUNDLED, KIND, find_static
 from speculator.suffix import SuffixSpeculator
 
-SUFFIX, STATIC, CHAMPION = "suffix", "static", "champion"
+SUFFIX, RECYCLING, REST, STATIC, CHAMPION = "suffix", "recycling", "rest", "static", "champion"
 _WEIGHTS = {KIND: "heads", DRAFT_MODEL: "draft model"}
 
 
@@ -51,6 +53,10 @@ def source_named(name: str, config: Configuration, target: Target, num_nodes: in
         return MergedSpeculator(sources, max_tree=num_nodes)
     if name == SUFFIX:
         return SuffixSpeculator(max_tokens=config.engine.suffix_tokens, max_tree=num_nodes)
+    if name == RECYCLING:
+        return RecyclingSpeculator(target.config.vocab_size, max_tree=num_nodes)
+    if name == REST:
+        return _rest(config, target, num_nodes)
     if name == DRAFT_MODEL:
         return _draft_source(draft_named(STATIC, config, target), target, name, num_nodes)
     try:
@@ -59,6 +65,12 @@ def source_named(name: str, config: Configuration, target: Target, num_nodes: in
         with suppress(NotThere):
             return _draft_source(draft_named(name, config, target), target, name, num_nodes)
         raise
+
+
+def _rest(config: Configuration, target: Target, num_nodes: int) -> RestSpeculator:
+    if not config.engine.rest:
+        raise NotThere("engine.rest is empty: there is no datastore to draft from")
+    return RestSpeculator(Path(config.engine.rest), target.tokenizer.fingerprint, max_tree=num_nodes)
 
 
 def heads_source(heads: Checkpoint, target: Target, name: str, num_nodes: int) -> MedusaSpeculator:

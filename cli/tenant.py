@@ -1,16 +1,20 @@
-"""`everdraft tenant`: hands out, or deletes for good, what the traffic log holds of one tenant."""
+"""`everdraft tenant`: hands out, or deletes for good, what is kept of one tenant."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
 
 from cli.config import Configuration
 from cli.errors import NotThere, UsageError
+from cli.operate import by_hand
+from cli.slots import opened
 from pipelines.traffic_log import TrafficReader, is_kafka, open_reader, without_secrets
+from speculator.datastore import forget
+from speculator.suffix_files import file_of
 
 
 def export(config: Configuration, tenant: str, out: Path | None) -> None:
@@ -31,11 +35,23 @@ def export(config: Configuration, tenant: str, out: Path | None) -> None:
 
 
 def purge(config: Configuration, tenant: str, *, sure: bool) -> None:
-    """Deletes the tenant's traces for good. Raises UsageError unless the caller is `sure`."""
+    """Deletes the tenant's traces for good, and its texts in the datastore, and has servers forget what their sources remember.
+
+    Raises UsageError unless the caller is `sure`, LogUnavailable, RegistryUnavailable, BadDatastore.
+    """
     if not sure:
         raise UsageError(f"everything held of tenant {tenant!r} would be deleted for good; say --yes")
-    with closing(_reader(config)) as reader:
-        print(f"{reader.purge(tenant)} traces of tenant {tenant} deleted from {without_secrets(config.traffic.url)}")
+    if config.traffic_url is not None:
+        with closing(_reader(config)) as reader:
+            gone = reader.purge(tenant)
+        print(f"{gone} traces of tenant {tenant} deleted from {without_secrets(config.traffic.url)}")
+    if config.engine.rest:
+        print(f"{forget(Path(config.engine.rest), tenant)} tokens of tenant {tenant} deleted from {config.engine.rest}")
+    if config.engine.suffix_folder:
+        file_of(Path(config.engine.suffix_folder), tenant).unlink(missing_ok=True)
+    with suppress(NotThere), opened(config) as registry:  # where nobody made one nobody serves
+        by_hand(registry).purge(tenant)
+        print("Servers forget it within seconds.")
     if is_kafka(config.traffic.url):
         print("No reader hands them out any more; their bytes go when the topic's retention comes round.")
 

@@ -292,16 +292,35 @@ vLLM, SGLang and whatever else reads such folders.
         sections=("", "target", "engine", "registry"),
     ),
     Verb(
-        name="tenant",
-        summary="hand out or delete what the traffic log holds of a tenant",
+        name="datastore",
+        summary="texts to draft from, sorted once",
         story="""
-`export` writes a tenant's traces, one JSON object a line; `purge` deletes them for good.
+Sorts texts into a datastore, from which a server with the source `rest` drafts what followed before. Texts of files are
+everyone's, traces of a log their tenant's alone. A running server takes a newer version up by itself, so a timer that runs
+this keeps it fresh; all but the newest two are deleted.
+""",
+        examples=(
+            "everdraft datastore build --from sqlite:///everdraft-data/traffic.db --out ./datastore",
+            "everdraft datastore build --from handbook.jsonl answers.jsonl.gz --out ./datastore",
+            "everdraft serve --engine-sources medusa,suffix,rest --engine-rest ./datastore",
+        ),
+        run=calls.datastore,
+        usage="build --from URL|FILE … --out DIR [flags]",
+        arguments=flags.datastore_flags,
+        sections=("", "target"),
+    ),
+    Verb(
+        name="tenant",
+        summary="hand out or delete what is kept of a tenant",
+        story="""
+`export` writes a tenant's traces, one JSON object a line; `purge` deletes them for good, and with them its texts in the
+datastore (`engine.rest`), and tells running servers to forget what their sources remember of it.
 """,
         examples=("everdraft tenant export acme --out acme.jsonl", "everdraft tenant purge acme --yes"),
         run=calls.tenant,
         usage="{export,purge} TENANT [flags]",
         arguments=flags.tenant_flags,
-        sections=("", "traffic"),
+        sections=("", "engine", "traffic", "registry"),
     ),
     Verb(
         name="traffic",

@@ -55,6 +55,7 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "everdraft_replace_float": (c_void_p, c_long, c_long, c_void_p),
     "everdraft_replace_bfloat16": (c_void_p, c_long, c_long, c_void_p),
     "everdraft_candidates": (c_void_p, c_long, c_long, c_void_p, c_void_p, c_void_p, c_long, c_void_p, c_void_p),
+    "everdraft_likeliest": (c_void_p, c_long, c_long, c_long, c_void_p, c_void_p),
     "everdraft_rope": (c_void_p, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_void_p),
 }
 

@@ -11,6 +11,9 @@ import msgspec
 from pipelines.errors import RegistryError, RegistryUnavailable
 from pipelines.registry import TRIED_OUT, Act, Registry, Run, RunPlan, ShareOf, Slot, SlotState, Switch
 
+PURGE = "purge"
+"""What an act is called that tells servers to forget a tenant."""
+
 
 class Operations:
     """The verbs of the command line and of the admin API. Each raises what the registry raises.
@@ -69,6 +72,12 @@ class Operations:
                 serving = " or ".join(filter(None, (state.champion, state.candidate))) or "one in service (there is none)"
                 raise RegistryError(f"version is {version!r}, expected {serving}")
             return self._registry.rollback(slot, expected_generation=expected, detail=reason)
+
+    def purge(self, tenant: str) -> None:
+        """Has every server forget what its sources remember of a tenant (`serving.purges`)."""
+        self._registry.note_act(
+            Act(at=self._clock(), actor=self._actor, action=PURGE, slot=Slot(target="", kind="", scope=tenant), what=tenant)
+        )
 
     def switch(self, slot: Slot, switch: Switch, on: bool, reason: str) -> SlotState:
         """Pauses or resumes training; switches speculation on every replica off or on."""

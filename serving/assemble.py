@@ -22,6 +22,7 @@ from pipelines.registry import Presence, Slot, open_registry
 from pipelines.store import open_store
 from serving.engine import Engine
 from serving.profile import pass_seconds
+from serving.purges import Purges
 from serving.referee import Referee
 from serving.scheduler import Scheduler
 from serving.settings import EngineSettings
@@ -35,6 +36,8 @@ from speculator.drafts import Law
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
+from speculator.recycling import RecyclingSpeculator
+from speculator.rest import RestSpeculator
 from speculator.shadow import Shadow
 from speculator.ssd.address import Address
 from speculator.ssd.messages import Birth
@@ -45,6 +48,7 @@ from speculator.ssd.transport import Link
 from speculator.static_draft import draft_model, draft_source, find_static_draft
 from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
 from speculator.suffix import SuffixSpeculator
+from speculator.suffix_files import SuffixFiles
 from speculator.vocabulary import DraftVocabulary
 
 log = logging.getLogger(__name__)
@@ -78,6 +82,9 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
     engine = Engine(target, scheduler, speculator, controller, probe_share=settings.probe_share)
     engine.swap = _swap(settings, loaded, engine.trial, lambda: _presence(settings, engine))
     engine.further_swaps = _further_swaps(settings, loaded)
+    if settings.registry:
+        engine.purges = Purges(lambda: open_registry(settings.registry))
+    engine.purges.start()
     for swap in (engine.swap, *engine.further_swaps):
         swap.start()
     return engine
@@ -106,10 +113,24 @@ def _sources(
         if floor is not None:
             sources.append(_heads(settings, loaded, floor, embeddings, "medusa-static"))
     if "suffix" in settings.sources:
-        sources.append(SuffixSpeculator(max_tokens=settings.suffix_tokens))
+        sources.append(SuffixSpeculator(max_tokens=settings.suffix_tokens, files=_suffix_files(settings, loaded)))
+    if "recycling" in settings.sources:
+        sources.append(RecyclingSpeculator(loaded.config.vocab_size))
+    if "rest" in settings.sources:
+        sources.append(RestSpeculator(Path(settings.rest), loaded.tokenizer.fingerprint))
     if {draft_lm.KIND, SSD} & set(settings.sources):
         sources += _draft_model(settings, loaded, pool)
     return sources
+
+
+def _suffix_files(settings: EngineSettings, loaded: LoadedTarget) -> SuffixFiles | None:
+    if not settings.suffix_folder:
+        return None
+    try:
+        return SuffixFiles(Path(settings.suffix_folder), loaded.tokenizer.fingerprint)
+    except OSError as error:
+        log.warning("suffix trees are not kept: %s", error)
+        return None
 
 
 def _draft_model(settings: EngineSettings, loaded: LoadedTarget, pool: PagePool) -> list[Speculator]:

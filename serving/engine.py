@@ -10,6 +10,7 @@ from typing import Protocol
 from pipelines.registry import Slot
 from serving.lots import salted
 from serving.messages import FinishReason, Moved, Refused, Request
+from serving.purges import Purges
 from serving.scheduler import Scheduler
 from serving.stats import EngineStats
 from serving.swap import Swap
@@ -83,6 +84,7 @@ class Engine:
         self.swap = swap or Swap(Slot(target="", kind=""))
         self.further_swaps: tuple[Swap, ...] = ()
         """Of other kinds of speculator than that one is of."""
+        self.purges = Purges()
         self.speculation = self.controller.enabled
         """False: the operator of this server wants plain decoding; every slot that it follows has a say too
         (`Swap.speculation`)."""
@@ -151,14 +153,16 @@ class Engine:
             self.trial.stepped(sequence, len(emitted), seconds, reason)
 
     def take_newer(self) -> None:
-        """Flips to versions that are loaded and checked. Between two steps."""
+        """Flips to versions that are loaded and checked, and forgets tenants that were purged. Between two steps."""
         for swap in (self.swap, *self.further_swaps):
             swap.if_newer(self.speculator)
+        self.purges.heed(self.speculator.forget)
 
     def close(self) -> None:
         """Ends what runs beside it."""
         for swap in (self.swap, *self.further_swaps):
             swap.stop()
+        self.purges.stop()
         self.speculator.close()
 
     def audit(self) -> None:

@@ -8,6 +8,8 @@ from serving.rollout import RolloutSettings
 from speculator.drafts import Law
 from speculator.ssd.address import Address
 
+SOURCES = ("medusa", "suffix", "recycling", "rest", "draft-lm", "ssd")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
@@ -37,7 +39,7 @@ class EngineSettings:
     max_tree: int = 32
     """Most drafted nodes of one sequence."""
     sources: tuple[str, ...] = ("medusa", "suffix")
-    """What may draft: `medusa`, `suffix`, `draft-lm`, `ssd`. Empty: plain decoding."""
+    """What may draft: `medusa`, `suffix`, `recycling`, `rest`, `draft-lm`, `ssd`. Empty: plain decoding."""
     heads: str = ""
     """Directory with the static heads; empty: the bundled ones, where they fit the target."""
     draft: str = ""
@@ -60,6 +62,10 @@ class EngineSettings:
     are foreseen and fewer drafts are accepted."""
     suffix_tokens: int = 200_000
     """Tokens each tenant's suffix tree remembers."""
+    suffix_folder: str = ""
+    """Folder of this server's own in which tenants' suffix trees outlive it; empty: it learns them anew."""
+    rest: str = ""
+    """Folder of the datastore that `rest` drafts from (`everdraft datastore build`)."""
     registry: str = ""
     """URL; empty: no swaps."""
     checkpoints: str = ""
@@ -96,8 +102,10 @@ class EngineSettings:
                 Address.parse(self.ssd_listen)
             except ValueError as error:
                 raise ValueError(f"ssd_listen is {self.ssd_listen!r}, expected {error}") from None
-        unknown = sorted(set(self.sources) - {"medusa", "suffix", "draft-lm", "ssd"})
+        unknown = sorted(set(self.sources) - set(SOURCES))
         if unknown:
-            raise ValueError(f"sources has {', '.join(unknown)}, expected medusa, suffix, draft-lm and ssd only")
+            raise ValueError(f"sources has {', '.join(unknown)}, expected {', '.join(SOURCES)} only")
+        if "rest" in self.sources and not self.rest:
+            raise ValueError("sources has rest, expected a folder for it in rest")
         if self.registry and not self.checkpoints:
             raise ValueError("checkpoints is empty, expected a directory since a registry is set")

@@ -194,6 +194,13 @@ class MergedSpeculator:
             found |= getattr(source, "gauges", {})
         return found
 
+    def forget(self, tenant: str, before: float) -> None:
+        """Drops what the sources remember of a tenant, if any of it is older than `before` (Unix seconds)."""
+        for source in self._sources:
+            forget = getattr(source, "forget", None)
+            if forget is not None:
+                forget(tenant, before)
+
     def close(self) -> None:
         """The engine is done: what a source keeps running is ended."""
         for source in self._sources:

@@ -7,18 +7,25 @@ that of the texts served to its tenant. From the longest match in each, a draft 
 
 from __future__ import annotations
 
+import logging
+import math
 import time
-from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
 
 from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts, Tree
 from speculator.law import Foresight
+from speculator.preparing import Preparing
 from speculator.protocol import Budget, Checkpoint
+from speculator.suffix_files import SuffixFiles
 from speculator.suffix_growth import Place, grow, unseen_weights
 from speculator.suffix_match import SuffixMatch
+from speculator.suffix_tenant import Tenant
 from speculator.suffix_tree import SuffixTree
 from speculator.verify import Verdicts
+
+log = logging.getLogger(__name__)
 
 UNSEEN_IN_REQUEST = unseen_weights(3.0)
 UNSEEN_IN_TENANT = unseen_weights(6.0)
@@ -34,39 +41,10 @@ _IDLE = 0.1
 """Such a share below which prompts are not learnt: learning would be the whole cost of what nobody uses."""
 _CATCH_UP = 64
 """Tokens of a request beyond the newest that are learnt in a step once it is asked again."""
-
-
-class _Tenant:
-    """What was served to a tenant, and texts that wait to be learnt."""
-
-    def __init__(self, max_depth: int, max_tokens: int) -> None:
-        self.tree = SuffixTree(max_depth, max_tokens)
-        self._waiting: deque[list[int]] = deque()
-        self._num_waiting = 0
-        self._most_waiting = max_tokens
-        self._at = 0
-
-    def remember(self, text: list[int]) -> None:
-        """Puts a text in the queue; the oldest leave it when they are more than the tree would hold."""
-        self._waiting.append(text)
-        self._num_waiting += len(text)
-        while self._num_waiting > self._most_waiting and len(self._waiting) > 1:
-            self._num_waiting -= len(self._waiting[1])
-            del self._waiting[1]  # of the first, a part may be in the tree
-
-    def learn(self, num_tokens: int) -> None:
-        """Takes up to `num_tokens` of what waits into the tree."""
-        while num_tokens > 0 and self._waiting:
-            text = self._waiting[0]
-            part = text[self._at : self._at + num_tokens]
-            self.tree.extend(part)
-            num_tokens -= len(part)
-            self._at += len(part)
-            if self._at == len(text):
-                self.tree.close()
-                self._num_waiting -= len(text)
-                self._waiting.popleft()
-                self._at = 0
+_OF_USE = 4
+"""Tokens of a match from which on it was not found by chance, and the text it was found in is kept for longer."""
+SAVE_SECONDS = 20.0
+"""Between two tenants' trees that are saved while serving: taking a full one costs a step some 25 ms."""
 
 
 class _Request:
@@ -99,19 +77,27 @@ class SuffixSpeculator:
         max_tenants: int = 16,
         prompt_tail: int = 16,
         max_tree: int = 16,
+        files: SuffixFiles | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_depth = max_depth
         self._max_tokens = max(max_tokens, 2 * max_depth)
         self._max_tenants = max_tenants
         self._prompt_tail = prompt_tail
         self._max_tree = max_tree
-        self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
+        self._files = files
+        self._clock = clock
+        self._next_save = clock() + SAVE_SECONDS
+        self._saving: Preparing[None] = Preparing("saving a suffix tree")
+        self._tenants: OrderedDict[str, Tenant] = OrderedDict()
         self._requests: dict[int, _Request] = {}
         self._seconds_per_sequence = 0.0
         self._asked: set[int] = set()
         """Sequences that it was asked to draft for in this step."""
         self._interest = 1.0
         """Share of the sequences that it was lately asked to draft for."""
+        if files is not None:
+            self._restore(files)
 
     def begin(self, sequence: Sequence) -> None:
         """The prompt is learnt along with its prefill."""
@@ -150,6 +136,8 @@ class SuffixSpeculator:
         for tenant, emitted in num_emitted.items():
             # a little faster than texts can finish, so that the queue is short and no step pays for a whole text
             self._tenant(tenant).learn(2 * int(emitted * self._interest) + 2)
+        if self._files is not None and self._clock() >= self._next_save:
+            self._save_one(self._files)
 
     def end(self, sequence: Sequence) -> None:
         request = self._requests.pop(sequence.id, None)
@@ -163,16 +151,61 @@ class SuffixSpeculator:
     def cost(self, rows: int) -> float:
         return rows * self._seconds_per_sequence
 
-    def forget(self, tenant: str) -> None:
-        """Drops everything remembered of a tenant."""
-        self._tenants.pop(tenant, None)
+    def forget(self, tenant: str, before: float = math.inf) -> None:
+        """Drops everything remembered of a tenant, its file too, unless all of it is newer than `before` (Unix seconds)."""
+        held = self._tenants.get(tenant)
+        if held is None or held.since >= before:
+            return
+        self._drop(tenant)
+        for request in self._requests.values():
+            if request.past.tree is held.tree:
+                request.past = SuffixMatch(self._tenant(tenant).tree)
 
-    def _tenant(self, name: str) -> _Tenant:
+    def close(self) -> None:
+        """Saves what has changed."""
+        if self._files is None:
+            return
+        for name, tenant in self._tenants.items():
+            if tenant.changed:
+                try:
+                    self._files.save(tenant.state(name), self._files.ticket(name))
+                except OSError as error:
+                    log.error("saving a suffix tree: %s", error)
+        self._files.close()
+
+    def _restore(self, files: SuffixFiles) -> None:
+        """Takes up what was saved last; what there is no room for goes."""
+        states = files.load()
+        for state in states[: -self._max_tenants]:
+            files.drop(state.name)
+        for state in states[-self._max_tenants :]:
+            self._tenants[state.name] = Tenant.restored(state, self._max_depth, self._max_tokens)
+
+    def _save_one(self, files: SuffixFiles) -> None:
+        """Has the tree saved that has waited for it longest."""
+        self._saving.taken()
+        if self._saving.busy:
+            return
+        self._next_save = self._clock() + SAVE_SECONDS
+        changed = [(tenant.saved_at, name) for name, tenant in self._tenants.items() if tenant.changed]
+        if changed:
+            _, name = min(changed)
+            tenant = self._tenants[name]
+            copy, ticket = tenant.copied(), files.ticket(name)
+            tenant.saved_at, tenant.changed = time.time(), False
+            self._saving.want(lambda: files.save(copy.state(name), ticket))
+
+    def _drop(self, name: str) -> None:
+        del self._tenants[name]
+        if self._files is not None:
+            self._files.drop(name)
+
+    def _tenant(self, name: str) -> Tenant:
         tenant = self._tenants.get(name)
         if tenant is None:
-            tenant = self._tenants[name] = _Tenant(self._max_depth, self._max_tokens)
+            tenant = self._tenants[name] = Tenant(self._max_depth, self._max_tokens)
             if len(self._tenants) > self._max_tenants:
-                self._tenants.popitem(last=False)
+                self._drop(next(iter(self._tenants)))
         self._tenants.move_to_end(name)
         return tenant
 
@@ -192,6 +225,8 @@ class SuffixSpeculator:
             request = self._learn(sequence, 0)
             past = request.past
             past.follow(sequence.tokens)
+            if past.length >= _OF_USE:
+                past.tree.use(past.node)
             places: list[Place] = []
             if request.num_learnt == len(sequence.tokens):  # else the end of its tree is not the end of the text
                 places += _places(request.tree, request.tree.pending, sequence.tokens, _SHORT_IN_REQUEST, UNSEEN_IN_REQUEST)

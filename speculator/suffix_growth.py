@@ -1,4 +1,4 @@
-"""Growing a draft from places in suffix trees, best first."""
+"""Growing a draft from places where the end of a text occurred before, best first."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import count
 from operator import itemgetter
+from typing import Protocol
 
 from speculator.drafts import Tree
 from speculator.law import Foresight
-from speculator.suffix_tree import SuffixTree
 
 MIN_SURVIVAL = 0.02
 """A node less likely to be reached and accepted does not pay on any machine measured."""
@@ -20,14 +20,29 @@ _MAX_OFFERS = 4
 """Of them, how many may become nodes."""
 _MAX_MATCH = 128
 
-_Offer = tuple[float, int, float, int, int, SuffixTree, int, int, tuple[float, ...]]
+
+
+class Occurrences(Protocol):
+    """What followed what: a `SuffixTree`, or the hits of a look-up in a datastore. A locus is (node, length)."""
+
+    def count(self, node: int) -> int:
+        """Occurrences of a node."""
+
+    def run(self, node: int, length: int, limit: int) -> list[int]:
+        """Up to `limit` tokens that follow a locus without a branch; empty at one."""
+
+    def children(self, node: int, limit: int) -> list[tuple[int, int, int]]:
+        """(count, token, child) for up to `limit` tokens that followed a node."""
+
+
+_Offer = tuple[float, int, float, int, int, Occurrences, int, int, tuple[float, ...]]
 """(-survival, tie-break, confidence, parent, token, and the place after the token)."""
 
 _order = count()
 _by_chance = itemgetter(0)
 
 
-Place = tuple[SuffixTree, int, int, tuple[float, ...]]
+Place = tuple[Occurrences, int, int, tuple[float, ...]]
 """A locus (tree, node, length) that matches the end of a sequence; the weights of what never followed, by length of the match."""
 
 

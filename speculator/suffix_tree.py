@@ -25,8 +25,10 @@ class SuffixTree:
     """Texts are appended one after another: `extend` grows the open one, `close` ends it.
 
     Holds at most `max_suffixes` suffixes (one for each token); the oldest go first, one by one, so that no
-    step pays for a whole text. A *locus* is a place in the tree: (node, length) stands for the first `length`
-    tokens of the string of `node`, and `node` is the shallowest whose string is that long.
+    step pays for a whole text. A text that was of use since it came (`use`) is handed out as it begins to go
+    (`leaving`): whoever feeds the tree may feed it again, so that what goes for good was not used for longest.
+    A *locus* is a place in the tree: (node, length) stands for the first `length` tokens of the string of
+    `node`, and `node` is the shallowest whose string is that long.
     """
 
     def __init__(self, max_depth: int = 24, max_suffixes: int = 1 << 17) -> None:
@@ -68,6 +70,10 @@ class SuffixTree:
         """Where the longest of them starts."""
         self._oldest = (0, 0)
         """(text, start) of the suffix that goes next."""
+        self._used: set[int] = set()
+        """Texts that were of use since they came."""
+        self.leaving: list[list[int]] = []
+        """Of these, those that have begun to go. Whoever takes them out of here may feed them again."""
 
     def __len__(self) -> int:
         """Suffixes held, pending ones not counted."""
@@ -156,6 +162,10 @@ class SuffixTree:
     def count(self, node: int) -> int:
         """Occurrences of every locus on the edge that leads to `node`."""
         return self._count[node]
+
+    def use(self, node: int) -> None:
+        """The string of a node was of use: the newest text that it occurs in is to stay."""
+        self._used.add(self._owner[node])
 
     def run(self, node: int, length: int, limit: int) -> list[int]:
         """Up to `limit` tokens that follow a locus without a branch; empty at one (then see `children`).
@@ -246,6 +256,8 @@ class SuffixTree:
         text = self._texts[serial]
         full = self.max_depth if serial == self._open else min(self.max_depth, len(text) - start)
         self._oldest = (serial, start + 1)
+        if start == 0 and serial in self._used and serial != self._open:
+            self.leaving.append(text[:])
         self._count[_ROOT] -= 1
         node = _ROOT
         while self._depth[node] < full and (node == _ROOT or self._count[node]):
@@ -259,6 +271,7 @@ class SuffixTree:
             self._remove(node)
         if start + 1 == len(text):
             del self._texts[serial]
+            self._used.discard(serial)
             self._oldest = (serial + 1, 0)
 
     def _split(self, node: int, length: int) -> int:

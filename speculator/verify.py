@@ -11,13 +11,14 @@ Where the children of a node were drawn from a belief that is kept, they are acc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from speculator.batch import Sampling
 from speculator.drafts import Drafts, Tree
 from speculator.law import Chooser
+from speculator.likeliest import Likeliest
 from speculator.processor import Processor
 from speculator.rejection import settle
 
@@ -31,6 +32,9 @@ class Verdicts:
     emitted: tuple[tuple[int, ...], ...]
     """[B][…] the accepted tokens and then the target's own (recovered or bonus) token: at least one. Nothing
     follows a stop id."""
+    likeliest: Likeliest | None = field(default=None, compare=False)
+    """What the target might have said at every verified node, rejected ones too; None: there are no scores, as where a
+    recorded text is drafted for again."""
 
 
 def verify(
@@ -69,7 +73,7 @@ def verify(
         accepted.append(tuple(path))
         emitted.append(tuple(said))
         start += len(tree)
-    return Verdicts(tuple(accepted), tuple(emitted))
+    return Verdicts(tuple(accepted), tuple(emitted), Likeliest(logits))
 
 
 def _next(tree: Tree, node: int, choose: Chooser, row: int, start: int, position: int) -> tuple[int, int | None]:

@@ -1,0 +1,108 @@
+"""RecyclingSpeculator: drafts from what the target thought likely after each token when it last read it; learns at once.
+
+(Token Recycling, arXiv 2408.08696.) Everything that the target scores teaches, rejected drafts included: they are scored in
+any case. In place of the paper's fixed tree, a draft grows best first by the probabilities of the time.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+
+from speculator.batch import Batch, Sequence
+from speculator.drafts import Drafts, Tree
+from speculator.law import Foresight
+from speculator.protocol import Budget, Checkpoint
+from speculator.recycled import Recycled
+from speculator.recycling_growth import Chances, grow
+from speculator.verify import Verdicts
+
+
+class RecyclingSpeculator:
+    """One matrix for each tenant; tenants never see each other's. A sequence that nobody may learn from has one of its own
+    before its tenant's.
+
+    vocab_size: of the target. max_tenants: beyond it the one idle longest is forgotten. max_tree: most nodes for one sequence.
+    """
+
+    name = "recycling"
+    version = "latest"
+    needs_hidden = False
+
+    def __init__(self, vocab_size: int, *, max_tenants: int = 16, max_tree: int = 16) -> None:
+        self._vocab_size = vocab_size
+        self._max_tenants = max_tenants
+        self._max_tree = max_tree
+        self._tenants: OrderedDict[str, Recycled] = OrderedDict()
+        self._alone: dict[int, Recycled] = {}
+        """Of sequences that nobody else may learn from."""
+        self._seconds_per_sequence = 0.0
+
+    def begin(self, sequence: Sequence) -> None:
+        """A prompt fills gaps: the target does not score its tokens. (Alone that brings 1 to 10 % more tokens a step.)"""
+        if not sequence.learn:
+            self._alone[sequence.id] = Recycled(self._vocab_size)
+        self._taught_by(sequence).skim(sequence.tokens)
+
+    def propose(self, batch: Batch, budget: Budget) -> Drafts:
+        if not batch.decoding or not budget.allows(self.name):
+            return Drafts.empty([sequence.tokens[-1] for sequence in batch.decoding])
+        started = time.perf_counter()
+        num_nodes = min(budget.share(len(batch.decoding)), self._max_tree)
+        trees = [self._draft(sequence, num_nodes, budget.max_depth) for sequence in batch.decoding]
+        taken = (time.perf_counter() - started) / len(trees)
+        self._seconds_per_sequence += 0.1 * (taken - self._seconds_per_sequence)
+        return Drafts.pack(trees, (self.name,), {self.name: self.version})
+
+    def verifying(self, batch: Batch, drafts: Drafts) -> None:
+        """Nothing to draft ahead: a draft takes microseconds."""
+
+    def observe(self, batch: Batch, drafts: Drafts, verdicts: Verdicts) -> None:
+        """Every verified node teaches what may follow its token; without the target's scores, what was emitted does."""
+        if verdicts.likeliest is None:
+            for sequence, said in zip(batch.choosing, verdicts.emitted, strict=True):
+                self._taught_by(sequence).follow(sequence.tokens[-len(said) - 1 :])
+            return
+        tokens, probs = verdicts.likeliest.tokens, verdicts.likeliest.probs
+        offsets = drafts.offsets.tolist()
+        for row, sequence in enumerate(batch.choosing):
+            nodes = slice(offsets[row], offsets[row + 1])
+            self._taught_by(sequence).learn(drafts.tokens[nodes], tokens[nodes], probs[nodes])
+
+    def end(self, sequence: Sequence) -> None:
+        self._alone.pop(sequence.id, None)
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """There are no weights to load: it learns from what it sees."""
+
+    def cost(self, rows: int) -> float:
+        return rows * self._seconds_per_sequence
+
+    def forget(self, tenant: str, before: float = math.inf) -> None:
+        """Drops everything learnt from a tenant, unless all of it is newer than `before` (Unix seconds)."""
+        matrix = self._tenants.get(tenant)
+        if matrix is not None and matrix.since < before:
+            del self._tenants[tenant]
+
+    def _taught_by(self, sequence: Sequence) -> Recycled:
+        """The matrix that the sequence may write to."""
+        return self._tenant(sequence.tenant) if sequence.learn else self._alone[sequence.id]
+
+    def _tenant(self, name: str) -> Recycled:
+        matrix = self._tenants.get(name)
+        if matrix is None:
+            matrix = self._tenants[name] = Recycled(self._vocab_size)
+            if len(self._tenants) > self._max_tenants:
+                self._tenants.popitem(last=False)
+        self._tenants.move_to_end(name)
+        return matrix
+
+    def _draft(self, sequence: Sequence, num_nodes: int, max_depth: int) -> Tree:
+        tree = Tree.rooted(sequence.tokens[-1])
+        depth = min(max_depth, sequence.num_left - 1)
+        if depth > 0 and sequence.speculative:
+            matrices = [self._alone.get(sequence.id), self._tenants.get(sequence.tenant)]
+            foresight = None if sequence.sampling.greedy else Foresight(sequence.sampling, sequence.num_output)
+            grow(tree, Chances([each for each in matrices if each is not None], foresight), num_nodes, depth)
+        return tree
