@@ -156,7 +156,11 @@ class Engine:
         """Flips to versions that are loaded and checked, and forgets tenants that were purged. Between two steps."""
         for swap in (self.swap, *self.further_swaps):
             swap.if_newer(self.speculator)
-        self.purges.heed(self.speculator.forget)
+        self.purges.heed(self._forget)
+
+    def _forget(self, tenant: str, before: float) -> None:
+        self.speculator.forget(tenant, before)
+        self.scheduler.cache.forget(tenant)
 
     def close(self) -> None:
         """Ends what runs beside it."""

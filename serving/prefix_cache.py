@@ -106,14 +106,26 @@ class PrefixCache:
 
     def evict(self, count: int) -> None:
         """Gives up to `count` pages that no sequence holds back to the pool, those used longest ago first."""
-        oldest = (node for node in self._nodes.values() if self._pool.holders(node.page) == 1)
-        for node in list(islice(oldest, count)):
-            assert not node.children, "a page was used after one that leads to it"
-            assert node.parent is not None
-            del node.parent.children[node.tokens]
-            del self._nodes[node.page]
-            self._pool.release([node.page])
-            self.num_idle -= 1
+        for node in list(islice(self._idle(), count)):
+            self._drop(node)
+
+    def forget(self, tenant: str) -> None:
+        """Drops what a tenant's sequences have written; of those still running, when room is wanted after their end."""
+        root = self._roots.pop(tenant, None)
+        for node in list(self._idle()):
+            if root is not None and _top(node) is root:
+                self._drop(node)
+
+    def _idle(self) -> Iterator[_Node]:
+        return (node for node in self._nodes.values() if self._pool.holders(node.page) == 1)
+
+    def _drop(self, node: _Node) -> None:
+        assert not node.children, "a page was used after one that leads to it"
+        assert node.parent is not None
+        del node.parent.children[node.tokens]
+        del self._nodes[node.page]
+        self._pool.release([node.page])
+        self.num_idle -= 1
 
     def _ahead(self, node: _Node, sequence: Sequence, num_pages: int) -> Iterator[_Node]:
         """The nodes that follow `node`, which is `num_pages` deep, along what is left of the text to read. A token is left even
@@ -128,3 +140,9 @@ class PrefixCache:
                 return
             yield child
             node = child
+
+
+def _top(node: _Node) -> _Node:
+    while node.parent is not None:
+        node = node.parent
+    return node

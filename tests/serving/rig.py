@@ -16,7 +16,7 @@ from serving.target import Target
 from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts, Tree
 from speculator.merged import MergedSpeculator
-from speculator.protocol import Budget, Checkpoint
+from speculator.protocol import Budget, Checkpoint, Speculator
 from speculator.verify import Verdicts
 
 VOCAB = 48
@@ -151,4 +151,9 @@ class NoSpeculator(GuessingSpeculator):
 
 def plain_engine(target: Target, speculator: GuessingSpeculator | None = None) -> Engine:
     """An engine around `target` that drafts nothing, or what `speculator` guesses."""
-    return Engine(target, tiny_scheduler(target), MergedSpeculator([speculator or NoSpeculator()], max_tree=MAX_TREE))
+    return engine_with(target, speculator or NoSpeculator())
+
+
+def engine_with(target: Target, *sources: Speculator, **limits: int) -> Engine:
+    """An engine around `target` in which `sources` draft; limits: of its scheduler."""
+    return Engine(target, tiny_scheduler(target, **limits), MergedSpeculator(sources, max_tree=MAX_TREE))

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from serving.engine import Engine
 from serving.messages import Request
-from speculator.merged import MergedSpeculator
-from tests.serving.rig import MAX_TREE, VOCAB, GuessingSpeculator, NoSpeculator, tiny_decoder, tiny_scheduler, tiny_target
+from tests.serving.rig import VOCAB, GuessingSpeculator, NoSpeculator, engine_with, tiny_decoder, tiny_target
 
 DECODER = tiny_decoder()
 PAGE = 4
@@ -21,7 +20,7 @@ MAX_TOKENS = 8
 
 def engine_of(speculator: GuessingSpeculator | None = None, num_pages: int = 64, **limits: int) -> Engine:
     target = tiny_target(DECODER, num_pages=num_pages, page_size=PAGE)
-    return Engine(target, tiny_scheduler(target, **limits), MergedSpeculator([speculator or NoSpeculator()], max_tree=MAX_TREE))
+    return engine_with(target, speculator or NoSpeculator(), **limits)
 
 
 def text(seed: int, length: int) -> tuple[int, ...]:
@@ -103,6 +102,22 @@ def test_nobody_finds_what_another_tenant_has_sent() -> None:
     served(engine, [request(0, prompt, tenant="a")])
     assert served(engine, [request(1, prompt, tenant="b")])[1] == len(prompt)
     assert served(engine, [request(2, prompt, tenant="b")])[1] == PAGE
+
+
+def test_nothing_of_a_tenant_that_was_forgotten_is_found_again() -> None:
+    engine, prompts = engine_of(), [text(seed, 4 * PAGE) for seed in (5, 6)]
+    for tenant in ("a", "b"):
+        served(engine, [request(0, prompts[0], tenant=tenant)])
+    engine.submit(request(1, prompts[1], tenant="a"))
+    engine.step()
+    engine.scheduler.cache.forget("a")
+    check_holders(engine)
+    while engine.has_work:
+        engine.step()
+    engine.audit()
+    for prompt in prompts:
+        assert served(engine, [request(2, prompt, tenant="a")])[1] == len(prompt)
+    assert served(engine, [request(3, prompts[0], tenant="b")])[1] == PAGE
 
 
 def test_without_sharing_everything_is_read() -> None:

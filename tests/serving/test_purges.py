@@ -9,14 +9,12 @@ from pathlib import Path
 from pipelines.errors import RegistryUnavailable
 from pipelines.operations import Operations
 from pipelines.registry import Registry, Slot, open_registry
-from serving.engine import Engine
 from serving.messages import Request
 from serving.purges import Purges
-from speculator.merged import MergedSpeculator
 from speculator.recycling import RecyclingSpeculator
 from speculator.suffix import SuffixSpeculator
 from speculator.suffix_files import SuffixFiles
-from tests.serving.rig import VOCAB, tiny_scheduler, tiny_target
+from tests.serving.rig import VOCAB, engine_with, tiny_target
 
 PROMPT = (1, 2, 3)
 
@@ -29,7 +27,7 @@ class Server:
         target = tiny_target()
         self.suffix = SuffixSpeculator(files=SuffixFiles(folder / "trees", "t"))
         self.recycling = RecyclingSpeculator(VOCAB)
-        self.engine = Engine(target, tiny_scheduler(target), MergedSpeculator([self.suffix, self.recycling]))
+        self.engine = engine_with(target, self.suffix, self.recycling)
         self.engine.purges = Purges(lambda: open_registry(self.url), 0.01)
         self.engine.purges.start()
 

@@ -7,15 +7,14 @@ import random
 from models.pages import PagePool, PageTable
 from serving.engine import Engine
 from serving.messages import Moved, Refused, Request
-from speculator.merged import MergedSpeculator
-from tests.serving.rig import MAX_TREE, VOCAB, NoSpeculator, tiny_decoder, tiny_scheduler, tiny_target
+from tests.serving.rig import VOCAB, NoSpeculator, engine_with, tiny_decoder, tiny_target
 
 DECODER = tiny_decoder()
 
 
 def engine_of(num_pages: int = 64, **limits: int) -> Engine:
     target = tiny_target(DECODER, num_pages=num_pages)
-    return Engine(target, tiny_scheduler(target, **limits), MergedSpeculator([NoSpeculator()], max_tree=MAX_TREE))
+    return engine_with(target, NoSpeculator(), **limits)
 
 
 def request(number: int, length: int, **changes: object) -> Request:

@@ -10,17 +10,8 @@ from pipelines.trace import Edits
 from serving.engine import Engine
 from serving.messages import Moved, Request
 from speculator import scoring
-from speculator.merged import MergedSpeculator
 from speculator.scored import Scored
-from tests.serving.rig import (
-    MAX_TREE,
-    VOCAB,
-    GuessingSpeculator,
-    NoSpeculator,
-    plain_engine,
-    tiny_scheduler,
-    tiny_target,
-)
+from tests.serving.rig import VOCAB, GuessingSpeculator, NoSpeculator, engine_with, plain_engine, tiny_target
 from tests.serving.test_engine_exactness import DECODER, plain, request
 
 EDITS = Edits(repetition_penalty=1.5, logit_bias=((3, 5.0),))
@@ -97,7 +88,7 @@ def test_asking_changes_nothing_of_what_is_said() -> None:
 
 def test_a_prompt_read_again_is_not_told_again() -> None:
     target = tiny_target(DECODER)
-    engine = Engine(target, tiny_scheduler(target, max_running=1), MergedSpeculator([NoSpeculator()], max_tree=MAX_TREE))
+    engine = engine_with(target, NoSpeculator(), max_running=1)
     ask = request(1, 0.0, 20, prompt_logprobs=1)
     engine.submit(ask)
     engine.step()

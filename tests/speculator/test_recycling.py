@@ -10,19 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.engine import Engine
 from serving.messages import Request
 from speculator.batch import Batch, Chunk, Sampling, Sequence
 from speculator.drafts import Drafts, Tree
 from speculator.likeliest import COUNT, Likeliest
-from speculator.merged import MergedSpeculator
 from speculator.protocol import Budget
 from speculator.recycled import Recycled
 from speculator.recycling import RecyclingSpeculator
 from speculator.recycling_growth import Chances, grow
 from speculator.suffix_growth import MIN_SURVIVAL
 from speculator.verify import Verdicts, verify
-from tests.serving.rig import VOCAB, tiny_decoder, tiny_scheduler, tiny_target
+from tests.serving.rig import VOCAB, engine_with, tiny_decoder, tiny_target
 from tests.serving.test_engine_exactness import generate, plain, request
 from tests.speculator.toys import paths, random_tree
 
@@ -215,7 +213,7 @@ def test_output_is_plain_decodings_and_drafts_are_accepted(temperature: float) -
     requests = [request(number, temperature, 6, learn=number != 1, tenant="ab"[number % 2]) for number in range(5)]
     expected = plain(requests)
     target = tiny_target(decoder)
-    engine = Engine(target, tiny_scheduler(target), MergedSpeculator([RecyclingSpeculator(VOCAB)]))
+    engine = engine_with(target, RecyclingSpeculator(VOCAB))
     again = [Request(**{**_fields(each), "id": each.id + 100}) for each in requests]
     assert generate(engine, requests, [0, 0, 2, 3, 5]) == expected
     assert list(generate(engine, again, [0] * 5).values()) == list(expected.values())

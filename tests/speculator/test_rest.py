@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from serving.engine import Engine
 from speculator.batch import Batch, Sampling, Sequence
 from speculator.datastore import EVERYONE, build, newest_version
 from speculator.drafts import Drafts, Tree
-from speculator.merged import MergedSpeculator
 from speculator.protocol import Budget
 from speculator.rest import POLL_SECONDS, RestSpeculator
 from speculator.verify import Verdicts
-from tests.serving.rig import tiny_decoder, tiny_scheduler, tiny_target
+from tests.serving.rig import engine_with, tiny_decoder, tiny_target
 from tests.serving.test_engine_exactness import generate, plain, request
 from tests.speculator.test_suffix import likeliest
 
@@ -98,6 +96,6 @@ def test_output_is_plain_decodings_and_drafts_are_accepted(tmp_path: Path, tempe
     wrong = [[(token + 1) % 48 for token in answer] for answer in expected.values()]
     build(tmp_path, {EVERYONE: [*map(list, expected.values()), *wrong]}, TOKENIZER)
     target = tiny_target(decoder)
-    engine = Engine(target, tiny_scheduler(target), MergedSpeculator([RestSpeculator(tmp_path, TOKENIZER)]))
+    engine = engine_with(target, RestSpeculator(tmp_path, TOKENIZER))
     assert generate(engine, requests, [0, 0, 2, 3, 5]) == expected
     assert engine.stats.counters["accepted_tokens"] > 20
