@@ -25,7 +25,7 @@ class TrainerSettings:
     dtype: str = "auto"
     """Of the target while it teaches: `float32`, `bfloat16`, or `auto`, the one this machine multiplies faster in."""
     served_dtype: str = "float32"
-    """Of the target where it is served. In `int8` its weights are others: the teacher's are then in `int8` too, and `dtype` is idle."""
+    """Of the target where it is served. In `int8` its weights are others: the teacher has them so too, whatever `dtype` says."""
     device: str = "cpu"
     """cpu, cuda or cuda:<number>: where it learns, best not where the server runs."""
     traffic: str

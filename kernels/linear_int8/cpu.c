@@ -174,7 +174,7 @@ static void group_by_vectors(const uint8_t *x, long count, const product *to, co
     }
 }
 
-#if defined(__AMX_TILE__) && defined(__AMX_INT8__) && defined(__linux__)
+#if defined(__AMX_TILE__) && defined(__AMX_INT8__) && defined(__AVX2__) && defined(__linux__)
 #define TILES_HERE 1
 
 /* Every tile is whole: rows that a group does not have cost no time, which goes into reading the weight, and nobody asks for
@@ -189,15 +189,15 @@ static void configure(void) {
     _tile_loadconfig(&shape);
 }
 
-/* Two groups, or one, times a panel. */
-static inline __attribute__((always_inline)) void tiles(const int two, const uint8_t *x, const uint8_t *y, const product *to,
-                                                        const int8_t *w, sums_of_group *sums) {
+/* Two groups, or one, times a panel; fresh: which no group was multiplied with before. */
+static inline __attribute__((always_inline)) void tiles(const int two, const int fresh, const uint8_t *x, const uint8_t *y,
+                                                        const product *to, const int8_t *w, sums_of_group *sums) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
     for (long step = 0; step < to->steps; step++, x += TILE, y += TILE, w += TILES * TILE) {
-        prefetch(w);
+        if (fresh) prefetch(w);
         _tile_loadd(4, x, DEPTH);
         _tile_loadd(6, w, DEPTH);
         _tile_dpbusd(0, 4, 6);
@@ -257,14 +257,14 @@ int everdraft_linear_int8(const float *x, long num_rows, long in, const int8_t *
 #if TILES_HERE
                 if (by_tiles && group + 1 < num_groups) {
                     const long second = first + GROUP, left = num_rows - second < GROUP ? num_rows - second : GROUP;
-                    tiles(1, rows, rows + size, &to, w, sums);
+                    tiles(1, group == 0, rows, rows + size, &to, w, sums);
                     finish_group(&to, sums[0], first, GROUP, row_scales, panel * COLUMNS);
                     finish_group(&to, sums[1], second, left, row_scales, panel * COLUMNS);
                     group++;
                     continue;
                 }
                 if (by_tiles)
-                    tiles(0, rows, rows, &to, w, sums);
+                    tiles(0, group == 0, rows, rows, &to, w, sums);
                 else
 #endif
                     group_by_vectors(rows, count, &to, w, sums[0]);
