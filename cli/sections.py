@@ -37,6 +37,10 @@ class TargetSection:
     device: str = EngineSettings.device
     """cpu, cuda or cuda:<number>."""
 
+    def __post_init__(self) -> None:
+        if self.dtype == "int8" and self.device != "cpu":
+            raise ValueError(f"dtype is 'int8', expected float32 or bfloat16 on {self.device}: int8 runs on a CPU only")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSection:

@@ -171,8 +171,10 @@ class Decoder:
         return self._run(tokens.to(self.device), positions, attend, (), {})
 
     def output_embeddings(self) -> Tensor:
-        """[V, H]: a token's score is its row times the hidden state. Where they are the embeddings too, it is these that a quantised
-        target gives as well: near enough to draft and to teach with. Not to be written to."""
+        """[V, H]: a token's score is its row times the hidden state. Not to be written to.
+
+        Where they are the embeddings too, a quantised target gives these as well: near enough to draft and to teach with.
+        """
         return self._embedding if self.config.tie_embeddings else unpack_weight(self._unembedding)
 
     def logits(self, hidden: Tensor) -> Tensor:

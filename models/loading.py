@@ -55,9 +55,9 @@ def load_target(
     is stored in float32.
     Raises UnsupportedModel for what the decoder does not cover, BadModel for what is missing or damaged.
     """
-    place = _device(device)
-    if dtype == "int8" and place.type != "cpu":
+    if dtype == "int8" and device.partition(":")[0] != "cpu":
         raise UnsupportedModel(f"dtype is 'int8' and device is {device!r}; expected cpu: int8 runs on a CPU only")
+    place = _device(device)
     folder = locate(path_or_id, revision)
     config = DecoderConfig.from_hf(Fields.read(folder / "config.json").values)
     weights = read_weights(folder, config)

@@ -88,8 +88,6 @@ class EngineSettings:
             raise ValueError(f"probe_share is {self.probe_share}, expected 0 to 0.5")
         if self.dtype not in ("float32", "bfloat16", "int8"):
             raise ValueError(f"dtype is {self.dtype!r}, expected float32, bfloat16 or int8")
-        if self.dtype == "int8" and self.device != "cpu":
-            raise ValueError(f"dtype is 'int8', expected float32 or bfloat16 on {self.device}: int8 runs on a CPU only")
         if self.ssd_listen:
             try:
                 Address.parse(self.ssd_listen)

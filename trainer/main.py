@@ -40,8 +40,7 @@ def run(settings: TrainerSettings, stop: threading.Event) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # chances too small to matter would take most of the time of every softmax
     os.nice(settings.niceness)
-    target = load_target(settings.target, revision=settings.revision, dtype=_dtype(settings), device=settings.device)
-    taught = Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint, target.stored)
+    taught = taught_by(settings)
     file = state_file(settings, taught)
     collector = TrainerCollector()
     with ExitStack() as closing:
@@ -51,6 +50,12 @@ def run(settings: TrainerSettings, stop: threading.Event) -> None:
         if settings.metrics_port:
             closing.callback(MetricsServer(collector, settings.metrics_host, settings.metrics_port).close)
         work(settings, assemble(settings, taught, reader, registry), registry, stop, collector.says)
+
+
+def taught_by(settings: TrainerSettings) -> Taught:
+    """The target as it is served, loaded to teach. Raises BadModel or UnsupportedModel."""
+    target = load_target(settings.target, revision=settings.revision, dtype=_dtype(settings), device=settings.device)
+    return Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint, target.stored)
 
 
 def work(

@@ -40,7 +40,9 @@ def tiny_config(**changes: object) -> DecoderConfig:
     return DecoderConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def tiny_decoder(seed: int = 0, scale: float = 0.3, dtype: torch.dtype = torch.float32) -> Decoder:
+def tiny_decoder(
+    seed: int = 0, scale: float = 0.3, dtype: torch.dtype = torch.float32, *, quantised: bool = False
+) -> Decoder:
     """Random weights, large enough that the logits spread and near-ties are rare. dtype: what their numbers are rounded to."""
     config = tiny_config()
     generator = torch.Generator().manual_seed(seed)
@@ -66,7 +68,7 @@ def tiny_decoder(seed: int = 0, scale: float = 0.3, dtype: torch.dtype = torch.f
             f"{prefix}.mlp.up_proj.weight": random_weight(inner, hidden),
             f"{prefix}.mlp.down_proj.weight": random_weight(hidden, inner),
         }
-    return Decoder(config, weights, torch.float32, torch.device("cpu"))
+    return Decoder(config, weights, torch.float32, torch.device("cpu"), quantised=quantised)
 
 
 def tiny_target(decoder: Decoder | None = None, num_pages: int = 64, page_size: int = 4) -> Target:
