@@ -103,6 +103,7 @@ def _assemble(settings: Layer) -> Configuration:
             settings,
             target=target.path,
             revision=target.revision,
+            served_dtype=target.dtype,
             traffic=traffic.url,
             registry=registry.url,
             checkpoints=registry.checkpoints,

@@ -138,7 +138,7 @@ def _learnt(
     def progress(step: int, loss: float) -> None:
         _show(step, f"learning: step {step} of {settings.steps}, loss {loss:.3f}")
 
-    taught = Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint)
+    taught = Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint, target.stored)
     answers = [Answer(text.tokens[: text.num_prompt], text.output_ids, record_of(text.sampling)) for text in texts]
     if isinstance(settings, HeadsSettings):
         return first_heads(taught, answers, store, settings, progress)

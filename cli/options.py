@@ -48,7 +48,10 @@ SECTIONS: dict[str, tuple[type[Any], frozenset[str]]] = {
     "registry": (RegistrySection, frozenset()),
     "trainer": (
         TrainerSettings,
-        frozenset({"target", "revision", "traffic", "registry", "checkpoints", "state", "heads", "draft", "lookahead", "name"}),
+        frozenset({
+            *("target", "revision", "served_dtype", "traffic", "registry", "checkpoints", "state"),
+            *("heads", "draft", "lookahead", "name"),
+        }),
     ),
 }
 """By name: the class with a section's fields and checks, and those fields that other sections decide."""

@@ -121,7 +121,8 @@ def _named(name: str, kind: str, static: Path, config: Configuration, target: Ta
 
 
 def _in_folder(folder: Path, kind: str, target: Target) -> Checkpoint:
-    found = find_static(folder, kind, target=target.fingerprint, tokenizer=target.tokenizer.fingerprint)
+    tokenizer = target.tokenizer.fingerprint
+    found = find_static(folder, kind, target=target.fingerprint, tokenizer=tokenizer, stored=target.stored)
     if found is None:
         raise NotThere(f"{folder} holds no {_WEIGHTS[kind]} for this target")
     return found

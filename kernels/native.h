@@ -8,9 +8,14 @@
 #define EVERDRAFT_NATIVE_H
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #if defined(__AVX2__)
 #include <immintrin.h>
+#endif
+#if defined(__AMX_TILE__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #if defined(__AVX512F__)
@@ -117,5 +122,26 @@ static inline floats exponential(floats x) {
     words bits = (words)(__builtin_convertvector(n, integers) + 127) << 23;
     return series * (floats)bits;
 }
+
+/* At least `bytes` at a multiple of 64, the same for every call of a thread from one file; none if there is no memory. */
+static inline void *scratch_of(size_t bytes) {
+    static _Thread_local void *kept;
+    static _Thread_local size_t size;
+    if (bytes >= size) { /* of no bytes too: what is none means that there is no memory */
+        free(kept);
+        size = (2 * bytes / 64 + 1) * 64;
+        kept = aligned_alloc(64, size);
+        if (!kept) size = 0;
+    }
+    return kept;
+}
+
+#if defined(__AMX_TILE__) && defined(__linux__)
+/* Whether the system lets this process use matrix tiles; it wants to be asked. */
+static inline int tiles_permitted(void) {
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+#endif
 
 #endif

@@ -45,6 +45,11 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "everdraft_linear_float": (c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_int),
     "everdraft_linear_bfloat16": (c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_int),
     "everdraft_tiles": (),
+    "everdraft_int8_tiles": (),
+    "everdraft_linear_int8": (
+        *(c_void_p, c_long, c_long, c_void_p, c_void_p, c_void_p, c_long),
+        *(c_void_p, c_void_p, c_void_p, c_int, c_int),
+    ),
     "everdraft_attention": (
         *(c_void_p, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_long),
         *(c_void_p, c_long, c_long, c_float, c_void_p, c_int),
@@ -77,6 +82,13 @@ def has_tiles() -> bool:
     """Whether there are matrix tiles (AMX) that this process may use."""
     found = library()
     return found is not None and bool(found.everdraft_tiles())
+
+
+@lru_cache(maxsize=1)
+def has_int8_tiles() -> bool:
+    """As `has_tiles`, for bytes."""
+    found = library()
+    return found is not None and bool(found.everdraft_int8_tiles())
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.attention import Spans, ragged_attention, write_pages
-from kernels.linear import Weight, linear, linear_add, pack_weight, unpack_weight
+from kernels.linear import Weight, linear, linear_add, pack_weight, quantise_weight, unpack_weight
 from kernels.norm import rms_norm
 from kernels.rope import apply_rope, rope_table
 from kernels.swiglu import swiglu
@@ -75,10 +75,21 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 class Decoder:
     """Weights and the forward pass. It keeps no state of any sequence.
 
-    Built from Hugging Face tensor names; `models.loading` checks names and shapes first.
+    Built from Hugging Face tensor names; `models.loading` checks names and shapes first. quantised: weights are rounded to 8 bits
+    for products with them, and all else is `dtype`, which must be float32 then.
     """
 
-    def __init__(self, config: DecoderConfig, weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: DecoderConfig,
+        weights: Mapping[str, Tensor],
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        quantised: bool = False,
+    ) -> None:
+        assert dtype == torch.float32 or not quantised
+        pack = quantise_weight if quantised else pack_weight
         self.config = config
         self.dtype = dtype
         self.device = device
@@ -93,7 +104,7 @@ class Decoder:
             weight = torch.cat([get(f"{prefix}.{name}.weight") for name in names])
             biases = [optional(f"{prefix}.{name}.bias") for name in names]
             present = [bias for bias in biases if bias is not None]
-            return pack_weight(weight), torch.cat(present) if present else None
+            return pack(weight), torch.cat(present) if present else None
 
         def layer(index: int) -> _Layer:
             prefix = f"model.layers.{index}"
@@ -120,7 +131,7 @@ class Decoder:
         self._layers = [layer(index) for index in range(config.num_layers)]
         self._norm = get("model.norm.weight")
         head = "model.embed_tokens.weight" if config.tie_embeddings else "lm_head.weight"
-        self._unembedding = pack_weight(get(head))
+        self._unembedding: Weight = pack(get(head))
         frequencies = config.rope.frequencies(config.head_dim).to(device)
         self._cos, self._sin = rope_table(frequencies, config.max_positions, dtype)
 
@@ -163,7 +174,10 @@ class Decoder:
         return self._run(tokens.to(self.device), positions, attend, (), {})
 
     def output_embeddings(self) -> Tensor:
-        """[V, H]: a token's score is its row times the hidden state. Not to be written to."""
+        """[V, H]: a token's score is its row times the hidden state. Not to be written to.
+
+        Where they are the embeddings too, a quantised target gives these as well: near enough to draft and to teach with.
+        """
         return self._embedding if self.config.tie_embeddings else unpack_weight(self._unembedding)
 
     def logits(self, hidden: Tensor) -> Tensor:

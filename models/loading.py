@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from kernels.linear_int8 import MOST_INPUTS
 from models.config import DecoderConfig
 from models.decoder import Decoder
 from models.errors import BadModel, UnsupportedModel
@@ -14,11 +15,12 @@ from models.fields import Fields
 from models.source import bundled_target, locate, target_name
 from models.tokenizer import Tokenizer
 from models.tokenizer_files import load_tokenizer
-from models.weights import fingerprint, read_weights
+from models.weights import fingerprint, in_int8, read_weights
 
 __all__ = ["Dtype", "Target", "bundled_target", "load_target", "load_tokenizer", "target_name"]
 
-Dtype = Literal["float32", "bfloat16", "auto"]
+Dtype = Literal["float32", "bfloat16", "int8", "auto"]
+"""`int8`: weights rounded to 8 bits for products with them, all else float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,10 @@ class Target:
     decoder: Decoder
     tokenizer: Tokenizer
     fingerprint: str
-    """Hash of the config and of the weights as stored, whatever the dtype they run in."""
+    """Of the weights in use: `stored`, or another in int8, where they are other weights."""
+    stored: str
+    """Hash of the config and of the weights as stored, whatever the dtype they run in. Drafts that were made for them suit
+    them in int8 as well."""
 
     @property
     def config(self) -> DecoderConfig:
@@ -50,14 +55,20 @@ def load_target(
     is stored in float32.
     Raises UnsupportedModel for what the decoder does not cover, BadModel for what is missing or damaged.
     """
+    if dtype == "int8" and device.partition(":")[0] != "cpu":
+        raise UnsupportedModel(f"dtype is 'int8' and device is {device!r}; expected cpu: int8 runs on a CPU only")
     place = _device(device)
     folder = locate(path_or_id, revision)
     config = DecoderConfig.from_hf(Fields.read(folder / "config.json").values)
     weights = read_weights(folder, config)
     stored = {tensor.dtype for tensor in weights.values()}
-    decoder = Decoder(config, weights, _resolve(dtype, stored, place), place)
+    quantised = dtype == "int8"
+    if quantised:
+        _check_inputs(config)
+    decoder = Decoder(config, weights, _resolve(dtype, stored, place), place, quantised=quantised)
     tokenizer = load_tokenizer(str(folder))
-    return Target(target_name(path_or_id), decoder, tokenizer, fingerprint(config, weights))
+    identity = fingerprint(config, weights)
+    return Target(target_name(path_or_id), decoder, tokenizer, in_int8(identity) if quantised else identity, identity)
 
 
 def _device(name: str) -> torch.device:
@@ -76,6 +87,12 @@ def _resolve(dtype: Dtype, stored: set[torch.dtype], device: torch.device) -> to
     if dtype == "auto":
         as_stored = torch.float32 if stored == {torch.float32} else torch.bfloat16
         return torch.float32 if device.type == "cpu" else as_stored
-    if dtype not in ("float32", "bfloat16"):
-        raise BadModel(f"dtype is {dtype!r}; expected float32, bfloat16 or auto")
-    return torch.float32 if dtype == "float32" else torch.bfloat16
+    if dtype not in ("float32", "bfloat16", "int8"):
+        raise BadModel(f"dtype is {dtype!r}; expected float32, bfloat16, int8 or auto")
+    return torch.bfloat16 if dtype == "bfloat16" else torch.float32
+
+
+def _check_inputs(config: DecoderConfig) -> None:
+    for name in ("hidden_size", "intermediate_size", "query_size"):
+        if getattr(config, name) > MOST_INPUTS:
+            raise UnsupportedModel(f"{name} is {getattr(config, name)}; expected at most {MOST_INPUTS} in int8")

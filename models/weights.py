@@ -88,6 +88,12 @@ def fingerprint(config: DecoderConfig, weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def in_int8(fingerprint: str) -> str:
+    """Of the same weights rounded to 8 bits, whose answers are others: traces, judgements and versions of the two are not to be
+    mixed up. It names how they are rounded: another way would be another target again."""
+    return hashlib.sha256(f"{fingerprint} int8, a scale for each output, rows in 16 bits".encode()).hexdigest()
+
+
 def _files(folder: Path) -> list[Path]:
     """`model.safetensors`, else the shards that `model.safetensors.index.json` names."""
     whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"

@@ -97,7 +97,8 @@ def num_threads(settings: EngineSettings) -> int:
 
 def _static_heads(settings: EngineSettings, loaded: LoadedTarget) -> Checkpoint | None:
     folder = Path(settings.heads) if settings.heads else BUNDLED
-    heads = find_static_heads(folder, target=loaded.fingerprint, tokenizer=loaded.tokenizer.fingerprint)
+    tokenizer = loaded.tokenizer.fingerprint
+    heads = find_static_heads(folder, target=loaded.fingerprint, tokenizer=tokenizer, stored=loaded.stored)
     if heads is None and "medusa" in settings.sources:
         log.warning("no static heads for this target in %s: heads start untrained (see `everdraft dayzero`)", folder)
     return heads
@@ -136,7 +137,8 @@ def _suffix_files(settings: EngineSettings, loaded: LoadedTarget) -> SuffixFiles
 def _draft_model(settings: EngineSettings, loaded: LoadedTarget, pool: PagePool) -> list[Speculator]:
     """Sources around the draft model, if there is one for this target: before the target, beside it, or both."""
     folder = Path(settings.draft) if settings.draft else static_draft.BUNDLED
-    found = find_static_draft(folder, target=loaded.fingerprint, tokenizer=loaded.tokenizer.fingerprint)
+    tokenizer = loaded.tokenizer.fingerprint
+    found = find_static_draft(folder, target=loaded.fingerprint, tokenizer=tokenizer, stored=loaded.stored)
     if found is None:
         log.warning("no draft model for this target in %s: none drafts (see `everdraft dayzero --kind draft-lm`)", folder)
         return []

@@ -19,6 +19,7 @@ class EngineSettings:
     """Directory or hub id of the target."""
     revision: str | None = None
     dtype: str = "float32"
+    """`float32`, `bfloat16`, or `int8` on a CPU."""
     device: str = "cpu"
     threads: int = 0
     """Threads for torch; 0: one for each core but one, which is left to the HTTP side and the trainer."""
@@ -95,8 +96,8 @@ class EngineSettings:
             raise ValueError(f"poll_seconds is {self.poll_seconds}, expected more than 0")
         if not 0 <= self.probe_share <= 0.5:
             raise ValueError(f"probe_share is {self.probe_share}, expected 0 to 0.5")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"dtype is {self.dtype!r}, expected float32 or bfloat16")
+        if self.dtype not in ("float32", "bfloat16", "int8"):
+            raise ValueError(f"dtype is {self.dtype!r}, expected float32, bfloat16 or int8")
         if self.ssd_listen:
             try:
                 Address.parse(self.ssd_listen)

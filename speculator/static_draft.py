@@ -21,12 +21,12 @@ _DEPTH, _WIDTH = 5, 3
 """Of trees, where there is room for them."""
 
 
-def find_static_draft(folder: Path, *, target: str, tokenizer: str) -> Checkpoint | None:
+def find_static_draft(folder: Path, *, target: str, tokenizer: str, stored: str = "") -> Checkpoint | None:
     """The newest draft model in `folder` (a checkpoint store) made for this target; None where there is none.
 
-    Raises CorruptCheckpoint for one that is damaged.
+    stored: see `find_static`. Raises CorruptCheckpoint for one that is damaged.
     """
-    return find_static(folder, KIND, target=target, tokenizer=tokenizer)
+    return find_static(folder, KIND, target=target, tokenizer=tokenizer, stored=stored)
 
 
 def draft_model(checkpoint: Checkpoint) -> DraftModel:

@@ -17,16 +17,25 @@ BUNDLED = Path(__file__).parent.parent / "models" / "demo" / "heads"
 """The bundled target's, made by `make heads`."""
 
 
-def find_static_heads(folder: Path, *, target: str, tokenizer: str) -> Checkpoint | None:
+def find_static_heads(folder: Path, *, target: str, tokenizer: str, stored: str = "") -> Checkpoint | None:
     """The newest heads in `folder` (a checkpoint store) made for this target; None where there are none.
 
-    Raises CorruptCheckpoint for heads that are damaged.
+    stored: see `find_static`. Raises CorruptCheckpoint for heads that are damaged.
     """
-    return find_static(folder, KIND, target=target, tokenizer=tokenizer)
+    return find_static(folder, KIND, target=target, tokenizer=tokenizer, stored=stored)
 
 
-def find_static(folder: Path, kind: str, *, target: str, tokenizer: str) -> Checkpoint | None:
-    """As `find_static_heads`, for any kind of weights."""
+def find_static(folder: Path, kind: str, *, target: str, tokenizer: str, stored: str = "") -> Checkpoint | None:
+    """As `find_static_heads`, for any kind of weights.
+
+    stored: fingerprint of the target's weights as stored, where `target` is of the same in int8: what was made for them drafts
+    for these too, at a small cost in acceptance, as long as there is nothing of their own. Empty: `target` alone.
+    """
+    own = _newest(folder, kind, target, tokenizer)
+    return own or (_newest(folder, kind, stored, tokenizer) if stored not in ("", target) else None)
+
+
+def _newest(folder: Path, kind: str, target: str, tokenizer: str) -> Checkpoint | None:
     found: list[Checkpoint] = []
     for path in sorted(folder.glob("[!.]*")):
         if path.is_dir():

@@ -105,7 +105,7 @@ class DraftTrade:
 def static_draft(folder: str, taught: Taught) -> Checkpoint | None:
     """The static draft model made for this target, if there is one; an empty `folder`: the bundled one."""
     path = Path(folder) if folder else BUNDLED
-    static = find_static_draft(path, target=taught.fingerprint, tokenizer=taught.tokenizer)
+    static = find_static_draft(path, target=taught.fingerprint, tokenizer=taught.tokenizer, stored=taught.stored)
     if static is None:
         log.warning("no static draft model for this target in %s: training starts from an untrained one", path)
     return static

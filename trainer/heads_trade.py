@@ -86,7 +86,7 @@ class HeadsTrade:
 def static_heads(folder: str, taught: Taught) -> Checkpoint | None:
     """The static heads made for this target, if there are any; an empty `folder`: among the bundled ones."""
     path = Path(folder) if folder else BUNDLED
-    static = find_static_heads(path, target=taught.fingerprint, tokenizer=taught.tokenizer)
+    static = find_static_heads(path, target=taught.fingerprint, tokenizer=taught.tokenizer, stored=taught.stored)
     if static is None:
         log.warning("no static heads for this target in %s: training starts from untrained ones", path)
     return static

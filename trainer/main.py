@@ -9,11 +9,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import Literal
 
 import torch
 
-from models.loading import load_target
+from models.loading import Dtype, load_target
 from pipelines.errors import RegistryUnavailable
 from pipelines.registry import Presence, Registry, open_registry
 from pipelines.traffic_log import open_reader
@@ -41,8 +40,7 @@ def run(settings: TrainerSettings, stop: threading.Event) -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # chances too small to matter would take most of the time of every softmax
     os.nice(settings.niceness)
-    target = load_target(settings.target, revision=settings.revision, dtype=_dtype(settings), device=settings.device)
-    taught = Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint)
+    taught = taught_by(settings)
     file = state_file(settings, taught)
     collector = TrainerCollector()
     with ExitStack() as closing:
@@ -52,6 +50,12 @@ def run(settings: TrainerSettings, stop: threading.Event) -> None:
         if settings.metrics_port:
             closing.callback(MetricsServer(collector, settings.metrics_host, settings.metrics_port).close)
         work(settings, assemble(settings, taught, reader, registry), registry, stop, collector.says)
+
+
+def taught_by(settings: TrainerSettings) -> Taught:
+    """The target as it is served, loaded to teach. Raises BadModel or UnsupportedModel."""
+    target = load_target(settings.target, revision=settings.revision, dtype=_dtype(settings), device=settings.device)
+    return Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint, target.stored)
 
 
 def work(
@@ -96,7 +100,9 @@ def work(
         trainer.resign()
 
 
-def _dtype(settings: TrainerSettings) -> Literal["float32", "bfloat16"]:
+def _dtype(settings: TrainerSettings) -> Dtype:
+    if settings.served_dtype == "int8":
+        return "int8"
     if settings.dtype == "auto":
         fastest = fast_dtype(torch.device(settings.device))
         return "bfloat16" if fastest == torch.bfloat16 else "float32"

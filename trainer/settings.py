@@ -24,6 +24,8 @@ class TrainerSettings:
     revision: str | None = None
     dtype: str = "auto"
     """Of the target while it teaches: `float32`, `bfloat16`, or `auto`, the one this machine multiplies faster in."""
+    served_dtype: str = "float32"
+    """Of the target where it is served. In `int8` its weights are others: the teacher has them so too, whatever `dtype` says."""
     device: str = "cpu"
     """cpu, cuda or cuda:<number>: where it learns, best not where the server runs."""
     traffic: str
@@ -134,6 +136,9 @@ class TrainerSettings:
             "at least min_conversations",
         )
         _expect("promote", self.promote, self.promote in get_args(Promotion), f"one of {', '.join(get_args(Promotion))}")
+        served = ("float32", "bfloat16", "int8")
+        _expect("served_dtype", self.served_dtype, self.served_dtype in served, "float32, bfloat16 or int8")
+        _expect("device", self.device, self.served_dtype != "int8" or self.device == "cpu", "cpu: the target is served in int8")
         _expect("dtype", self.dtype, self.dtype in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16")
 
 

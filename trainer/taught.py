@@ -17,6 +17,8 @@ class Taught:
     fingerprint: str
     tokenizer: str
     """Fingerprint of the tokenizer."""
+    stored: str = ""
+    """Fingerprint of the weights as stored, where `fingerprint` is of rounded ones: see `models.loading.Target`."""
 
     def unembed(self, states: Tensor) -> Tensor:
         """Logits [..., V] of states [..., H] of whatever dtype."""

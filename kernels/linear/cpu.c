@@ -125,19 +125,11 @@ PANEL(bfloat16, uint32_t, (WIDTH / 2))
 
 #if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AVX512F__) && defined(__linux__)
 
-#include <immintrin.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 enum { TILE_ROWS = 16, TILE_K = 32, TILE_COLUMNS = 16, TILES = 2, PARTS = 3, TILE = TILE_ROWS * TILE_K };
 enum { FEW_ROWS = TILE_ROWS / PARTS };
 #define AHEAD_TILES 4096 /* bytes */
 
-int everdraft_tiles(void) {
-    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
-    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
-}
+int everdraft_tiles(void) { return tiles_permitted(); }
 
 /* Panels of 32 columns; of each, for 32 k after another, two tiles: [16 pairs of k, 16 columns, 2]. What is too much is zero. */
 void everdraft_pack_tiles(const float *weight, long out, long in, uint16_t *panels) {
@@ -330,19 +322,6 @@ static void finish_rows(const product *to, const float *sums, long first, long c
         for (long tile = 0; tile < TILES && column + tile * TILE_COLUMNS < to->out; tile++)
             finish(sums + tile * PARTS * next + row * TILE_COLUMNS, next, column + tile * TILE_COLUMNS, to->out, to->bias,
                    to->added ? to->added + (first + row) * to->out : 0, to->result + (first + row) * to->out);
-}
-
-/* At least `bytes` at a multiple of 64, the same for every call of a thread; none if there is no memory. */
-static uint16_t *scratch_of(size_t bytes) {
-    static _Thread_local uint16_t *kept;
-    static _Thread_local size_t size;
-    if (bytes > size) {
-        free(kept);
-        size = (2 * bytes + 63) / 64 * 64;
-        kept = aligned_alloc(64, size);
-        if (!kept) size = 0;
-    }
-    return kept;
 }
 
 /* As everdraft_linear_bfloat16. Returns -1 for want of memory, else 0. */

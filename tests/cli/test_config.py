@@ -68,6 +68,14 @@ def test_the_engine_gets_the_target_that_the_target_section_names() -> None:
     assert Path(load({}, {}).engine.target, "config.json").exists(), "the bundled target is the default"
 
 
+def test_int8_reaches_engine_and_trainer_and_is_for_a_cpu_alone() -> None:
+    config = load({"dtype": "int8", "trainer_dtype": "bfloat16"}, {})
+    assert (config.engine.dtype, config.trainer.served_dtype) == ("int8", "int8")
+    expected = "target.dtype is 'int8', expected float32 or bfloat16 on cuda: int8 runs on a CPU only (from --dtype)"
+    assert refusal({"dtype": "int8", "device": "cuda"}) == expected
+    assert "trainer.device is 'cuda', expected cpu" in refusal({"dtype": "int8", "trainer_device": "cuda"})
+
+
 def test_the_trainer_learns_for_what_the_engine_serves(tmp_path: Path) -> None:
     file = tmp_path / "everdraft.toml"
     engine = '[engine]\nheads = "h"\ndraft = "d"\nssd_lookahead = 6\n'
@@ -126,7 +134,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ("EVERDRAFT_PORT", "65536", "server.port is 65536, expected 0 to 65535 (from EVERDRAFT_PORT)"),
         ("EVERDRAFT_TRAFFIC_MAX_AGE", "nan", "traffic.max_age is 'nan', expected a number"),
         ("EVERDRAFT_TRAFFIC_MAX_AGE", "-1", "traffic.max_age is -1.0, expected more than 0"),
-        ("EVERDRAFT_DTYPE", "int8", "target.dtype is 'int8', expected one of float32, bfloat16"),
+        ("EVERDRAFT_DTYPE", "int4", "target.dtype is 'int4', expected one of float32, bfloat16, int8 (from EVERDRAFT_DTYPE)"),
         ("EVERDRAFT_TRAFFIC_POLICY", "all", "traffic.policy is 'all', expected one of off, tenant, shared"),
         ("EVERDRAFT_TRAFFIC_TENANTS", "a=all", "expected one of off, tenant, shared"),
         ("EVERDRAFT_ENGINE_SOURCES", "medusa,oracle", "engine.sources has oracle, expected medusa, suffix, recycling,"),

@@ -190,8 +190,28 @@ def test_a_device_that_is_not_there_is_refused_by_name(folder: Path, device: str
 
 
 def test_a_dtype_that_is_not_offered_is_refused_by_name(folder: Path) -> None:
-    with pytest.raises(BadModel, match="dtype is 'int4'; expected float32, bfloat16 or auto"):
+    with pytest.raises(BadModel, match="dtype is 'int4'; expected float32, bfloat16, int8 or auto"):
         load_target(str(folder), dtype="int4")  # type: ignore[arg-type]
+
+
+def test_in_int8_it_is_another_target_that_knows_where_it_comes_from(folder: Path) -> None:
+    whole, rounded = load_target(str(folder)), load_target(str(folder), dtype="int8")
+    assert whole.stored == whole.fingerprint == rounded.stored
+    assert rounded.fingerprint != rounded.stored
+    assert rounded.fingerprint == load_target(str(folder), dtype="int8").fingerprint
+    edit_weights(folder, lambda weights: weights["model.norm.weight"][0].add_(1e-3))
+    assert load_target(str(folder), dtype="int8").fingerprint != rounded.fingerprint
+
+
+def test_int8_is_refused_on_a_device_that_has_no_kernel_for_it(folder: Path) -> None:
+    with pytest.raises(UnsupportedModel, match="dtype is 'int8' and device is 'cuda:1'; expected cpu"):
+        load_target(str(folder), dtype="int8", device="cuda:1")
+
+
+def test_a_model_too_wide_for_int8_is_refused_by_the_name_of_its_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.loading.MOST_INPUTS", 90)
+    with pytest.raises(UnsupportedModel, match="intermediate_size is 96; expected at most 90 in int8"):
+        load_target(str(folder), dtype="int8")
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from kernels.linear import quantise_weight, unpack_weight
 from models.loading import Target, bundled_target, load_target
 from tests.models.families import FAMILIES, LLAMA3, edit_json, random_tokens, save_model
 
@@ -72,6 +73,33 @@ def test_bfloat16_stays_as_close_as_its_eight_bits_allow(family: str, tmp_path: 
     expected = theirs(model, tokens)
     error = (ours(target, tokens) - expected).pow(2).mean().sqrt() / expected.std()
     assert error < 0.05  # a wrong layer would bring it to about 1
+
+
+@pytest.mark.parametrize("family", ["llama-biases", "qwen2", "qwen3", "mistral-wide-heads"])
+@pytest.mark.parametrize("sizes", [{}, {"intermediate_size": 101, "vocab_size": 333}], ids=["even", "odd"])
+def test_int8_is_transformers_with_every_product_s_weight_rounded(
+    family: str, sizes: dict[str, int], tmp_path: Path
+) -> None:
+    model = save_model(family, tmp_path, **sizes)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.weight.data = unpack_weight(quantise_weight(module.weight.data))
+    tokens = random_tokens(80)
+    # rows in 16 bits: some 1e-4 on logits of this size, where the weights' own rounding makes 1e-1
+    expected = theirs(model, tokens)
+    torch.testing.assert_close(ours(load_target(str(tmp_path), dtype="int8"), tokens), expected, rtol=0, atol=3e-3)
+    assert (ours(load_target(str(tmp_path)), tokens) - expected).abs().max() > 3e-2
+
+
+@pytest.mark.parametrize("family", ["llama-tied", "qwen3-tied-biases"])
+def test_int8_stays_as_close_as_its_eight_bits_allow(family: str, tmp_path: Path) -> None:
+    model = save_model(family, tmp_path)
+    target = load_target(str(tmp_path), dtype="int8")
+    tokens = random_tokens(50)
+    expected = theirs(model, tokens)
+    error = (ours(target, tokens) - expected).pow(2).mean().sqrt() / expected.std()
+    assert 1e-4 < error < 0.05
+    assert torch.equal(target.decoder.output_embeddings(), model.get_input_embeddings().weight), "looked up as they were stored"
 
 
 def test_a_sharded_checkpoint_is_the_same_model(tmp_path: Path) -> None:

@@ -43,7 +43,11 @@ def tiny_config(**changes: object) -> DecoderConfig:
 
 
 def tiny_decoder(
+<<<<<<< HEAD
     seed: int = 0, scale: float = 0.3, dtype: torch.dtype = torch.float32, vocab_size: int = VOCAB
+=======
+    seed: int = 0, scale: float = 0.3, dtype: torch.dtype = torch.float32, *, quantised: bool = False
+>>>>>>> int8
 ) -> Decoder:
     """Random weights, large enough that the logits spread and near-ties are rare. dtype: what their numbers are rounded to."""
     config = tiny_config(vocab_size=vocab_size)
@@ -70,7 +74,7 @@ def tiny_decoder(
             f"{prefix}.mlp.up_proj.weight": random_weight(inner, hidden),
             f"{prefix}.mlp.down_proj.weight": random_weight(hidden, inner),
         }
-    return Decoder(config, weights, torch.float32, torch.device("cpu"))
+    return Decoder(config, weights, torch.float32, torch.device("cpu"), quantised=quantised)
 
 
 def tiny_target(decoder: Decoder | None = None, num_pages: int = 64, page_size: int = 4) -> Target:

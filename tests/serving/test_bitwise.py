@@ -65,10 +65,11 @@ def serve(engine: Engine, asked: list[Request]) -> dict[int, tuple[int, ...]]:
     return said
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("numbers", ["float32", "bfloat16", "int8"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_scores_behind_every_token_are_plain_decodings(dtype: torch.dtype, threads: int) -> None:
-    decoder = tiny_decoder(dtype=dtype)
+def test_the_scores_behind_every_token_are_plain_decodings(numbers: str, threads: int) -> None:
+    """numbers: of the weights; bfloat16 ones and bytes have kernels of their own."""
+    decoder = tiny_decoder(dtype=torch.bfloat16 if numbers == "bfloat16" else torch.float32, quantised=numbers == "int8")
     alone = tiny_target(decoder)
     plainly = watch(alone)
     said: dict[int, tuple[int, ...]] = {}

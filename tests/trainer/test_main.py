@@ -7,9 +7,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+import torch
+
+from models.loading import load_target
 from pipelines.registry import Presence
+from tests.models.families import random_tokens, save_model
 from tests.trainer.scripted import SLOT, TOKENIZER, House, trace
-from trainer.main import work
+from tests.trainer.test_settings import GIVEN
+from trainer.main import taught_by, work
+from trainer.settings import TrainerSettings
 from trainer.state import StateFile
 from trainer.trainer import Trainer
 
@@ -59,6 +66,17 @@ def test_beside_a_busy_server_its_work_is_booked_as_guaranteed(house: House) -> 
     idle, guaranteed, alone = trainer.record.progress.used
     assert guaranteed > 0
     assert idle == alone == 0.0
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16"])
+def test_the_target_teaches_in_int8_where_it_is_served_in_int8(dtype: str, tmp_path: Path) -> None:
+    save_model("llama", tmp_path)
+    served = load_target(str(tmp_path), dtype="int8")
+    taught = taught_by(TrainerSettings(**GIVEN | {"target": str(tmp_path)}, dtype=dtype, served_dtype="int8"))
+    tokens = random_tokens(60)
+    assert (taught.fingerprint, taught.stored) == (served.fingerprint, served.stored)
+    assert torch.equal(taught.decoder.hidden_states(tokens), served.decoder.hidden_states(tokens))
+    assert taught_by(TrainerSettings(**GIVEN | {"target": str(tmp_path)}, dtype=dtype)).fingerprint == served.stored
 
 
 def test_a_disk_that_is_full_costs_the_state_and_not_the_training(house: House, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ GIVEN = {"target": "t", "traffic": "sqlite:///a", "registry": "sqlite:///b", "ch
         ("target", ""),
         ("scope", ""),
         ("dtype", "int8"),
+        ("served_dtype", "int4"),
         ("held_out_fraction", 0.0),
         ("held_out_fraction", 1.0),
         ("guaranteed_share", float("nan")),
