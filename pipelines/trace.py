@@ -33,6 +33,8 @@ class SamplingRecord(msgspec.Struct, frozen=True, kw_only=True):
     choice: int = 0
     """Index among the choices of the request: part of the key of the noise, as the seed is."""
     max_tokens: int
+    constrained: bool = False
+    """Whether a grammar limited the choices: the output is then not what the target would have said by itself."""
 
 
 class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,7 +57,11 @@ class _Loop:
                 self._handle(message)
             if engine.has_work:
                 self._audited = False
-                self._send(Progress(engine.step()))
+                moved = engine.step()
+                for refused in engine.take_refused():
+                    self._send(refused)
+                if moved:
+                    self._send(Progress(moved))
             else:
                 self._idle()
             if time.monotonic() - self._snapshot_at >= SNAPSHOT_SECONDS:

@@ -172,6 +172,7 @@ def _trace(outcome: Outcome, consent: Consent, target: str, tokenizer: str) -> T
             seed=request.seed,
             choice=request.choice,
             max_tokens=request.max_tokens,
+            constrained=request.constraint is not None,
         ),
         steps=_steps(outcome.moves),
         domain=outcome.domain,

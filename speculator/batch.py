@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from speculator.constraint.guide import Guide
 from speculator.processor import Processor
 
 
@@ -60,6 +61,8 @@ class Sequence:
     """Served without drafts to measure what these gain."""
     processors: tuple[Processor, ...] = ()
     """What edits the target's scores before each choice, in this order. They have accepted every token emitted so far."""
+    guide: Guide | None = None
+    """Its way through the grammar that it is constrained by: one of the processors."""
     pages: list[int] = field(default_factory=list)
     num_written: int = 0
     """Tokens whose keys and values are in the pages."""

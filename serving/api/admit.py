@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from serving.api.answer import Answer, Origin
 from serving.api.resolve import Prompt, engine_request, stop_strings
 from serving.api.schemas import GenerationBody
@@ -14,6 +16,7 @@ from serving.api.service import Service
 from serving.lots import lot
 from serving.text import AnswerText
 from serving.traffic import conversation_id
+from speculator.constraint.constraint import Constraint
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,14 @@ class Ask:
     opening: str | Sequence[int]
 
 
-def admit(service: Service, body: GenerationBody, asks: Sequence[Ask], head: Head, tenant: str) -> list[Answer]:
+def admit(
+    service: Service,
+    body: GenerationBody,
+    asks: Sequence[Ask],
+    head: Head,
+    tenant: str,
+    constraint: Constraint | None = None,
+) -> list[Answer]:
     """One answer for each prompt, nothing started yet. Raises InvalidRequest."""
     consent = service.traffic.allowed(tenant, body.store)
     stops = stop_strings(body)
@@ -50,6 +60,7 @@ def admit(service: Service, body: GenerationBody, asks: Sequence[Ask], head: Hea
         conversation = conversation_id(metadata.get("conversation"), body.user, ask.opening)
         drawn = lot(f"{tenant} {conversation}")
         request = engine_request(body, ask.prompt, ask.max_tokens, tenant, consent is not None, drawn, service)
+        request = replace(request, constraint=constraint)
         origin = Origin(f"{head.id}-{index}", consent, conversation, metadata.get("domain"))
         assembler = AnswerText(
             service.tokenizer,

@@ -1,0 +1,83 @@
+"""Guide: a sequence's way through its grammar; the processor that leaves only tokens with which the text stays within it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import torch
+from llguidance import LLMatcher
+from numpy.typing import NDArray
+from torch import Tensor
+
+from speculator.constraint.grammar import reason
+
+
+class Guide:
+    """A `speculator.processor.Processor`, the last of its sequence: what others have excluded stays so while anything is left.
+
+    matcher: at the start of the grammar. field: of the request, for messages. eos_ids: what ends a text for the library;
+    `ends` are this sequence's own.
+
+    For 8,192 and 128,256 tokens a mask takes 2 us and 20 us in the median, 0.1 ms and 4 ms where the lexer meets what it
+    has not seen, and a token 1 us and 25 us.
+    """
+
+    def __init__(
+        self, matcher: LLMatcher, field: str, *, eos_ids: Collection[int], ends: Collection[int], vocab_size: int
+    ) -> None:
+        self._matcher = matcher
+        self._field = field
+        self._eos_ids = list(eos_ids)
+        self._ends = list(ends)
+        self._vocab_size = vocab_size
+        self._ended = False
+        self.error = ""
+        """Why it cannot go on, if so: scores are left alone from then on, and the sequence is to be ended."""
+
+    def edit(self, scores: Tensor) -> Tensor:
+        """Excludes what leads out of the grammar. Where it is complete an end may follow, where it cannot go on nothing else."""
+        allowed = torch.from_numpy(self._allowed()).to(scores.device)
+        if self.error:
+            return scores
+        scores.masked_fill_(~allowed, -math.inf)
+        if scores.max() == -math.inf:  # the grammar wins over who excluded the rest, as min_tokens does with every end
+            scores.masked_fill_(allowed, 0.0)
+        return scores
+
+    def accept(self, token: int) -> None:
+        if self._ended or self.error:
+            return
+        if token in self._ends and self._matcher.is_accepting():
+            self._ended = True
+        elif not self._matcher.consume_token(token):
+            self._fail(self._matcher.get_error())
+
+    def reach(self, tokens: Sequence[int]) -> int:
+        """How many of these tokens, one after another, the grammar lets through from here."""
+        if self._ended or self.error:
+            return 0
+        return self._matcher.validate_tokens(list(tokens))
+
+    def forced(self) -> list[int]:
+        """Tokens of the bytes that must follow, as the tokenizer writes them. The target may split them in another way."""
+        return [] if self._ended or self.error else self._matcher.compute_ff_tokens()
+
+    def _allowed(self) -> NDArray[np.bool_]:
+        """[V]; all False only after an error."""
+        allowed = np.zeros(self._vocab_size, np.bool_)
+        if not self._ended:
+            bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+            allowed = np.unpackbits(bits, count=self._vocab_size, bitorder="little").view(np.bool_)
+            allowed[self._eos_ids] = False
+            if self._matcher.is_error():
+                self._fail(self._matcher.get_error())
+        if self._ended or self._matcher.is_accepting():
+            allowed[self._ends] = True
+        if not allowed.any():
+            self._fail("no token continues the text within the grammar")
+        return allowed
+
+    def _fail(self, why: str) -> None:
+        self.error = self.error or f"{self._field}: {reason(why)}"
