@@ -12,7 +12,7 @@ from speculator.drafts import Tree
 SOURCE = "grammar"
 """Name of the forced tokens among the sources of drafts."""
 _SURE = 0.99
-"""The bytes are certain; whether the target splits them as its tokenizer does, calibration finds out."""
+"""Nothing else is allowed. Yet verification decides, as for any other draft."""
 
 
 def within(tree: Tree, sequence: Sequence) -> Tree:

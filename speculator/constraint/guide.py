@@ -55,13 +55,15 @@ class Guide:
             self._fail(self._matcher.get_error())
 
     def reach(self, tokens: Sequence[int]) -> int:
-        """How many of these tokens, one after another, the grammar lets through from here."""
+        """How many of these tokens (one at least), one after another, the grammar lets through from here."""
         if self._ended or self.error:
             return 0
+        if tokens[0] in self._ends and self._matcher.is_accepting():
+            return 1
         return self._matcher.validate_tokens(list(tokens))
 
     def forced(self) -> list[int]:
-        """Tokens of the bytes that must follow, as the tokenizer writes them. The target may split them in another way."""
+        """The tokens that must follow: where bytes are certain, the tokenizer's own way of writing them is all that masks allow."""
         return [] if self._ended or self.error else self._matcher.compute_ff_tokens()
 
     def _allowed(self) -> NDArray[np.bool_]:
