@@ -42,14 +42,12 @@ class Guide:
         if self.error:
             return scores
         scores.masked_fill_(~allowed, -math.inf)
-        if scores.max() == -math.inf:  # the grammar wins over who excluded the rest, as min_tokens does with every end
-            scores.masked_fill_(allowed, 0.0)
-        return scores
+        return scores if scores.max() > -math.inf else self._conflict(scores)
 
     def accept(self, token: int) -> None:
         if self._ended or self.error:
             return
-        if token in self._ends and self._matcher.is_accepting():
+        if token in self._ends and self._complete:
             self._ended = True
         elif not self._matcher.consume_token(token):
             self._fail(self._matcher.get_error())
@@ -58,12 +56,12 @@ class Guide:
         """How many of these tokens (one at least), one after another, the grammar lets through from here."""
         if self._ended or self.error:
             return 0
-        if tokens[0] in self._ends and self._matcher.is_accepting():
+        if tokens[0] in self._ends and self._complete:
             return 1
         return self._matcher.validate_tokens(list(tokens))
 
     def forced(self) -> list[int]:
-        """The tokens that must follow: where bytes are certain, the tokenizer's own way of writing them is all that masks allow."""
+        """The tokens that must follow: where bytes are certain, masks allow the tokenizer's own way of writing them alone."""
         return [] if self._ended or self.error else self._matcher.compute_ff_tokens()
 
     def _allowed(self) -> NDArray[np.bool_]:
@@ -75,11 +73,24 @@ class Guide:
             allowed[self._eos_ids] = False
             if self._matcher.is_error():
                 self._fail(self._matcher.get_error())
-        if self._ended or self._matcher.is_accepting():
+        if self._complete:
             allowed[self._ends] = True
         if not allowed.any():
             self._fail("no token continues the text within the grammar")
         return allowed
+
+    @property
+    def _complete(self) -> bool:
+        """Whether the text may end here."""
+        return self._ended or self._matcher.is_accepting()
+
+    def _conflict(self, scores: Tensor) -> Tensor:
+        """Others have excluded all that the grammar allows: as `min_tokens` does where the text has to end, and then it ends."""
+        if self._complete:
+            scores[self._ends] = 0.0
+            return scores
+        self._fail("logit_bias or allowed_token_ids leave nothing of what may follow")
+        return scores.zero_()
 
     def _fail(self, why: str) -> None:
         self.error = self.error or f"{self._field}: {reason(why)}"

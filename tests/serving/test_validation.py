@@ -213,10 +213,8 @@ UNSUPPORTED: list[tuple[str, Any]] = [
     ("logprobs", 1),
     ("prompt_logprobs", 0),
     ("truncate_prompt_tokens", 5),
-    ("response_format", {"type": "json_object"}),
-    ("guided_json", {}),
-    ("guided_regex", "a*"),
-    ("structured_outputs", {"choice": ["a"]}),
+    ("guided_json_object", True),
+    ("structural_tag", "x"),
     ("use_beam_search", True),
     ("bad_words", ["x"]),
 ]

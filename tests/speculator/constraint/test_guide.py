@@ -88,13 +88,25 @@ def test_an_answer_that_ignores_its_end_says_nothing_but_ends_behind_it() -> Non
     assert (subject.reach([EOS]), subject.forced(), subject.error) == (0, [], "")
 
 
-def test_the_grammar_wins_over_who_excluded_everything_else() -> None:
+def test_a_complete_text_ends_even_if_others_have_excluded_its_end() -> None:
+    subject = guide("regex", "ab?")
+    subject.accept(*ids("a"))
+    for banned in ({EOS, *ids("b")}, set(range(VOCAB))):  # by min_tokens, say
+        scores = torch.zeros(VOCAB)
+        scores[sorted(banned)] = -math.inf
+        assert torch.nonzero(subject.edit(scores) > -math.inf).flatten().tolist() == [EOS]
+    scores = torch.zeros(VOCAB)
+    scores[EOS] = -math.inf
+    assert torch.nonzero(subject.edit(scores) > -math.inf).flatten().tolist() == ids("b"), "while it may go on, it does"
+    assert not subject.error
+
+
+def test_a_text_that_others_leave_no_way_on_is_an_error() -> None:
     subject = guide("regex", "a|x")
     scores = torch.zeros(VOCAB)
-    scores[ids("a") + ids("x")] = -math.inf  # as min_tokens does with ends, or a ban
-    edited = subject.edit(scores)
-    assert set(torch.nonzero(edited == 0.0).flatten().tolist()) == {*ids("a"), *ids("x")}
-    assert (edited == -math.inf).sum() == VOCAB - 2
+    scores[ids("a") + ids("x")] = -math.inf
+    assert torch.isfinite(subject.edit(scores)).all(), "something is chosen, though nobody will see it"
+    assert subject.error.startswith("structured_outputs.regex: logit_bias or allowed_token_ids")
 
 
 def test_what_others_excluded_stays_excluded_while_anything_is_left() -> None:
