@@ -103,6 +103,11 @@ class Engine:
         return self.scheduler.has_work or len(self._joining) > 0
 
     @property
+    def num_waiting(self) -> int:
+        """Requests that wait for their turn or for their grammar."""
+        return self.scheduler.num_waiting + len(self._joining)
+
+    @property
     def speculating(self) -> bool:
         """Whether anything may be drafted: the operator and the slots that are followed all say so."""
         return self.speculation and all(swap.speculation for swap in (self.swap, *self.further_swaps))

@@ -115,7 +115,7 @@ def snapshot(engine: Engine) -> Snapshot:
     return Snapshot(
         at=time.time(),
         num_running=scheduler.num_running,
-        num_waiting=scheduler.num_waiting,
+        num_waiting=engine.num_waiting,
         pages_used=scheduler.pool.num_used,
         pages_total=scheduler.pool.num_pages,
         num_steps=stats.num_steps,

@@ -60,10 +60,11 @@ class Joining:
 
 
 def _outcome(request: Request, made: Future[Guide]) -> Ready | Refused:
-    try:
+    error = made.exception()
+    if error is None:
         return Ready(request, made.result())
-    except BadConstraint as error:
+    if isinstance(error, BadConstraint):
         return Refused(request.id, "constraint", str(error))
-    except Exception:  # the library's, or no memory: not for this the engine ends
-        log.exception("compiling the grammar of request %d", request.id)
-        return Refused(request.id, "constraint", "the grammar could not be compiled")
+    # a fault of the library's, or no memory: not for this the engine ends
+    log.error("compiling the grammar of request %d", request.id, exc_info=error)
+    return Refused(request.id, "constraint", "the grammar could not be compiled")

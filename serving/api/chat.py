@@ -47,7 +47,7 @@ def chat_routes(service: Service) -> APIRouter:
         check_model(body, service)
         check_common(body, service)
         ask = await _ask(body, service)
-        constraint = await constraint_of(body)
+        constraint = await constraint_of(body, service.prover)
         head = Head.new("chatcmpl", service)
         answers = admit(service, body, [ask], head, request.state.tenant, constraint)
         shape = ChatShape(head, bool(body.return_token_ids))

@@ -38,7 +38,7 @@ def completion_routes(service: Service) -> APIRouter:
         check_model(body, service)
         check_common(body, service)
         asks = [_ask(prompt, body, service) for prompt in await read_prompts(body.prompt, service)]
-        constraint = await constraint_of(body)
+        constraint = await constraint_of(body, service.prover)
         head = Head.new("cmpl", service)
         answers = admit(service, body, asks, head, request.state.tenant, constraint)
         shape = CompletionShape(head, bool(body.return_token_ids))

@@ -12,15 +12,15 @@ from serving.api.errors import InvalidRequest, shown
 from serving.api.schemas import GenerationBody
 from serving.api.structured import JsonSchema, ResponseFormat
 from speculator.constraint.constraint import BadConstraint, Constraint
-from speculator.constraint.grammar import check
+from speculator.constraint.proving import Prover
 
 MAX_CHARS = 100_000
-"""Of a schema, an expression, a grammar or all choices together: 0.2 s of compiling at most."""
+"""Of a schema, an expression, a grammar or all choices together."""
 
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
-async def constraint_of(body: GenerationBody) -> Constraint | None:
+async def constraint_of(body: GenerationBody, prover: Prover) -> Constraint | None:
     """What the answer has to look like; None: anything goes. Raises InvalidRequest."""
     given = list(_given(body))
     if not given:
@@ -33,7 +33,7 @@ async def constraint_of(body: GenerationBody) -> Constraint | None:
         message = f"{constraint.field}: expected at most {MAX_CHARS} characters, got {len(constraint.text)}"
         raise InvalidRequest(message, constraint.field)
     try:
-        await asyncio.to_thread(check, constraint)
+        await asyncio.to_thread(prover.prove, constraint)
     except BadConstraint as error:
         raise InvalidRequest(str(error), constraint.field) from None
     return constraint

@@ -15,12 +15,25 @@ from serving.messages import Refused, Request
 from serving.scripted import ScriptedEngine
 from speculator.constraint.constraint import Constraint
 from tests.serving.harness import House, house
-from tests.serving.test_resolve import asked
 
 SCHEMA = {"type": "object", "properties": {"z": {"type": "integer"}, "a": {"enum": ["é", None]}}}
 TEXT = '{"type":"object","properties":{"z":{"type":"integer"},"a":{"enum":["é",null]}}}'
 PATHS = ("/v1/completions", "/v1/chat/completions")
 SOUND = {"prompt": "abc", "messages": [{"role": "user", "content": "hi"}]}
+
+
+ASKED: list[Request] = []
+
+
+def script(request: Request) -> bytes:
+    ASKED.append(request)
+    return b"x"
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[TestClient]:
+    with house(ScriptedEngine(script, eos_id=256)).http() as client:
+        yield client
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -49,15 +62,12 @@ SOUND = {"prompt": "abc", "messages": [{"role": "user", "content": "hi"}]}
         ({"guided_grammar": 'start: "a"'}, ("grammar", 'start: "a"', "guided_grammar")),
     ],
 )
-def test_the_engine_is_asked_for_what_the_field_says(path: str, body: Any, constraint: tuple[Any, str, str] | None) -> None:
-    wanted = None if constraint is None else Constraint(*constraint)
-    assert asked(path, **body).constraint == wanted
-
-
-@pytest.fixture(scope="module")
-def http() -> Iterator[TestClient]:
-    with house().http() as client:
-        yield client
+def test_the_engine_is_asked_for_what_the_field_says(
+    http: TestClient, path: str, body: Any, constraint: tuple[Any, str, str] | None
+) -> None:
+    response = http.post(path, json={**SOUND, **body})
+    assert response.status_code == 200, response.text
+    assert ASKED[-1].constraint == (None if constraint is None else Constraint(*constraint))
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -102,7 +112,8 @@ def test_what_cannot_be_followed_is_refused_by_name(http: TestClient, path: str,
 
 def test_a_refused_request_reaches_neither_the_engine_nor_the_log() -> None:
     subject = house()
-    assert subject.http().post(PATHS[0], json={**SOUND, "guided_regex": "("}).status_code == 400
+    with subject.http() as http:
+        assert http.post(PATHS[0], json={**SOUND, "guided_regex": "("}).status_code == 400
     assert subject.log.traces == []
     assert subject.traffic.counters().finished == 0
     assert subject.engine.snapshot().num_steps == 0  # type: ignore[union-attr]
@@ -125,7 +136,8 @@ class Failing(ScriptedEngine):
 
 def failed(num_said: int, **body: Any) -> tuple[House, Any]:
     subject = house(Failing(num_said))
-    return subject, subject.http().post(PATHS[0], json={**SOUND, "guided_regex": "a+", "max_tokens": 30, **body})
+    with subject.http() as http:
+        return subject, http.post(PATHS[0], json={**SOUND, "guided_regex": "a+", "max_tokens": 30, **body})
 
 
 @pytest.mark.parametrize(("num_said", "num_traces"), [(0, 0), (2, 1)])
@@ -148,6 +160,7 @@ def test_in_a_stream_that_failure_is_its_last_event() -> None:
 
 def test_traces_say_that_an_answer_was_constrained() -> None:
     subject = house()
-    for body in ({}, {"guided_regex": ".*"}):
-        assert subject.http().post(PATHS[0], json={**SOUND, **body}).status_code == 200
+    with subject.http() as http:
+        for body in ({}, {"guided_regex": ".*"}):
+            assert http.post(PATHS[0], json={**SOUND, **body}).status_code == 200
     assert [trace.sampling.constrained for trace in subject.log.traces] == [False, True]
