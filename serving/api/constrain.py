@@ -33,7 +33,7 @@ async def constraint_of(body: GenerationBody, prover: Prover) -> Constraint | No
         message = f"{constraint.field}: expected at most {MAX_CHARS} characters, got {len(constraint.text)}"
         raise InvalidRequest(message, constraint.field)
     try:
-        await asyncio.to_thread(prover.prove, constraint)
+        await asyncio.get_running_loop().run_in_executor(prover.thread, prover.prove, constraint)
     except BadConstraint as error:
         raise InvalidRequest(str(error), constraint.field) from None
     return constraint

@@ -10,6 +10,7 @@ import multiprocessing
 import threading
 from collections import OrderedDict
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ _REMEMBERED = 256
 
 
 class Prover:
-    """One constraint at a time; thread-safe. Its process is started when first needed, and anew after one that broke it.
+    """One constraint at a time, in `thread`. Its process is started when first needed, and anew after one that broke it.
 
     rules: of the tokenizer; empty: only the grammar itself is looked at. seconds: that a constraint may take.
     """
@@ -35,24 +36,26 @@ class Prover:
     def __init__(self, rules: str, eos_ids: Collection[int], vocab_size: int, seconds: float = 5.0) -> None:
         self._tokenizer = rules, tuple(eos_ids), vocab_size
         self._seconds = seconds
-        self._lock = threading.Lock()
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="prover")
         self._outcomes: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
 
     def prove(self, constraint: Constraint) -> None:
         """Waits for the outcome. Raises BadConstraint for a constraint that cannot be followed, or not in time."""
-        with self._lock:
-            why = self._outcomes.get(constraint.key)
-            if why is None:
-                why = self._outcomes[constraint.key] = self._tried(constraint)
-                if len(self._outcomes) > _REMEMBERED:
-                    self._outcomes.popitem(last=False)
+        why = self._outcomes.get(constraint.key)
+        if why is None:
+            why = self._tried(constraint)
         if why:
             raise constraint.bad(why)
 
     def close(self) -> None:
-        """Ends the process; the next constraint would start another."""
+        """Ends process and thread."""
+        self.thread.shutdown(wait=False, cancel_futures=True)
+        self._end()
+
+    def _end(self) -> None:
+        """Ends the process; the next constraint starts another."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -66,12 +69,19 @@ class Prover:
             pipe = self._ready()
             pipe.send(constraint)
             if pipe.poll(self._seconds):
-                return str(pipe.recv())
+                return self._remembered(constraint, str(pipe.recv()))
             why = f"too complex: not compiled after {self._seconds:g} s"
         except (EOFError, OSError):
             why = "too complex: compiling it failed"
-        self.close()
+        self._end()
         return why
+
+    def _remembered(self, constraint: Constraint, outcome: str) -> str:
+        """The outcome. One that only came of the time is never remembered: the machine may have been busy."""
+        self._outcomes[constraint.key] = outcome
+        if len(self._outcomes) > _REMEMBERED:
+            self._outcomes.popitem(last=False)
+        return outcome
 
     def _ready(self) -> Connection:
         """The way to a process that listens. Raises EOFError for one that cannot be started."""

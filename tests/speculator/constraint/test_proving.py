@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import pytest
@@ -61,11 +62,20 @@ def test_an_outcome_is_remembered_under_whatever_field_it_comes(prover: Prover, 
     prover.prove(constraint("regex", "abab"))
 
 
-def test_no_more_outcomes_are_remembered_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_outcomes_are_remembered_than_there_is_room_for(prover: Prover, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proving, "_REMEMBERED", 2)
     tried: list[str] = []
-    subject = Prover("", (), 0)
-    monkeypatch.setattr(subject, "_tried", lambda each: tried.append(each.text) or "")
+    really = prover._tried
+    monkeypatch.setattr(prover, "_tried", lambda each: tried.append(each.text) or really(each))
+    monkeypatch.setattr(prover, "_outcomes", OrderedDict())
     for text in "abcca":
-        subject.prove(constraint("regex", text))
+        prover.prove(constraint("regex", text))
     assert tried == ["a", "b", "c", "a"]
+
+
+def test_a_constraint_that_was_too_slow_once_may_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = Prover("", (), 0, seconds=0.0)
+    assert "not compiled after 0 s" in refusal(subject, constraint("regex", "a{2}"))
+    subject._seconds = 30.0
+    subject.prove(constraint("regex", "a{2}"))
+    subject.close()
