@@ -151,6 +151,9 @@ def test_what_the_engine_alone_can_refuse_is_the_requests_error_and_nothing_is_l
     with pytest.raises(openai.BadRequestError) as refused:
         ask(server, response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": {"not": {}}}})
     assert refused.value.param == "response_format.json_schema.schema"
+    hostile = "\n".join(["start: r0", *(f"r{i}: r{i + 1}" for i in range(5000)), 'r5000: "a"'])  # overflows the library's stack
+    with pytest.raises(openai.BadRequestError, match="too complex"):
+        ask(server, extra_body={"guided_grammar": hostile})
     assert ask(server, max_tokens=5).message.content
     assert server.traffic.counters().balanced
     assert any(trace.sampling.constrained for trace in server.log.traces)
