@@ -35,6 +35,11 @@ class Tokenizer:
         """One more than the greatest id it knows; the model's own vocabulary may be padded beyond it."""
 
     @property
+    def rules(self) -> str:
+        """The vocabulary and its rules, as `tokenizer.json` has them."""
+        return str(self._backend.to_str())
+
+    @property
     def has_chat_template(self) -> bool:
         return self._chat_template is not None
 

@@ -56,6 +56,8 @@ class SamplingRecord(msgspec.Struct, frozen=True, kw_only=True):
     stop_ids: tuple[int, ...] = ()
     """Empty in records of earlier versions, too."""
     edits: Edits = NO_EDITS
+    constrained: bool = False
+    """Whether a grammar limited the choices: the output is then not what the target would have said by itself."""
 
 
 class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):

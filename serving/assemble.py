@@ -30,6 +30,7 @@ from serving.swap import Swap
 from serving.target import Target
 from serving.trial import Trial
 from speculator import draft_lm, static_draft
+from speculator.constraint.grammars import Grammars
 from speculator.controller import Controller
 from speculator.cost import StepCosts
 from speculator.drafts import Law
@@ -79,7 +80,8 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
     target = Target(loaded.decoder, pool)
     if sources:
         costs.profile(lambda num_sequences, num_rows: pass_seconds(target, num_sequences, num_rows))
-    engine = Engine(target, scheduler, speculator, controller, probe_share=settings.probe_share)
+    grammars = Grammars(loaded.tokenizer, loaded.config.vocab_size)
+    engine = Engine(target, scheduler, speculator, controller, probe_share=settings.probe_share, grammars=grammars)
     engine.swap = _swap(settings, loaded, engine.trial, lambda: _presence(settings, engine))
     engine.further_swaps = _further_swaps(settings, loaded)
     if settings.registry:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipelines.registry import Slot
+from serving.joining import Joining, Ready
 from serving.lots import salted
 from serving.messages import FinishReason, Moved, Refused, Request
 from serving.purges import Purges
@@ -16,12 +17,17 @@ from serving.stats import EngineStats
 from serving.swap import Swap
 from serving.target import Target
 from serving.trial import Trial
-from speculator.batch import Batch
+from speculator.batch import Batch, Sequence
+from speculator.constraint.grammars import Grammars
+from speculator.constraint.guide import Guide
 from speculator.drafts import Drafts
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Budget
 from speculator.scoring import score_emitted
 from speculator.verify import Verdicts, verify
+
+_NOTHING_TO_DO_SECONDS = 0.002
+"""That a step without a sequence waits for a grammar."""
 
 
 class Budgeting(Protocol):
@@ -74,8 +80,9 @@ class Engine:
         clock: Callable[[], float] = time.perf_counter,
         trial: Trial | None = None,
         probe_share: float = 0.0,
+        grammars: Grammars | None = None,
     ) -> None:
-        """probe_share: of the requests, served without drafts, to compare with."""
+        """probe_share: of the requests, served without drafts, to compare with. grammars: None: answers cannot be constrained."""
         assert speculator.max_tree <= scheduler.max_tree, "a draft would not fit behind its text"
         self.target = target
         self.scheduler = scheduler
@@ -91,11 +98,18 @@ class Engine:
         self.trial = trial or Trial()
         self.stats = EngineStats()
         self._probe_share = probe_share
+        self._joining = Joining(grammars)
+        self._refused: list[Refused] = []
         self._clock = clock
 
     @property
     def has_work(self) -> bool:
-        return self.scheduler.has_work
+        return self.scheduler.has_work or len(self._joining) > 0
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that wait for their turn or for their grammar."""
+        return self.scheduler.num_waiting + len(self._joining)
 
     @property
     def speculating(self) -> bool:
@@ -103,10 +117,20 @@ class Engine:
         return self.speculation and all(swap.speculation for swap in (self.swap, *self.further_swaps))
 
     def submit(self, request: Request) -> Refused | None:
-        """Takes a request in, or says why it will never run."""
+        """Takes a request in, or says why it will never run; of a constrained one that may turn out later (`take_refused`)."""
+        return self._joining.add(request) if request.constraint is not None else self._take_in(request)
+
+    def take_refused(self) -> list[Refused]:
+        """Requests taken in that will not run (any more), each once."""
+        refused, self._refused = self._refused, []
+        return refused
+
+    def _take_in(self, request: Request, guide: Guide | None = None) -> Refused | None:
         answer = self.scheduler.submit(request)
         if isinstance(answer, Refused):
             return answer
+        if guide is not None:
+            answer.guide, answer.processors = guide, (*answer.processors, guide)
         answer.probe = answer.lot is not None and salted(answer.lot, "probe") < self._probe_share
         answer.speculative = answer.speculative and not answer.probe
         self.speculator.begin(answer)
@@ -118,13 +142,17 @@ class Engine:
         """Frees everything of a request at once; None if it is not here (any more)."""
         sequence = self.scheduler.abort(request_id)
         if sequence is None:
-            return None
+            return Moved(request_id, (), "abort", 0, -1) if self._joining.abort(request_id) else None
         self.speculator.end(sequence)
         self.trial.end(sequence)
         return Moved(request_id, (), "abort", 0, -1)
 
     def step(self) -> tuple[Moved, ...]:
         """One forward pass for everybody; what it emitted for each sequence."""
+        self._join()
+        if not self.scheduler.has_work:
+            self._joining.wait(_NOTHING_TO_DO_SECONDS)
+            return ()
         started = self._clock()
         self.controller.enabled = self.speculating
         batch = self.scheduler.schedule()
@@ -144,7 +172,24 @@ class Engine:
         self._end(batch, reasons)
         self.take_newer()
         self._time(batch, drafts, verdicts, drafted - started, self._clock() - drafted)
-        return moved
+        stuck = [sequence for sequence in batch.choosing if sequence.guide is not None and sequence.guide.error]
+        return self._without(stuck, moved) if stuck else moved
+
+    def _join(self) -> None:
+        """Takes in the requests whose grammar is compiled."""
+        for each in self._joining.done() if self._joining else ():
+            refused = self._take_in(each.request, each.guide) if isinstance(each, Ready) else each
+            if refused is not None:
+                self._refused.append(refused)
+
+    def _without(self, stuck: list[Sequence], moved: tuple[Moved, ...]) -> tuple[Moved, ...]:
+        """Ends sequences that cannot go on within their grammar: nobody is told what this step chose for them."""
+        for sequence in stuck:
+            assert sequence.guide is not None
+            self.abort(sequence.id)
+            self._refused.append(Refused(sequence.id, "constraint", sequence.guide.error))
+        ids = {sequence.id for sequence in stuck}
+        return tuple(each for each in moved if each.id not in ids)
 
     def _book(self, batch: Batch, verdicts: Verdicts, reasons: list[FinishReason | None], seconds: float) -> None:
         """What the step was to each sequence: for the trial, and for the comparison with those that are served plainly."""
@@ -164,6 +209,7 @@ class Engine:
 
     def close(self) -> None:
         """Ends what runs beside it."""
+        self._joining.close()
         for swap in (self.swap, *self.further_swaps):
             swap.stop()
         self.purges.stop()

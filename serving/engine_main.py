@@ -57,7 +57,11 @@ class _Loop:
                 self._handle(message)
             if engine.has_work:
                 self._audited = False
-                self._send(Progress(engine.step()))
+                moved = engine.step()
+                for refused in engine.take_refused():
+                    self._send(refused)
+                if moved:
+                    self._send(Progress(moved))
             else:
                 self._idle()
             if time.monotonic() - self._snapshot_at >= SNAPSHOT_SECONDS:
@@ -111,7 +115,7 @@ def snapshot(engine: Engine) -> Snapshot:
     return Snapshot(
         at=time.time(),
         num_running=scheduler.num_running,
-        num_waiting=scheduler.num_waiting,
+        num_waiting=engine.num_waiting,
         pages_used=scheduler.num_pages_held,
         pages_total=scheduler.pool.num_pages,
         num_steps=stats.num_steps,

@@ -59,6 +59,8 @@ class LocalLink:
             while self._engine.has_work:
                 for moved in self._engine.step():
                     self._inboxes[moved.id].put_nowait(moved)
+                for refused in self._engine.take_refused():
+                    self._inboxes[refused.id].put_nowait(RequestRefused(refused))
                 await asyncio.sleep(0)
         except Exception as error:
             for inbox in self._inboxes.values():

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from pipelines.trace import NO_EDITS, Edits
+from speculator.constraint.constraint import Constraint
 from speculator.scored import Scored
 
 FinishReason = Literal["stop", "length", "abort"]
@@ -41,6 +42,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     learn: bool = True
     """Whether anything may learn from it (store, tenant policy): decided before it gets here."""
     speculative: bool = True
+    constraint: Constraint | None = None
+    """What the answer has to look like."""
     lot: float | None = None
     """A number from 0 to 1, the same for all of a conversation: who falls below a share is served by what is tried out."""
 
@@ -98,10 +101,11 @@ class Progress(msgspec.Struct, frozen=True, tag=True):
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
-    """A request that will never run. `code`: `too_large` (needs more pages than the pool has), `draining`, `queue_full`."""
+    """A request that will never run. `code`: `too_large` (needs more pages than the pool has), `draining`, `queue_full`,
+    `constraint` (cannot be followed, or no further: then the request may have run)."""
 
     id: int
-    code: Literal["too_large", "draining", "queue_full"]
+    code: Literal["too_large", "draining", "queue_full", "constraint"]
     message: str
 
 

@@ -15,6 +15,7 @@ from serving.api.admit import Ask, Head, admit
 from serving.api.answer import Answer
 from serving.api.chat import read_messages
 from serving.api.completions import read_prompts
+from serving.api.constrain import constraint_of
 from serving.api.encode import encode_messages
 from serving.api.errors import InvalidRequest
 from serving.api.generate import generate
@@ -69,6 +70,7 @@ class LLM:
             traffic=TrafficRecorder(None, TenantPolicy(default="tenant"), loaded.fingerprint, loaded.tokenizer.fingerprint),
             metrics=Metrics(loaded.name),
             admission=Admission(_MANY, retry_after=1),
+            prover=None,
         )
 
     def generate(
@@ -100,7 +102,8 @@ class LLM:
     def _answered(self, read: Callable[[], Awaitable[list[Prompt]]], sampling_params: Params) -> list[RequestOutput]:
         async def run() -> list[list[Answer]]:
             prompts = await read()
-            groups = [self._admitted(*each) for each in zip(prompts, _for_each(prompts, sampling_params), strict=True)]
+            wanted = _for_each(prompts, sampling_params)
+            groups = [await self._admitted(*each) for each in zip(prompts, wanted, strict=True)]
             async with aclosing(generate(self._service, [answer for group in groups for answer in group])) as steps:
                 async for _ in steps:
                     pass
@@ -112,7 +115,7 @@ class LLM:
             raise ValueError(str(error)) from None
         return [output_of(group, self._service.tokenizer) for group in groups]
 
-    def _admitted(self, prompt: Prompt, sampling: SamplingParams) -> list[Answer]:
+    async def _admitted(self, prompt: Prompt, sampling: SamplingParams) -> list[Answer]:
         service, body = self._service, sampling.body
         check_common(body, service)
         check_prompt(prompt, service)
@@ -120,7 +123,9 @@ class LLM:
         max_tokens = room if body.max_tokens is None else body.max_tokens
         check_max_tokens(max_tokens, "max_tokens", prompt, service)
         check_min_tokens(body, max_tokens)
-        return admit(service, body, [Ask(prompt, max_tokens, prompt.ids)], Head.new("offline", service), "default")
+        constraint = await constraint_of(body, service.prover)
+        ask = Ask(prompt, max_tokens, prompt.ids)
+        return admit(service, body, [ask], Head.new("offline", service), "default", constraint)
 
     async def _conversations(self, several: Sequence[Conversation]) -> list[Prompt]:
         prompts = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 from serving.api.body import convert
 from serving.api.errors import InvalidRequest
@@ -31,6 +32,8 @@ class SamplingParams:
     frequency_penalty: float = 0.0
     logit_bias: Mapping[int, float] | None = None
     allowed_token_ids: list[int] | None = None
+    structured_outputs: Mapping[str, Any] | None = None
+    """What the answer has to look like: one of `json`, `regex`, `choice`, `grammar`, as in the field of that name."""
     stop: str | list[str] | None = None
     stop_token_ids: list[int] | None = None
     include_stop_str_in_output: bool = False

@@ -34,6 +34,10 @@ class TextTokenizer(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
+    @property
+    def rules(self) -> str:
+        """As `tokenizer.json` has them; empty: it has no such file."""
+
     def encode(self, text: str) -> list[int]: ...
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str: ...

@@ -174,6 +174,7 @@ def _trace(outcome: Outcome, consent: Consent, target: str, tokenizer: str) -> T
             max_tokens=request.max_tokens,
             stop_ids=request.stop_ids,
             edits=request.edits,
+            constrained=request.constraint is not None,
         ),
         steps=_steps(outcome.moves),
         domain=outcome.domain,

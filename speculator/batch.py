@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.pages import PageTable
 from pipelines.trace import NO_EDITS, Edits
+from speculator.constraint.guide import Guide
 from speculator.processor import Processor
 from speculator.scored import Scored
 
@@ -75,6 +76,8 @@ class Sequence:
     """Of the prompt's tokens from the second on, as far as they were read, where that is wanted."""
     processors: tuple[Processor, ...] = ()
     """What edits the target's scores before each choice, in this order. They have accepted every token emitted so far."""
+    guide: Guide | None = None
+    """Its way through the grammar that it is constrained by: one of the processors."""
     num_written: int = 0
     """Tokens whose keys and values are in the pages."""
     hidden: Tensor | None = None

@@ -10,6 +10,8 @@ from pipelines.errors import ForeignCheckpoint
 from speculator import batch as steps
 from speculator.batch import Batch
 from speculator.calibration import Calibration
+from speculator.constraint.drafting import SOURCE as GRAMMAR
+from speculator.constraint.drafting import forced, within
 from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
 from speculator.merge import merge, prune
@@ -64,7 +66,7 @@ class MergedSpeculator:
         self._with_rival: set[int] = set()
         self.max_tree = max_tree
         self._clock = clock
-        self._calibration = Calibration(len(self._sources))
+        self._calibration = Calibration(len(self._sources) + 1)  # what grammars force is the last
         self._rests = Rests()
         self._asked: list[int] = []
         """Rows of the batch that are drafted for in this step."""
@@ -132,7 +134,8 @@ class MergedSpeculator:
             if rows:
                 drafted = (scored.get(index) if again else None) or self._ask_for(source, rows, decoding, budget)
                 own = drafted.trees if len(drafted) == len(rows) else [drafted.trees[row] for row in rows]
-                self._proposed.append((index, dict(zip(rows, own, strict=True))))
+                self._proposed.append((index, {row: within(tree, decoding[row]) for row, tree in zip(rows, own, strict=True)}))
+        names = self._names + self._force(decoding, budget)
         trees = list(drafts.trees)
         for row in self._asked:
             trees[row] = self._merged(row, decoding[row])
@@ -142,7 +145,7 @@ class MergedSpeculator:
         if not scored:
             self.costs.drafted(arm, len(asked), self._clock() - started)
         self._rests.judge(asked, [kept[row] for row in self._asked], len(decoding), budget.step_seconds, expected / len(asked))
-        return Drafts.pack(kept, self._names, self.versions)
+        return Drafts.pack(kept, names, self.versions)
 
     def verifying(self, batch: Batch, drafts: Drafts) -> None:
         for source in self._sources:
@@ -249,6 +252,12 @@ class MergedSpeculator:
         if source is self._rival and budget.sources is not None:
             budget = replace(budget, sources=budget.sources | {source.name})
         return self._ask(source, Batch(tuple(decoding[row] for row in rows)), budget)
+
+    def _force(self, decoding: tuple[steps.Sequence, ...], budget: Budget) -> tuple[str, ...]:
+        """Adds what grammars force on the sequences drafted for, as one more source; its name, if it has anything."""
+        trees = {row: forced(decoding[row], budget.max_depth) for row in self._asked if decoding[row].guide is not None}
+        self._proposed.append((len(self._sources), trees))
+        return (GRAMMAR,) if any(len(tree) > 1 for tree in trees.values()) else ()
 
     def _merged(self, row: int, sequence: steps.Sequence) -> Tree:
         """The calibrated union of what was proposed for the sequence of a row; what was drawn for it stays alone."""

@@ -18,6 +18,7 @@ from serving.lots import lot
 from serving.messages import Request
 from serving.text import AnswerText
 from serving.traffic import conversation_id
+from speculator.constraint.constraint import Constraint
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,14 @@ class Ask:
     opening: str | Sequence[int]
 
 
-def admit(service: Service, body: GenerationBody, asks: Sequence[Ask], head: Head, tenant: str) -> list[Answer]:
+def admit(
+    service: Service,
+    body: GenerationBody,
+    asks: Sequence[Ask],
+    head: Head,
+    tenant: str,
+    constraint: Constraint | None = None,
+) -> list[Answer]:
     """`n` answers for each prompt, in this order, nothing started yet. Raises InvalidRequest."""
     num_choices, limit = body.n or 1, service.settings.max_in_flight
     if num_choices > limit:
@@ -58,6 +66,7 @@ def admit(service: Service, body: GenerationBody, asks: Sequence[Ask], head: Hea
         conversation = conversation_id(metadata.get("conversation"), body.user, ask.opening)
         drawn = lot(f"{tenant} {conversation}")
         request = engine_request(body, ask.prompt, ask.max_tokens, tenant, consent is not None, drawn, service)
+        request = replace(request, constraint=constraint)
         for choice in range(num_choices):
             origin = Origin(f"{head.id}-{len(answers)}", consent, conversation, metadata.get("domain"))
             # one seed: the noise of each choice is keyed by its index

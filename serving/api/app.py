@@ -29,6 +29,7 @@ from serving.dashboard.routes import Dashboard
 from serving.link import EngineLink
 from serving.text import TextTokenizer
 from serving.traffic import TrafficRecorder
+from speculator.constraint.proving import Prover
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ def create_app(
     metrics = Metrics(settings.model)
     metrics.registry.register(EngineCollector(settings.model, engine, traffic))
     admission = Admission(settings.max_in_flight, settings.retry_after)
-    service = Service(engine, tokenizer, settings, traffic, metrics, admission, registry)
+    prover = Prover(tokenizer.rules, tokenizer.eos_ids, tokenizer.vocab_size)
+    service = Service(engine, tokenizer, settings, traffic, metrics, admission, prover, registry)
     dashboard = Dashboard(service)
 
     @asynccontextmanager
@@ -52,6 +54,7 @@ def create_app(
         async with dashboard.running():
             yield
             await _settle(service)
+            prover.close()
 
     app = FastAPI(
         title="Everdraft",

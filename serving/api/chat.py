@@ -11,6 +11,7 @@ from msgspec import UNSET
 from serving.api.admit import Ask, Head, admit
 from serving.api.answer import Answer, Delta
 from serving.api.body import convert, read_object
+from serving.api.constrain import constraint_of
 from serving.api.encode import encode_messages
 from serving.api.errors import InvalidRequest, shown
 from serving.api.logprobs import ChatLogprobs, LogprobWriter, prompt_logprobs
@@ -51,8 +52,9 @@ def chat_routes(service: Service) -> APIRouter:
         check_model(body, service)
         check_common(body, service)
         ask = await _ask(body, service)
+        constraint = await constraint_of(body, service.prover)
         head = Head.new("chatcmpl", service)
-        answers = admit(service, body, [ask], head, request.state.tenant)
+        answers = admit(service, body, [ask], head, request.state.tenant, constraint)
         shape = ChatShape(head, body, service.tokenizer)
         return await respond(request, service, answers, shape, Wanted.by(body))
 

@@ -11,6 +11,7 @@ from msgspec import UNSET
 from serving.api.admit import Ask, Head, admit
 from serving.api.answer import Answer, Delta
 from serving.api.body import convert, read_object
+from serving.api.constrain import constraint_of
 from serving.api.encode import encode_text
 from serving.api.errors import InvalidRequest, shown
 from serving.api.logprobs import CompletionLogprobs, LogprobWriter, joined, prompt_logprobs
@@ -40,8 +41,9 @@ def completion_routes(service: Service) -> APIRouter:
         check_model(body, service)
         check_common(body, service)
         asks = [_ask(prompt, body, service) for prompt in await read_prompts(body.prompt, service)]
+        constraint = await constraint_of(body, service.prover)
         head = Head.new("cmpl", service)
-        answers = admit(service, body, asks, head, request.state.tenant)
+        answers = admit(service, body, asks, head, request.state.tenant, constraint)
         shape = CompletionShape(head, body, service.tokenizer)
         return await respond(request, service, answers, shape, Wanted.by(body))
 

@@ -44,14 +44,14 @@ async def _follow(service: Service, answer: Answer) -> AsyncGenerator[Step, None
                     return
     except (RequestRefused, EngineDead) as error:
         taken = bool(answer.output_ids)
-        raise _told(error, service.settings.retry_after) from error
+        raise _told(error, answer, service.settings.retry_after) from error
     finally:
         if taken:
             service.metrics.finished(answer, time.perf_counter())
             service.traffic.record(answer.outcome(time.time()))
 
 
-def _told(error: RequestRefused | EngineDead, retry_after: int) -> ApiError:
+def _told(error: RequestRefused | EngineDead, answer: Answer, retry_after: int) -> ApiError:
     """What the client hears of it."""
     if isinstance(error, EngineDead):
         return Unavailable("The engine is not running; the request was not finished.", retry_after)
@@ -59,6 +59,9 @@ def _told(error: RequestRefused | EngineDead, retry_after: int) -> ApiError:
     match refused.code:
         case "too_large":
             return InvalidRequest(f"The request is too large: {refused.message}.", "max_tokens")
+        case "constraint":
+            constraint = answer.request.constraint
+            return InvalidRequest(refused.message, None if constraint is None else constraint.field)
         case "queue_full":
             return Busy(f"The server is busy: {refused.message}.", retry_after)
         case "draining":

@@ -22,10 +22,6 @@ def _empty(value: Any) -> bool:
     return value in ("", [], {})
 
 
-def _plain_text(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("type") == "text"
-
-
 _NEVER = _only()
 
 _SHARED: Mapping[str, Neutral] = {
@@ -34,12 +30,6 @@ _SHARED: Mapping[str, Neutral] = {
     "bad_words": _empty,
     "logits_processors": _empty,
     "truncate_prompt_tokens": _NEVER,
-    "response_format": _plain_text,
-    "structured_outputs": _NEVER,
-    "guided_json": _NEVER,
-    "guided_regex": _NEVER,
-    "guided_choice": _NEVER,
-    "guided_grammar": _NEVER,
     "guided_json_object": _only(False),
     "guided_decoding_backend": _NEVER,
     "guided_whitespace_pattern": _NEVER,

@@ -7,6 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from serving.api.structured import JsonSchema, ResponseFormat, StructuredOutputs
+
 MIN_SEED, MAX_SEED = -(2**63), 2**63 - 1
 MAX_COUNT = 2**31 - 1
 MAX_TOP = 20
@@ -77,6 +79,14 @@ class GenerationBody(msgspec.Struct, frozen=True, kw_only=True):
     speculative_metrics: bool | None = None
     """Report how speculation went for this request."""
     return_token_ids: bool | None = None
+    response_format: ResponseFormat | None = None
+    """What the answer has to look like: this, `structured_outputs` or one of the older `guided_*`."""
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: JsonSchema | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = None
+    guided_grammar: str | None = None
+    """In the notation of Lark or GBNF."""
 
     @property
     def num_logprobs(self) -> int | None:

@@ -13,6 +13,7 @@ from serving.api.settings import ApiSettings
 from serving.link import EngineLink
 from serving.text import TextTokenizer
 from serving.traffic import TrafficRecorder
+from speculator.constraint.proving import Prover
 
 
 class Admission:
@@ -49,6 +50,8 @@ class Service:
     traffic: TrafficRecorder
     metrics: Metrics
     admission: Admission
+    prover: Prover | None
+    """Of constraints; None: whoever asks is trusted."""
     registry: Registry | None = None
     """Its calls block: to be made from a thread. None: there is none, and nothing to administer."""
 

@@ -43,11 +43,12 @@ def tiny_config(**changes: object) -> DecoderConfig:
 
 
 def tiny_decoder(
-<<<<<<< HEAD
-    seed: int = 0, scale: float = 0.3, dtype: torch.dtype = torch.float32, vocab_size: int = VOCAB
-=======
-    seed: int = 0, scale: float = 0.3, dtype: torch.dtype = torch.float32, *, quantised: bool = False
->>>>>>> int8
+    seed: int = 0,
+    scale: float = 0.3,
+    dtype: torch.dtype = torch.float32,
+    vocab_size: int = VOCAB,
+    *,
+    quantised: bool = False,
 ) -> Decoder:
     """Random weights, large enough that the logits spread and near-ties are rare. dtype: what their numbers are rounded to."""
     config = tiny_config(vocab_size=vocab_size)

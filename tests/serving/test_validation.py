@@ -253,10 +253,8 @@ def test_an_error_does_not_return_what_was_sent_at_length(http: TestClient) -> N
 UNSUPPORTED: list[tuple[str, Any]] = [
     ("best_of", 2),
     ("truncate_prompt_tokens", 5),
-    ("response_format", {"type": "json_object"}),
-    ("guided_json", {}),
-    ("guided_regex", "a*"),
-    ("structured_outputs", {"choice": ["a"]}),
+    ("guided_json_object", True),
+    ("structural_tag", "x"),
     ("use_beam_search", True),
     ("bad_words", ["x"]),
 ]

@@ -17,6 +17,7 @@ class ByteTokenizer:
     vocab_size = 260
     eos_ids = frozenset({eos})
     fingerprint = "bytes-1"
+    rules = ""
 
     def __init__(self) -> None:
         self.num_decoded = 0
