@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from serving.rollout import RolloutSettings
 from speculator.drafts import Law
+from speculator.kinds import HEADS
 from speculator.ssd.address import Address
 
 
@@ -33,7 +34,7 @@ class EngineSettings:
     max_tree: int = 32
     """Most drafted nodes of one sequence."""
     sources: tuple[str, ...] = ("medusa", "suffix")
-    """What may draft: `medusa`, `suffix`, `draft-lm`, `ssd`. Empty: plain decoding."""
+    """What may draft: `medusa`, `hydra`, `suffix`, `draft-lm`, `ssd`. Empty: plain decoding."""
     heads: str = ""
     """Directory with the static heads; empty: the bundled ones, where they fit the target."""
     draft: str = ""
@@ -92,8 +93,9 @@ class EngineSettings:
                 Address.parse(self.ssd_listen)
             except ValueError as error:
                 raise ValueError(f"ssd_listen is {self.ssd_listen!r}, expected {error}") from None
-        unknown = sorted(set(self.sources) - {"medusa", "suffix", "draft-lm", "ssd"})
+        known = (*HEADS, "suffix", "draft-lm", "ssd")
+        unknown = sorted(set(self.sources) - set(known))
         if unknown:
-            raise ValueError(f"sources has {', '.join(unknown)}, expected medusa, suffix, draft-lm and ssd only")
+            raise ValueError(f"sources has {', '.join(unknown)}, expected only {', '.join(known)}")
         if self.registry and not self.checkpoints:
             raise ValueError("checkpoints is empty, expected a directory since a registry is set")

@@ -1,14 +1,27 @@
-"""The static heads: the floor that is never trained away, and the first parent of everything learnt online."""
+"""The static heads: the floor that is never trained away, and the first parent of everything learnt online.
+
+And how heads of any kind are made, and become a source of drafts.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from models.config import DecoderConfig
+from models.decoder import Decoder
+from models.heads import Config, DraftHeads, MedusaHeads
+from models.hydra import HydraHeads
 from pipelines.checkpoint import Checkpoint
 from pipelines.errors import ForeignCheckpoint
 from pipelines.store import open_store
+from speculator.heads import HeadsSpeculator, Unembed
+from speculator.hydra import HydraSpeculator
+from speculator.kinds import HYDRA, MEDUSA
+from speculator.medusa import MedusaSpeculator
+from speculator.vocabulary import DraftVocabulary
 
-KIND = "medusa"
+KIND = MEDUSA
+"""Of heads, unless said otherwise."""
 
 UNTRAINED_HEADS = 4
 """Heads for a target that nobody has trained any for: server and trainer both begin with so many, as the identity."""
@@ -17,12 +30,12 @@ BUNDLED = Path(__file__).parent.parent / "models" / "demo" / "heads"
 """The bundled target's, made by `make heads`."""
 
 
-def find_static_heads(folder: Path, *, target: str, tokenizer: str) -> Checkpoint | None:
+def find_static_heads(folder: Path, *, target: str, tokenizer: str, kind: str = KIND) -> Checkpoint | None:
     """The newest heads in `folder` (a checkpoint store) made for this target; None where there are none.
 
     Raises CorruptCheckpoint for heads that are damaged.
     """
-    return find_static(folder, KIND, target=target, tokenizer=tokenizer)
+    return find_static(folder, kind, target=target, tokenizer=tokenizer)
 
 
 def find_static(folder: Path, kind: str, *, target: str, tokenizer: str) -> Checkpoint | None:
@@ -35,3 +48,47 @@ def find_static(folder: Path, kind: str, *, target: str, tokenizer: str) -> Chec
             except ForeignCheckpoint:
                 continue  # another target's, or another kind: the slot of this one is empty
     return max(found, key=lambda checkpoint: checkpoint.manifest.created_at, default=None)
+
+
+def heads_of(kind: str, config: Config, decoder: Decoder) -> DraftHeads:
+    """Untrained heads of a kind, on the target's device. Raises BadModel for a config that makes none."""
+    heads = HydraHeads.from_config(config, decoder.embed) if kind == HYDRA else MedusaHeads.from_config(config)
+    return heads.to(decoder.device)
+
+
+def untrained_config(
+    kind: str, target: DecoderConfig, num_heads: int = UNTRAINED_HEADS, num_blocks: int = 1
+) -> dict[str, int | float | str | bool]:
+    """Of heads for a target. num_blocks: of Medusa's alone."""
+    shape: dict[str, int | float | str | bool] = {
+        "hidden_size": target.hidden_size,
+        "num_heads": num_heads,
+        "vocab_size": target.vocab_size,
+    }
+    return {**shape, "num_blocks": num_blocks} if kind == MEDUSA else shape
+
+
+def served_heads(kind: str, checkpoint: Checkpoint | None, decoder: Decoder) -> DraftHeads:
+    """Those of a checkpoint of that kind, in the target's dtype; untrained ones where there is none. Raises BadModel where config
+    and weights do not make any."""
+    config = checkpoint.manifest.config if checkpoint else untrained_config(kind, decoder.config)
+    heads = heads_of(kind, config, decoder)
+    if checkpoint is not None:
+        heads.copy_weights(checkpoint.weights)
+    return heads.to(dtype=decoder.dtype)
+
+
+def heads_source(
+    heads: DraftHeads,
+    unembed: Unembed,
+    *,
+    name: str,
+    version: str,
+    max_tree: int = 32,
+    vocabulary: DraftVocabulary | None = None,
+) -> HeadsSpeculator:
+    """Heads as a source of drafts, whatever their kind."""
+    if isinstance(heads, HydraHeads):
+        return HydraSpeculator(heads, unembed, name=name, version=version, max_tree=max_tree, vocabulary=vocabulary)
+    assert isinstance(heads, MedusaHeads)
+    return MedusaSpeculator(heads, unembed, name=name, version=version, max_tree=max_tree, vocabulary=vocabulary)
