@@ -73,14 +73,14 @@ def test_heads_that_do_not_pay_are_left_out_where_cheap_sources_do() -> None:
     assert world.chains[0].asked - asked < 50
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_static_heads_are_the_floor_of_the_adaptive_ones(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "kind"), [(0, "medusa"), (1, "medusa"), (2, "medusa"), (0, "hydra")])
+def test_the_static_heads_are_the_floor_of_the_adaptive_ones(seed: int, kind: str) -> None:
     """Adaptive heads that fail after a shift are routed around, and return when they have relearnt."""
 
     def adaptive(step: int) -> float:
         return 0.7 if step < 1000 else 0.05 if step < 4000 else 0.9
 
-    sources = [("medusa", adaptive, 3e-4), ("medusa-static", lambda step: 0.5, 3e-4)]
+    sources = [(kind, adaptive, 3e-4), (f"{kind}-static", lambda step: 0.5, 3e-4)]
     world = World(1, sources, shadow_every=16, seed=seed)
     world.run(1000)
     floor = World(1, sources[1:]).run(1500)
@@ -160,6 +160,8 @@ def test_a_budget_names_the_sources_and_the_price_of_every_node() -> None:
         ("draft-lm", ["draft-lm"]),
         ("suffix draft-lm", ["suffix", "draft-lm suffix"]),
         ("medusa draft-lm", ["medusa", "draft-lm"]),
+        ("hydra hydra-static suffix", ["hydra suffix", "hydra-static suffix", "suffix"]),
+        ("medusa hydra suffix", ["medusa suffix", "hydra suffix", "suffix"]),
         (
             "medusa medusa-static suffix draft-lm",
             ["medusa suffix", "medusa-static suffix", "draft-lm suffix", "suffix"],
