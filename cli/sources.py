@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from cli.config import Configuration
 from cli.errors import NotThere
@@ -61,7 +62,7 @@ def source_named(name: str, config: Configuration, target: Target, num_nodes: in
         raise
 
 
-def heads_source(heads: Checkpoint, target: Target, name: str, num_nodes: int) -> HeadsSpeculator:
+def heads_source(heads: Checkpoint, target: Target, name: str, num_nodes: int) -> HeadsSpeculator[Any]:
     """Heads that draft for `target`, under that name."""
     module = static_heads.served_heads(heads.manifest.kind, heads, target.decoder)
     version = heads.manifest.version

@@ -72,21 +72,18 @@ class HydraHeads(DraftHeads):
 
 
 class HydraSteps:
-    """Hydra heads as trees are grown from them: node by node, their weights packed for few rows."""
+    """Hydra heads as trees are grown from them: node by node, with a copy of their weights packed for few rows."""
 
     def __init__(self, heads: HydraHeads) -> None:
-        self._heads = heads
-        self.take_weights()
-
-    def take_weights(self) -> None:
-        """What the heads hold by now is what is used from now on."""
-        self._read, self._write = (_packed(weight) for weight in (self._heads.read, self._heads.write))
+        self._embed = heads.embed
+        self._read, self._write = (_packed(weight) for weight in (heads.read, heads.write))
+        self._bias = heads.bias.detach().clone()
 
     def __call__(self, states: Tensor, tokens: Tensor) -> Tensor:
         """States [N, H] of nodes, which make the logits of their children, from their parents' states [N, H] and their tokens
         [N]. The state of a root's parent is the target's, that chose the root."""
-        rows = _rows(states, self._heads.embed(tokens))
-        return linear_add(states, F.silu(linear(rows, self._read, self._heads.bias)), self._write)
+        rows = _rows(states, self._embed(tokens))
+        return linear_add(states, F.silu(linear(rows, self._read, self._bias)), self._write)
 
 
 def _rows(states: Tensor, embedded: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -188,7 +189,7 @@ def _rival(
 
 def _heads(
     settings: EngineSettings, loaded: LoadedTarget, kind: str, floor: Checkpoint | None, name: str
-) -> HeadsSpeculator:
+) -> HeadsSpeculator[Any]:
     decoder = loaded.decoder
     return heads_source(
         served_heads(kind, floor, decoder),

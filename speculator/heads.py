@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from speculator.protocol import Budget, Checkpoint
 from speculator.verify import Verdicts
 from speculator.vocabulary import DraftVocabulary
 
+H = TypeVar("H", bound=DraftHeads)
 Unembed = Callable[[Tensor], Tensor]
 """States [..., H] -> logits [..., V]."""
 _PROMPT_TAIL = 256
@@ -49,7 +50,7 @@ class Root:
     """The sum of the chances of a level's nodes, below which reading them is not worth a pass."""
 
 
-class HeadsSpeculator:
+class HeadsSpeculator(Generic[H]):
     """Drafts from heads on `Sequence.hidden`. Weights are copied into the buffers in use when a checkpoint is loaded.
 
     name: the kind, for the heads that learn, or another of `speculator.kinds`. unembed: the target's; with a draft `vocabulary`
@@ -61,7 +62,7 @@ class HeadsSpeculator:
 
     def __init__(
         self,
-        heads: DraftHeads,
+        heads: H,
         unembed: Unembed,
         *,
         name: str,
@@ -72,13 +73,17 @@ class HeadsSpeculator:
         self.name = name
         self.version = version
         self.num_heads = heads.num_heads
-        self._weights = heads.eval().requires_grad_(False)
+        self._heads = heads.eval().requires_grad_(False)
         self._unembed = unembed if vocabulary is None else vocabulary.scores
         self._vocabulary = vocabulary
         self._said: deque[int] = deque(maxlen=_MOST_SAID)
         """Tokens that the draft vocabulary has not seen yet."""
         self._max_tree = max_tree
         self._seconds_per_call = 0.0
+        self.weights_taken()
+
+    def weights_taken(self) -> None:
+        """The heads hold weights they did not hold before."""
 
     def begin(self, sequence: Sequence) -> None:
         """What the prompt says may well be said again."""
@@ -132,10 +137,11 @@ class HeadsSpeculator:
         try:
             if manifest.kind != self.KIND:
                 raise BadModel(f"kind is {manifest.kind!r}, expected {self.KIND!r}")
-            self._weights.copy_weights(checkpoint.weights)
+            self._heads.copy_weights(checkpoint.weights)
         except BadModel as error:
             raise ForeignCheckpoint(f"version {manifest.version}: {error}") from error
         self.version = manifest.version
+        self.weights_taken()
 
     def cost(self, rows: int) -> float:
         return self._seconds_per_call

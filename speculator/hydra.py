@@ -16,10 +16,9 @@ from models.hydra import HydraHeads, HydraSteps
 from speculator.drafts import Tree
 from speculator.growth import Growth, StateGrowth
 from speculator.guesses import Choice
-from speculator.heads import HeadsSpeculator, Root, Unembed
+from speculator.heads import HeadsSpeculator, Root
 from speculator.kinds import HYDRA
-from speculator.protocol import Budget, Checkpoint
-from speculator.vocabulary import DraftVocabulary
+from speculator.protocol import Budget
 
 WIDTH = 4
 """Nodes read at each level below the root, for one sequence."""
@@ -27,29 +26,16 @@ _RECENT = 0.1
 """Weight of the newest pass in the running mean."""
 
 
-class HydraSpeculator(HeadsSpeculator):
+class HydraSpeculator(HeadsSpeculator[HydraHeads]):
     """A pass of the heads for each level, over the nodes of all sequences that are worth reading."""
 
     KIND = HYDRA
 
-    def __init__(
-        self,
-        heads: HydraHeads,
-        unembed: Unembed,
-        *,
-        name: str,
-        version: str,
-        max_tree: int = 32,
-        vocabulary: DraftVocabulary | None = None,
-    ) -> None:
-        super().__init__(heads, unembed, name=name, version=version, max_tree=max_tree, vocabulary=vocabulary)
-        self._step = HydraSteps(heads)
-        self._pass_seconds = 0.0
-        """What a level took lately."""
+    _pass_seconds = 0.0
+    """What a level took lately."""
 
-    def load(self, checkpoint: Checkpoint) -> None:
-        super().load(checkpoint)
-        self._step.take_weights()
+    def weights_taken(self) -> None:
+        self._step = HydraSteps(self._heads)
 
     @torch.inference_mode()
     def trees(self, hidden: Tensor, roots: SequenceOf[Root]) -> list[Tree]:

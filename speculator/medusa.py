@@ -13,29 +13,15 @@ from torch import Tensor
 from models.heads import MedusaHeads
 from speculator.drafts import Tree
 from speculator.guesses import Choice
-from speculator.heads import HeadsSpeculator, Root, Unembed
+from speculator.heads import HeadsSpeculator, Root
 from speculator.kinds import MEDUSA
 from speculator.lattice import grow_lattice
-from speculator.vocabulary import DraftVocabulary
 
 
-class MedusaSpeculator(HeadsSpeculator):
+class MedusaSpeculator(HeadsSpeculator[MedusaHeads]):
     """All heads at once, and a lattice of what they say."""
 
     KIND = MEDUSA
-
-    def __init__(
-        self,
-        heads: MedusaHeads,
-        unembed: Unembed,
-        *,
-        name: str,
-        version: str,
-        max_tree: int = 32,
-        vocabulary: DraftVocabulary | None = None,
-    ) -> None:
-        super().__init__(heads, unembed, name=name, version=version, max_tree=max_tree, vocabulary=vocabulary)
-        self._heads = heads
 
     def trees(self, hidden: Tensor, roots: SequenceOf[Root]) -> list[Tree]:
         tokens, chances = self.candidates(hidden, [root.choice for root in roots])

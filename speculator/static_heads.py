@@ -6,6 +6,7 @@ And how heads of any kind are made, and become a source of drafts.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from models.config import DecoderConfig
 from models.decoder import Decoder
@@ -86,9 +87,7 @@ def heads_source(
     version: str,
     max_tree: int = 32,
     vocabulary: DraftVocabulary | None = None,
-) -> HeadsSpeculator:
+) -> HeadsSpeculator[Any]:
     """Heads as a source of drafts, whatever their kind."""
-    if isinstance(heads, HydraHeads):
-        return HydraSpeculator(heads, unembed, name=name, version=version, max_tree=max_tree, vocabulary=vocabulary)
-    assert isinstance(heads, MedusaHeads)
-    return MedusaSpeculator(heads, unembed, name=name, version=version, max_tree=max_tree, vocabulary=vocabulary)
+    source: type[HeadsSpeculator[Any]] = HydraSpeculator if isinstance(heads, HydraHeads) else MedusaSpeculator
+    return source(heads, unembed, name=name, version=version, max_tree=max_tree, vocabulary=vocabulary)

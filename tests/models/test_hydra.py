@@ -101,15 +101,6 @@ def test_packing_rounds_the_weights_a_little() -> None:
     assert F.cosine_similarity(ours, exact).min() > 0.999
 
 
-def test_other_weights_are_used_once_they_are_taken() -> None:
-    heads = untrained()
-    step, hidden, tokens = HydraSteps(heads), torch.randn(2, HIDDEN), torch.tensor([1, 2])
-    with torch.inference_mode():
-        heads.copy_weights(dict(random_heads().named_parameters()))
-        step.take_weights()
-        assert torch.equal(step(hidden, tokens), HydraSteps(random_heads())(hidden, tokens))
-
-
 def test_config_and_weights_make_the_same_heads_again() -> None:
     heads, embed = random_heads(), lambda tokens: EMBEDDINGS[tokens]
     again = HydraHeads.from_config(heads.config, embed)

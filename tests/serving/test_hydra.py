@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ from trainer.shortlist import Shortlist
 DECODER = tiny_decoder()
 
 
-def source(kind: str, seed: int, vocabulary: int | None = None) -> HeadsSpeculator:
+def source(kind: str, seed: int, vocabulary: int | None = None) -> HeadsSpeculator[Any]:
     heads = heads_of(kind, untrained_config(kind, DECODER.config, num_heads=3), DECODER)
     with torch.no_grad():
         for weight in heads.parameters():
@@ -36,7 +37,7 @@ def source(kind: str, seed: int, vocabulary: int | None = None) -> HeadsSpeculat
     return heads_source(heads, DECODER.logits, name=kind, version="v", max_tree=12, vocabulary=known)
 
 
-def engine_of(*sources: HeadsSpeculator) -> Engine:
+def engine_of(*sources: HeadsSpeculator[Any]) -> Engine:
     target = tiny_target(DECODER)
     return Engine(target, tiny_scheduler(target), MergedSpeculator(sources, max_tree=12), FixedBudget(9))
 

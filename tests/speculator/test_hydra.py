@@ -153,7 +153,7 @@ def test_new_weights_draft_from_the_next_tree_on() -> None:
 @pytest.mark.parametrize("kind", ["medusa", "hydra"])
 def test_a_checkpoint_of_the_other_kind_is_refused(kind: str) -> None:
     medusa = MedusaHeads(HIDDEN, DEPTH, 1, VOCAB)
-    sources: dict[str, HeadsSpeculator] = {
+    sources: dict[str, HeadsSpeculator[Any]] = {
         "medusa": MedusaSpeculator(medusa, unembed, name="medusa", version="v"),
         "hydra": source(),
     }
