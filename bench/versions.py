@@ -9,12 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.heads import MedusaHeads
 from models.loading import Target
 from pipelines.checkpoint import Checkpoint
 from pipelines.store import CheckpointStore
 from serving.settings import EngineSettings
-from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
+from speculator.static_heads import BUNDLED, KIND, find_static_heads, heads_of, untrained_config
 
 NOISE = 0.1
 """Of a perturbed weight, as a share of the spread of its tensor."""
@@ -34,7 +33,7 @@ class Versions:
         found = find_static_heads(self._folder, target=target, tokenizer=tokenizer)
         if found is not None:
             return self._saved(found.weights, found.manifest.config, found.manifest.parent)
-        heads = MedusaHeads(self._target.config.hidden_size, UNTRAINED_HEADS, 1, self._target.config.vocab_size)
+        heads = heads_of(KIND, untrained_config(KIND, self._target.config), self._target.decoder)
         return self._saved(heads.state_dict(), heads.config, None)
 
     def perturbed(self, version: Checkpoint) -> Checkpoint:

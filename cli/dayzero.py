@@ -25,7 +25,8 @@ from pipelines.checkpoint import Manifest
 from pipelines.registry import Slot, open_registry
 from pipelines.store import CheckpointStore, open_store
 from serving.assemble import build_engine
-from speculator import draft_lm, static_heads
+from speculator import draft_lm
+from speculator.kinds import HEADS, HYDRA, MEDUSA
 from speculator.records import record_of
 from trainer.answers import Answer
 from trainer.dayzero import first_heads
@@ -37,7 +38,8 @@ _AT_ONCE = 16
 _SHOWN_EVERY = 50
 """Answers, or steps."""
 _ONLY = {
-    static_heads.KIND: {"num_heads": "num_heads", "num_blocks": "num_blocks"},
+    MEDUSA: {"num_heads": "num_heads", "num_blocks": "num_blocks"},
+    HYDRA: {"num_heads": "num_heads"},
     draft_lm.KIND: {
         "from_layers": "",
         "hidden_size": "hidden_size",
@@ -47,8 +49,8 @@ _ONLY = {
         "num_kv_heads": "num_kv_heads",
     },
 }
-"""What can be said of one kind only: the field of its shape that each name stands for, if any."""
-_LIMIT = {static_heads.KIND: 1500, draft_lm.KIND: 4000}
+"""What cannot be said of every kind: the field of its shape that each name stands for, if any."""
+_LIMIT = {MEDUSA: 1500, HYDRA: 1500, draft_lm.KIND: 4000}
 """Prompts: a model of its own has more to learn than heads on the target's own states."""
 
 
@@ -88,11 +90,11 @@ def dayzero(config: Configuration, lesson: Lesson, *, kind: str, out: Path | Non
 
 def _settings(kind: str, given: Mapping[str, Any], seed: int) -> HeadsSettings | DraftSettings:
     """Raises ValueError for a value that cannot work, or that only another kind has."""
-    foreign = [name for other, names in _ONLY.items() if other != kind for name in names if name in given]
+    foreign = [name for names in _ONLY.values() for name in names if name in given and name not in _ONLY[kind]]
     if foreign:
         raise ValueError(f"{foreign[0]} is given; expected none, as kind is {kind}")
-    if kind == static_heads.KIND:
-        return HeadsSettings(**given, seed=seed)
+    if kind in HEADS:
+        return HeadsSettings(**given, kind=kind, seed=seed)
     shape = {field: given[name] for name, field in _ONLY[kind].items() if field and name in given}
     if shape and "from_layers" in given:
         raise ValueError(f"{next(name for name in given if _ONLY[kind].get(name))} is given; expected none, as from_layers is")

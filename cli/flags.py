@@ -149,7 +149,7 @@ def json_flag(parser: Parser) -> None:
 
 def slot_flag(parser: Parser) -> None:
     parser.add_argument("--slot", metavar="NAME", help="part of a slot's name as `status` shows it, where there are several")
-    parser.add_argument("--kind", choices=get_args(Kind), help="the slot of heads (medusa), or of a draft model (draft-lm)")
+    parser.add_argument("--kind", choices=get_args(Kind), help="slot of heads (medusa, hydra) or of a draft model (draft-lm)")
 
 
 def versions_flags(parser: Parser) -> None:
@@ -310,7 +310,7 @@ def dayzero_flags(parser: Parser) -> None:
     where.add_argument("--out", type=Path, metavar="DIR", help="write them here, for --engine-heads or --engine-draft")
     where.add_argument("--publish", action="store_true", help="make them champion at the registry")
     parser.add_argument(
-        "--kind", choices=get_args(Kind), default="medusa", help="heads, or a draft language model (default: medusa)"
+        "--kind", choices=get_args(Kind), default="medusa", help="heads of that kind, or a draft language model (default: medusa)"
     )
     parser.add_argument("--limit", type=count, metavar="N", help="prompts (default: 1500, for a draft model 4000)")
     parser.add_argument(
@@ -318,9 +318,9 @@ def dayzero_flags(parser: Parser) -> None:
     )
     parser.add_argument("--steps", type=count, metavar="N", help="of training, at most (default: 2000, for a draft model 6000)")
     parser.add_argument("--seconds", type=quantity, metavar="S", help="of training, at most (default: 3600)")
-    of_heads = parser.add_argument_group("with --kind medusa")
+    of_heads = parser.add_argument_group("with --kind medusa or hydra")
     of_heads.add_argument("--num-heads", type=count, metavar="N", help="tokens guessed ahead (default: 4)")
-    of_heads.add_argument("--num-blocks", type=count, metavar="N", help="residual blocks of each head (default: 1)")
+    of_heads.add_argument("--num-blocks", type=count, metavar="N", help="medusa: residual blocks of each head (default: 1)")
     of_draft = parser.add_argument_group("with --kind draft-lm", "The defaults suit a target of some ten million weights.")
     of_draft.add_argument(
         "--from-layers",

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from cli.config import Configuration
 from cli.errors import NotThere
 from cli.slots import opened
-from models.heads import MedusaHeads
 from models.loading import Target
 from pipelines.checkpoint import Checkpoint
 from pipelines.errors import UnknownVersion
 from pipelines.registry import Slot
 from pipelines.store import open_store
-from speculator import static_draft
+from speculator import static_draft, static_heads
 from speculator.draft_lm import KIND as DRAFT_MODEL
 from speculator.draft_lm import DraftModelSpeculator
-from speculator.medusa import MedusaSpeculator
+from speculator.heads import HeadsSpeculator
+from speculator.kinds import HEADS, HYDRA, MEDUSA
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
 from speculator.recycling import RecyclingSpeculator
 from speculator.rest import RestSpeculator
 from speculator.static_draft import draft_model, draft_source
-from speculator.static_heads import BUNDLED, KIND, find_static
+from speculator.static_heads import BUNDLED, find_static
 from speculator.suffix import SuffixSpeculator
 
 SUFFIX, RECYCLING, REST, STATIC, CHAMPION = "suffix", "recycling", "rest", "static", "champion"
-_WEIGHTS = {KIND: "heads", DRAFT_MODEL: "draft model"}
+_WEIGHTS = {MEDUSA: "heads", HYDRA: "heads", DRAFT_MODEL: "draft model"}
 
 
 def present(config: Configuration, target: Target) -> list[str]:
@@ -73,13 +74,11 @@ def _rest(config: Configuration, target: Target, num_nodes: int) -> RestSpeculat
     return RestSpeculator(Path(config.engine.rest), target.tokenizer.fingerprint, max_tree=num_nodes)
 
 
-def heads_source(heads: Checkpoint, target: Target, name: str, num_nodes: int) -> MedusaSpeculator:
+def heads_source(heads: Checkpoint, target: Target, name: str, num_nodes: int) -> HeadsSpeculator[Any]:
     """Heads that draft for `target`, under that name."""
-    module = MedusaHeads.from_config(heads.manifest.config)
-    module.copy_weights(heads.weights)
-    module.to(device=target.decoder.device, dtype=target.decoder.dtype)
+    module = static_heads.served_heads(heads.manifest.kind, heads, target.decoder)
     version = heads.manifest.version
-    return MedusaSpeculator(module, target.decoder.logits, name=name, version=version, max_tree=num_nodes)
+    return static_heads.heads_source(module, target.decoder.logits, name=name, version=version, max_tree=num_nodes)
 
 
 def _draft_source(draft: Checkpoint, target: Target, name: str, num_nodes: int) -> DraftModelSpeculator:
@@ -96,11 +95,17 @@ def _draft_source(draft: Checkpoint, target: Target, name: str, num_nodes: int) 
 
 
 def heads_named(name: str, config: Configuration, target: Target) -> Checkpoint:
-    """The heads that `name` stands for: `static`, `champion`, a folder or a version.
+    """The heads that `name` stands for: `static`, `champion`, a folder or a version; of the kinds that are served first of all.
 
     Raises NotThere, PipelineError.
     """
-    return _named(name, KIND, static_folder(config), config, target)
+    missing: list[NotThere] = []
+    for kind in dict.fromkeys((*(each for each in config.engine.sources if each in HEADS), *HEADS)):
+        try:
+            return _named(name, kind, static_folder(config), config, target)
+        except NotThere as error:
+            missing.append(error)
+    raise missing[0]
 
 
 def draft_named(name: str, config: Configuration, target: Target) -> Checkpoint:

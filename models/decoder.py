@@ -173,6 +173,10 @@ class Decoder:
         positions = torch.arange(len(tokens), device=self.device)
         return self._run(tokens.to(self.device), positions, attend, (), {})
 
+    def embed(self, tokens: Tensor) -> Tensor:
+        """[T, H] the input embeddings of tokens [T]."""
+        return F.embedding(tokens, self._embedding)
+
     def output_embeddings(self) -> Tensor:
         """[V, H]: a token's score is its row times the hidden state. Not to be written to.
 
@@ -188,7 +192,7 @@ class Decoder:
     def _run(
         self, tokens: Tensor, positions: Tensor, attend: Attend, capture: Collection[int], captured: dict[int, Tensor]
     ) -> Tensor:
-        x = F.embedding(tokens, self._embedding)
+        x = self.embed(tokens)
         cos, sin = self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
         for index, layer in enumerate(self._layers):
             if index in capture:

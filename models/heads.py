@@ -1,4 +1,4 @@
-"""Medusa heads: small networks that guess the tokens after the next from the target's last hidden state.
+"""Draft heads: small networks that guess the tokens after the next from the target's last hidden state; Medusa's among them.
 
 Legend: N rows, K heads, B blocks, H hidden size.
 """
@@ -6,7 +6,7 @@ Legend: N rows, K heads, B blocks, H hidden size.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,60 +14,48 @@ from torch import Tensor, nn
 
 from models.errors import BadModel
 
+Config = Mapping[str, int | float | str | bool]
 
-class MedusaHeads(nn.Module):
-    """K heads of residual blocks `h + SiLU(h W + b)` (Medusa, arXiv 2401.10774, section 2.1.1).
 
-    Head k (from 0) turns the state that chose one token into the state that would choose the token k + 1
-    places after it; the target's own frozen unembedding, applied by the caller, makes logits of it. Weights
-    start at zero: every head begins as the identity, predicting what the target predicts.
+class DraftHeads(nn.Module):
+    """What heads of every kind have in common.
 
-    A block is one batched product over weights [K, in, out]: with H = 384, K = 4, one CPU thread, 0.33 ms for
-    one row and 0.61 ms for sixteen. The first block as a single [H, K H] product, which needs a layout of its
-    own, takes 0.33 and 0.77 ms.
+    Head k (from 0) turns the state that chose one token into the state that would choose the token k + 1 places after it; the
+    target's own frozen unembedding, applied by the caller, makes logits of it. Untrained heads are the identity: each predicts
+    what the target predicts.
     """
 
-    def __init__(self, hidden_size: int, num_heads: int, num_blocks: int, vocab_size: int) -> None:
-        super().__init__()
-        self.hidden_size = hidden_size
-        self.num_heads = num_heads
-        self.num_blocks = num_blocks
-        self.vocab_size = vocab_size
-        """The target's: heads are of no use to a target with another."""
-        self.weight = nn.Parameter(torch.zeros(num_blocks, num_heads, hidden_size, hidden_size))
-        self.bias = nn.Parameter(torch.zeros(num_blocks, num_heads, hidden_size))
+    SIZES: ClassVar[tuple[str, ...]]
+    """Attributes that rebuild the module, integers of at least 1: its config."""
+    hidden_size: int
+    num_heads: int
+    vocab_size: int
+    """The target's: heads are of no use to a target with another."""
 
     @property
     def config(self) -> dict[str, int | float | str | bool]:
         """What rebuilds the module: goes into the manifest of a checkpoint."""
-        return {
-            "hidden_size": self.hidden_size,
-            "num_heads": self.num_heads,
-            "num_blocks": self.num_blocks,
-            "vocab_size": self.vocab_size,
-        }
+        return {name: getattr(self, name) for name in self.SIZES}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, int | float | str | bool]) -> Self:
-        """Untrained heads of that shape. Raises BadModel, naming the field, for any other config."""
-        fields = ("hidden_size", "num_heads", "num_blocks", "vocab_size")
-        if config.keys() != set(fields):
-            raise BadModel(f"config of heads has fields {sorted(config)}; expected {sorted(fields)}")
+    def sizes_of(cls, config: Config) -> list[int]:
+        """In the order of `SIZES`. Raises BadModel, naming the field, for a config of something else."""
+        if config.keys() != set(cls.SIZES):
+            raise BadModel(f"config of heads has fields {sorted(config)}; expected {sorted(cls.SIZES)}")
         sizes: list[int] = []
-        for name in fields:
+        for name in cls.SIZES:
             value = config[name]
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise BadModel(f"config of heads: {name} is {value!r}; expected an integer of at least 1")
             sizes.append(value)
-        return cls(*sizes)
+        return sizes
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[..., K, H] from the target's hidden states [..., H] after its last norm."""
-        rows = hidden.reshape(-1, self.hidden_size)
-        states = rows.expand(self.num_heads, -1, -1)  # [K, N, H]
-        for weight, bias in zip(self.weight, self.bias, strict=True):
-            states = states + F.silu(torch.baddbmm(bias.unsqueeze(1), states, weight))
-        return states.transpose(0, 1).reshape(*hidden.shape[:-1], self.num_heads, self.hidden_size)
+    def along(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """States [N, K, H] of all heads along a text, from the target's states [N, H] and the tokens [N] that they chose.
+
+        Head k of the last k rows has no token to stand on: what it gives there means nothing.
+        """
+        raise NotImplementedError
 
     @torch.no_grad()
     def copy_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -87,3 +75,40 @@ class MedusaHeads(nn.Module):
                 raise BadModel(f"heads: {name} holds numbers that are not finite")
         for name, tensor in weights.items():
             own[name].copy_(tensor)
+
+
+class MedusaHeads(DraftHeads):
+    """K heads of residual blocks `h + SiLU(h W + b)`, which see no drafted token (Medusa, arXiv 2401.10774, section 2.1.1).
+
+    A block is one batched product over weights [K, in, out]: with H = 384, K = 4, one CPU thread, 0.33 ms for
+    one row and 0.61 ms for sixteen. The first block as a single [H, K H] product, which needs a layout of its
+    own, takes 0.33 and 0.77 ms.
+    """
+
+    SIZES = ("hidden_size", "num_heads", "num_blocks", "vocab_size")
+
+    def __init__(self, hidden_size: int, num_heads: int, num_blocks: int, vocab_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.num_heads = num_heads
+        self.num_blocks = num_blocks
+        self.vocab_size = vocab_size
+        self.weight = nn.Parameter(torch.zeros(num_blocks, num_heads, hidden_size, hidden_size))
+        self.bias = nn.Parameter(torch.zeros(num_blocks, num_heads, hidden_size))
+
+    @classmethod
+    def from_config(cls, config: Config) -> MedusaHeads:
+        """Untrained heads of that shape. Raises BadModel, naming the field, for any other config."""
+        return cls(*cls.sizes_of(config))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[..., K, H] from the target's hidden states [..., H] after its last norm."""
+        rows = hidden.reshape(-1, self.hidden_size)
+        states = rows.expand(self.num_heads, -1, -1)  # [K, N, H]
+        for weight, bias in zip(self.weight, self.bias, strict=True):
+            states = states + F.silu(torch.baddbmm(bias.unsqueeze(1), states, weight))
+        return states.transpose(0, 1).reshape(*hidden.shape[:-1], self.num_heads, self.hidden_size)
+
+    def along(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        states: Tensor = self(hidden)
+        return states

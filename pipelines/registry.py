@@ -14,9 +14,9 @@ import msgspec
 
 from pipelines.checkpoint import Manifest
 
-Kind = Literal["medusa", "draft-lm"]
-"""Of speculators whose weights are published: heads, draft language models."""
-TRIED_OUT: frozenset[str] = frozenset({"medusa"})
+Kind = Literal["medusa", "hydra", "draft-lm"]
+"""Of speculators whose weights are published: heads of two kinds, draft language models."""
+TRIED_OUT: frozenset[str] = frozenset({"medusa", "hydra"})
 """Kinds of which servers can let a second version serve a share."""
 Alias = Literal["champion", "candidate", "previous"]
 Stage = Literal["candidate", "canary", "champion", "rolled_back"]

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from models.config import DecoderConfig
-from models.heads import MedusaHeads
 from models.loading import Target as LoadedTarget
 from models.loading import load_target
 from models.pages import PagePool
 from pipelines.checkpoint import Checkpoint
-from pipelines.registry import Presence, Slot, open_registry
+from pipelines.registry import TRIED_OUT, Presence, Slot, open_registry
 from pipelines.store import open_store
 from serving.engine import Engine
 from serving.profile import pass_seconds
@@ -34,7 +33,8 @@ from speculator.constraint.grammars import Grammars
 from speculator.controller import Controller
 from speculator.cost import StepCosts
 from speculator.drafts import Law
-from speculator.medusa import MedusaSpeculator
+from speculator.heads import HeadsSpeculator
+from speculator.kinds import HEADS, rival, static
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
 from speculator.recycling import RecyclingSpeculator
@@ -47,10 +47,9 @@ from speculator.ssd.speculator import NAME as SSD
 from speculator.ssd.speculator import SsdSpeculator
 from speculator.ssd.transport import Link
 from speculator.static_draft import draft_model, draft_source, find_static_draft
-from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
+from speculator.static_heads import BUNDLED, KIND, draft_vocabulary, find_static_heads, heads_source, served_heads
 from speculator.suffix import SuffixSpeculator
 from speculator.suffix_files import SuffixFiles
-from speculator.vocabulary import DraftVocabulary
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +70,11 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
         max_tree=settings.max_tree,
         share_prefixes=settings.share_prefixes,
     )
-    floor = _static_heads(settings, loaded)
-    sources = _sources(settings, loaded, floor, pool)
+    floors = {kind: _static_heads(settings, loaded, kind) for kind in _heads_kinds(settings)}
+    sources = _sources(settings, loaded, floors, pool)
     shadow, costs = Shadow(settings.shadow_every), StepCosts()
-    rival = _rival(settings, loaded, floor)
-    speculator = MergedSpeculator(sources, costs=costs, shadow=shadow, rival=rival, max_tree=settings.max_tree)
+    second = _rival(settings, loaded, floors)
+    speculator = MergedSpeculator(sources, costs=costs, shadow=shadow, rival=second, max_tree=settings.max_tree)
     controller = Controller(speculator.source_names, costs=costs, shadow=shadow, max_tree=settings.max_tree)
     target = Target(loaded.decoder, pool)
     if sources:
@@ -97,24 +96,24 @@ def num_threads(settings: EngineSettings) -> int:
     return settings.threads or max(1, (os.cpu_count() or 1) - 1)
 
 
-def _static_heads(settings: EngineSettings, loaded: LoadedTarget) -> Checkpoint | None:
+def _static_heads(settings: EngineSettings, loaded: LoadedTarget, kind: str) -> Checkpoint | None:
     folder = Path(settings.heads) if settings.heads else BUNDLED
     tokenizer = loaded.tokenizer.fingerprint
-    heads = find_static_heads(folder, target=loaded.fingerprint, tokenizer=tokenizer, stored=loaded.stored)
-    if heads is None and "medusa" in settings.sources:
-        log.warning("no static heads for this target in %s: heads start untrained (see `everdraft dayzero`)", folder)
+    heads = find_static_heads(folder, target=loaded.fingerprint, tokenizer=tokenizer, stored=loaded.stored, kind=kind)
+    if heads is None:
+        flag = "" if kind == KIND else f" --kind {kind}"
+        log.warning("no static heads for this target in %s: heads start untrained (see `everdraft dayzero%s`)", folder, flag)
     return heads
 
 
 def _sources(
-    settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None, pool: PagePool
+    settings: EngineSettings, loaded: LoadedTarget, floors: Mapping[str, Checkpoint | None], pool: PagePool
 ) -> list[Speculator]:
     sources: list[Speculator] = []
-    if "medusa" in settings.sources:
-        embeddings = loaded.decoder.output_embeddings()
-        sources.append(_heads(settings, loaded, floor, embeddings, "medusa"))
+    for kind, floor in floors.items():
+        sources.append(_heads(settings, loaded, kind, floor, kind))
         if floor is not None:
-            sources.append(_heads(settings, loaded, floor, embeddings, "medusa-static"))
+            sources.append(_heads(settings, loaded, kind, floor, static(kind)))
     if "suffix" in settings.sources:
         sources.append(SuffixSpeculator(max_tokens=settings.suffix_tokens, files=_suffix_files(settings, loaded)))
     if "recycling" in settings.sources:
@@ -204,29 +203,27 @@ def _workers(settings: EngineSettings, birth: Birth) -> tuple[Callable[[], Link]
     return remote.start, remote.close
 
 
-def _rival(settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None) -> Speculator | None:
-    """Heads for a second version, where versions come from a registry."""
-    if not settings.registry or "medusa" not in settings.sources:
+def _rival(
+    settings: EngineSettings, loaded: LoadedTarget, floors: Mapping[str, Checkpoint | None]
+) -> Speculator | None:
+    """Heads for a second version of the first kind of them, where versions come from a registry."""
+    if not settings.registry or not floors:
         return None
-    return _heads(settings, loaded, floor, loaded.decoder.output_embeddings(), "medusa-rival")
+    kind, floor = next(iter(floors.items()))
+    return _heads(settings, loaded, kind, floor, rival(kind))
 
 
 def _heads(
-    settings: EngineSettings, loaded: LoadedTarget, floor: Checkpoint | None, embeddings: Tensor, name: str
-) -> MedusaSpeculator:
-    if floor is None:
-        config = loaded.config
-        heads = MedusaHeads(config.hidden_size, UNTRAINED_HEADS, 1, config.vocab_size)
-        version = "untrained"
-    else:
-        heads = MedusaHeads.from_config(floor.manifest.config)
-        heads.copy_weights(floor.weights)
-        version = floor.manifest.version
-    heads = heads.to(device=loaded.decoder.device, dtype=loaded.decoder.dtype)
+    settings: EngineSettings, loaded: LoadedTarget, kind: str, floor: Checkpoint | None, name: str
+) -> HeadsSpeculator[Any]:
     decoder = loaded.decoder
-    vocabulary = DraftVocabulary(embeddings)
-    return MedusaSpeculator(
-        heads, decoder.logits, name=name, version=version, max_tree=settings.max_tree, vocabulary=vocabulary
+    return heads_source(
+        served_heads(kind, floor, decoder),
+        decoder.logits,
+        name=name,
+        version=floor.manifest.version if floor else "untrained",
+        max_tree=settings.max_tree,
+        vocabulary=draft_vocabulary(kind, decoder.output_embeddings()),
     )
 
 
@@ -242,12 +239,12 @@ def _swap(settings: EngineSettings, loaded: LoadedTarget, trial: Trial, presence
         store=open_store(settings.checkpoints),
         interval=settings.poll_seconds,
         presence=presence,
-        referee=Referee(slot, settings.rollout, settings.name, trial) if slot.kind == KIND else None,
+        referee=Referee(slot, settings.rollout, settings.name, trial) if slot.kind in TRIED_OUT else None,
     )
 
 
 def _further_swaps(settings: EngineSettings, loaded: LoadedTarget) -> tuple[Swap, ...]:
-    """Of draft models that draft beside heads: what is published is taken up, and nothing is tried out."""
+    """Of what drafts beside the first kind: what is published is taken up, and nothing is tried out."""
     if not settings.registry:
         return ()
     return tuple(
@@ -264,7 +261,12 @@ def _further_swaps(settings: EngineSettings, loaded: LoadedTarget) -> tuple[Swap
 def _kinds(settings: EngineSettings) -> list[str]:
     """Of weights that are served and published, heads first."""
     drafts = {draft_lm.KIND, SSD} & set(settings.sources)
-    return [KIND] * ("medusa" in settings.sources) + [draft_lm.KIND] * bool(drafts)
+    return [*_heads_kinds(settings), *[draft_lm.KIND] * bool(drafts)]
+
+
+def _heads_kinds(settings: EngineSettings) -> list[str]:
+    """In the order in which the settings name them."""
+    return [each for each in dict.fromkeys(settings.sources) if each in HEADS]
 
 
 def _presence(settings: EngineSettings, engine: Engine) -> Presence:
@@ -274,7 +276,7 @@ def _presence(settings: EngineSettings, engine: Engine) -> Presence:
         name=f"serving:{settings.name}",
         at=time.time(),
         ttl=10 * settings.poll_seconds + 5.0,
-        version=next((versions[name] for name in ("medusa", draft_lm.KIND, SSD) if name in versions), None),
+        version=next((versions[name] for name in (*_heads_kinds(settings), draft_lm.KIND, SSD) if name in versions), None),
         generation=engine.swap.generation,
         figures={
             "busy": float(scheduler.has_work),

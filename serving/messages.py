@@ -94,6 +94,8 @@ class Moved(msgspec.Struct, frozen=True, array_like=True):
     """What the target thought of each token of the step, if that was asked for."""
     prompt_scored: tuple[Scored, ...] = ()
     """The same of the prompt's tokens from the second on, with the first token of the output."""
+    num_cached: int = 0
+    """Of the prompt's tokens, those whose keys and values were there already; with the first token."""
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):

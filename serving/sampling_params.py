@@ -25,6 +25,7 @@ class SamplingParams:
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
+    priority: int = 0
     seed: int | None = None
     """None: one is drawn for each prompt."""
     repetition_penalty: float = 1.0

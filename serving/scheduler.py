@@ -161,6 +161,8 @@ class Scheduler:
 
     def _enter(self, sequence: Sequence) -> None:
         sequence.pages = PageTable(self.pool.page_size)
+        if not sequence.num_output:
+            sequence.num_cached = 0
         self.cache.begin(sequence)
         bisect.insort(self._running, sequence, key=_rank)
         self.counters["prefix_cache_queries"] += sequence.num_to_read
@@ -174,7 +176,9 @@ class Scheduler:
             if sequence.decoding:
                 continue
             if self._share_prefixes:
-                self.counters["prefix_cache_hits"] += self.cache.adopt(sequence)
+                num_found = self.cache.adopt(sequence)
+                self.counters["prefix_cache_hits"] += num_found
+                sequence.num_cached += num_found * (sequence.num_output == 0)
                 page = self.cache.next_page(sequence)
                 if page in pages:
                     continue

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from serving.rollout import RolloutSettings
 from speculator.drafts import Law
+from speculator.kinds import HEADS
 from speculator.ssd.address import Address
 
-SOURCES = ("medusa", "suffix", "recycling", "rest", "draft-lm", "ssd")
+SOURCES = (*HEADS, "suffix", "recycling", "rest", "draft-lm", "ssd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class EngineSettings:
     max_tree: int = 32
     """Most drafted nodes of one sequence."""
     sources: tuple[str, ...] = ("medusa", "suffix")
-    """What may draft: `medusa`, `suffix`, `recycling`, `rest`, `draft-lm`, `ssd`. Empty: plain decoding."""
+    """What may draft: `medusa`, `hydra`, `suffix`, `recycling`, `rest`, `draft-lm`, `ssd`. Empty: plain decoding."""
     heads: str = ""
     """Directory with the static heads; empty: the bundled ones, where they fit the target."""
     draft: str = ""
@@ -105,7 +106,7 @@ class EngineSettings:
                 raise ValueError(f"ssd_listen is {self.ssd_listen!r}, expected {error}") from None
         unknown = sorted(set(self.sources) - set(SOURCES))
         if unknown:
-            raise ValueError(f"sources has {', '.join(unknown)}, expected {', '.join(SOURCES)} only")
+            raise ValueError(f"sources has {', '.join(unknown)}, expected only {', '.join(SOURCES)}")
         if "rest" in self.sources and not self.rest:
             raise ValueError("sources has rest, expected a folder for it in rest")
         if self.registry and not self.checkpoints:

@@ -48,7 +48,7 @@ class EngineStats:
             emitted = verdicts.emitted[row]
             if row >= num_decoding:
                 told = tuple(sequence.prompt_scored)
-                moved.append(Moved(sequence.id, emitted, reason, num_decoding, -1, (), scored[row], told))
+                moved.append(Moved(sequence.id, emitted, reason, num_decoding, -1, (), scored[row], told, sequence.num_cached))
                 continue
             sources = tuple(
                 SourceStep(record.source, record.version, record.proposed, record.reached, record.accepted)

@@ -77,8 +77,8 @@ class Arms:
     """Chooses an arm for each step: the best so far, or another that is due for a trial. No chance is
     involved."""
 
-    def __init__(self, arms: Sequence[Arm], twins: tuple[Arm, Arm] | None = None, num_sequences: int = 1) -> None:
-        """arms: the preferred first; plain decoding is added to them. twins: two of them that are compared
+    def __init__(self, arms: Sequence[Arm], twins: Sequence[tuple[Arm, Arm]] = (), num_sequences: int = 1) -> None:
+        """arms: the preferred first; plain decoding is added to them. twins: pairs of them that are compared
         better than by their gains, elsewhere (see `prefer`): while one is the best, the other is neither
         tried nor chosen here. num_sequences: of the batches it chooses for, about: of many a step says much."""
         crowd = num_sequences >= CROWD
@@ -88,7 +88,7 @@ class Arms:
         self._records[NONE] = _Record.unknown(1.0)
         for number, record in enumerate(self._records.values()):
             record.next_trial = _FIRST_WAIT + number * self._trial
-        self._twin = {twins[0]: twins[1], twins[1]: twins[0]} if twins else {}
+        self._twin = {one: other for pair in twins for one, other in (pair, pair[::-1])}
         self._step = 0
         # many answers at once leave little room for drafts: there they have to show first that they pay
         self.best: Arm = NONE if crowd else next(iter(self._records))

@@ -80,6 +80,8 @@ class Sequence:
     """Its way through the grammar that it is constrained by: one of the processors."""
     num_written: int = 0
     """Tokens whose keys and values are in the pages."""
+    num_cached: int = 0
+    """Of the prompt's, those that it found there when it was first read."""
     hidden: Tensor | None = None
     """[H] the target's final hidden state (after the last norm) at position `num_written - 1`: the state that chose the
     newest token. None before the prompt is through, or when no source asked for it."""

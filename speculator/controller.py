@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from speculator.arms import NONE, Arm, Arms
 from speculator.batch import Batch
 from speculator.cost import StepCosts
+from speculator.kinds import HEADS, static
 from speculator.protocol import Budget
 from speculator.shadow import Shadow
 
 PLAIN = Budget(0)
-ADAPTIVE, STATIC = "medusa", "medusa-static"
-COSTLY = (ADAPTIVE, STATIC, "draft-lm", "ssd")
+COSTLY = (*(name for kind in HEADS for name in (kind, static(kind))), "draft-lm", "ssd")
 """Sources of which one at a time drafts: what they cost is not for next to nothing."""
 _FEWEST_NODES = 4
 _EXPLORE_EVERY = 32
@@ -30,7 +30,7 @@ _FEWEST_SCORES = 16
 
 class Controller:
     """Three decisions, each on what was measured: the arm (which sources, or none) by tokens per second
-    brought so far; the copy of the heads (adaptive, or the static floor) by what both would have got accepted
+    brought so far; the copy of some heads (adaptive, or the static floor) by what both would have got accepted
     on the same text; and the number of nodes, left to `merge.prune`, which knows this step's confidence,
     under a cap and the price of each node from the cost table.
 
@@ -52,7 +52,7 @@ class Controller:
         self._costs = costs or StepCosts()
         self._shadow = shadow or Shadow(every=0)
         self._arms = _arms(sources)
-        self._twins = (self._arms[0], self._arms[1]) if {ADAPTIVE, STATIC} <= set(sources) else None
+        self._twins = _twins(sources)
         self._by_size: dict[int, Arms] = {}
         self._max_tree, self._max_nodes, self._max_depth = max_tree, max_nodes, max_depth
         self._arm: Arm = NONE
@@ -115,34 +115,47 @@ class Controller:
         return Budget(nodes, self._max_depth, self._arm, steps)
 
     def _choose(self, arms: Arms) -> Arm:
-        """The arm of the next step; between the copies of the heads, the one that lately would have had more
+        """The arm of the next step; between two copies of the same heads, the one that lately would have had more
         accepted on the same text."""
-        if self._twins is None:
-            return arms.choose()
-        adaptive, static = self._twins
-        challenger, holder = (STATIC, ADAPTIVE) if arms.best == adaptive else (ADAPTIVE, STATIC)
-        (gained, num_scored), (held, _) = self._shadow.recent(challenger), self._shadow.recent(holder)
-        if num_scored >= _FEWEST_SCORES and gained > held * _MARGIN:
-            arms.prefer(static if challenger == STATIC else adaptive)
+        for kind, (adaptive, floor) in self._twins.items():
+            if arms.best == adaptive and self._overtakes(static(kind), kind):
+                arms.prefer(floor)
+            elif arms.best == floor and self._overtakes(kind, static(kind)):
+                arms.prefer(adaptive)
         before = arms.best
         arm = arms.choose()
         if arms.best != before:
             # what they had accepted before the change speaks of other text
-            self._shadow.forget(ADAPTIVE)
-            self._shadow.forget(STATIC)
+            for kind in self._twins:
+                self._shadow.forget(kind)
+                self._shadow.forget(static(kind))
         return arm
+
+    def _overtakes(self, challenger: str, holder: str) -> bool:
+        (gained, num_scored), (held, _) = self._shadow.recent(challenger), self._shadow.recent(holder)
+        return num_scored >= _FEWEST_SCORES and gained > held * _MARGIN
 
     def _arms_for(self, num_sequences: int) -> Arms:
         size = round(math.log2(num_sequences))
         if size not in self._by_size:
-            self._by_size[size] = Arms(self._arms, self._twins, 1 << size)
+            self._by_size[size] = Arms(self._arms, list(self._twins.values()), 1 << size)
         return self._by_size[size]
 
 
 def _arms(sources: Sequence[str]) -> list[Arm]:
-    """Everything with one of those that cost something (either copy of the heads, or a draft model before or beside the
-    target), and what drafts for next to nothing without any of them."""
-    everything, costly = frozenset(sources), frozenset(COSTLY)
-    alone = [each for each in COSTLY if each in everything or each in (ADAPTIVE, STATIC)]
-    candidates = (*(everything - (costly - {each}) for each in alone), everything - costly)
-    return [arm for arm in dict.fromkeys(candidates) if arm]
+    """Everything with one of those that cost something (a copy of some heads, or a draft model before or beside the target), and
+    what drafts for next to nothing without any of them: the latter first where there are no heads that learn."""
+    alone = [_with(each, sources) for each in COSTLY if each in sources]
+    cheap = frozenset(sources) - frozenset(COSTLY)
+    candidates = [*alone, cheap] if set(HEADS) & set(sources) else [cheap, *alone]
+    return [arm for arm in candidates if arm]
+
+
+def _twins(sources: Sequence[str]) -> dict[str, tuple[Arm, Arm]]:
+    """By kind, the arms of those heads of which there are both copies: adaptive, static."""
+    both = [kind for kind in HEADS if {kind, static(kind)} <= set(sources)]
+    return {kind: (_with(kind, sources), _with(static(kind), sources)) for kind in both}
+
+
+def _with(costly: str, sources: Sequence[str]) -> Arm:
+    return frozenset(sources) - frozenset(COSTLY) | {costly}

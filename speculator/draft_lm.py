@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
 from functools import partial
 
@@ -17,7 +18,7 @@ from speculator.batch import Batch, Sequence
 from speculator.belief import beliefs, draw
 from speculator.draft_runner import DraftRunner, Prepared, Track
 from speculator.drafts import Drafts, Law, Tree
-from speculator.growth import Growth
+from speculator.growth import BranchGrowth, Growth
 from speculator.guesses import Choice, guesses
 from speculator.preparing import Preparing
 from speculator.protocol import Budget, Checkpoint
@@ -128,16 +129,16 @@ class DraftModelSpeculator:
     def cost(self, rows: int) -> float:
         return self._seconds_per_call
 
-    def _drafted(self, batch: Batch, asked: SequenceOf[int], most: tuple[int, int], depth: int) -> dict[int, Tree]:
-        """By row, for those whose text is read to its end. most: nodes that may be pruned later, and nodes that may not."""
-        largest, certain = (min(each, self._max_tree) for each in most)
+    def _drafted(self, batch: Batch, asked: SequenceOf[int], budget: tuple[int, int], depth: int) -> dict[int, Tree]:
+        """By row, for those whose text is read to its end. budget: nodes that may be pruned later, and nodes that may not."""
+        largest, certain = (min(each, self._max_tree) for each in budget)
         rows, states = self._read(batch, asked)
         growing = {}
         for row in rows:
             sequence = batch.decoding[row]
-            width = 1 if self._law.draws(sequence.sampling) else self._width
+            width, most = (1, certain) if self._law.draws(sequence.sampling) else (self._width, largest)
             track = self._tracks[sequence.id]
-            growing[row] = Growth(sequence.tokens[-1], track, len(sequence.tokens), width=width, most=certain)
+            growing[row] = BranchGrowth(sequence.tokens[-1], track, len(sequence.tokens), width=width, most=most)
         deepening = dict(growing)
         for level in range(depth):
             self._sprout(batch, deepening, states, level)
@@ -148,7 +149,7 @@ class DraftModelSpeculator:
             if not branches:
                 break
             states = self._runner.grow(branches)
-        return {row: growth.best(largest) for row, growth in growing.items()}
+        return {row: growth.tree() for row, growth in growing.items()}
 
     def _read(self, batch: Batch, asked: SequenceOf[int]) -> tuple[list[int], Tensor]:
         """Reads what is new of each text; the rows that are through, and the states [rows, H] of their newest tokens."""
@@ -167,7 +168,7 @@ class DraftModelSpeculator:
         kept = [at for at, done in enumerate(through) if done]
         return [asked[at] for at in kept], states[kept]
 
-    def _sprout(self, batch: Batch, growing: dict[int, Growth], states: Tensor, level: int) -> None:
+    def _sprout(self, batch: Batch, growing: Mapping[int, Growth], states: Tensor, level: int) -> None:
         """Gives every node that was read its children. states: [nodes, H], in the order of the growths and their nodes."""
         scores, ids = self._runner.vocabulary.scores(states), self._runner.vocabulary.ids
         at = 0

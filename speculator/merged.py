@@ -14,6 +14,7 @@ from speculator.constraint.drafting import SOURCE as GRAMMAR
 from speculator.constraint.drafting import forced, within
 from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
+from speculator.kinds import kind_of
 from speculator.merge import merge, prune
 from speculator.protocol import Budget, Checkpoint, Speculator
 from speculator.rests import Rests
@@ -22,8 +23,6 @@ from speculator.verify import Verdicts
 
 SHADOW_NODES = 12
 """Drafted nodes, at least, of a tree that is scored on the text to come."""
-_HEADS = "medusa"
-"""How the names of heads begin, of which one copy at a time drafts for a sequence."""
 SHADOW_SEQUENCES = 2
 """Sequences of a batch that are drafted for by everyone in a shadowed step, for the score alone."""
 
@@ -32,7 +31,7 @@ class MergedSpeculator:
     """Asks every source that the budget allows, calibrates what they say, merges their trees and prunes them
     across the batch.
 
-    rival: heads that draft in place of those named `medusa…` for the sequences of a trial (see `try_out`).
+    rival: heads that draft in place of the others of their kind for the sequences of a trial (see `try_out`).
     costs: is told how long each source took. shadow: scores the sources' own trees on the text to come; in
     the steps that it samples, sources that the budget leaves out propose too, for some sequences and for the score
     alone. max_tree: most nodes of one sequence.
@@ -61,6 +60,8 @@ class MergedSpeculator:
         self._sources = tuple(sources) if rival is None else (*sources, rival)
         self._names = tuple(source.name for source in self._sources)
         self._rival = rival
+        self._stood_in = frozenset(name for name in self.source_names if rival and kind_of(name) == kind_of(rival.name))
+        """Sources in whose place the rival drafts."""
         self._share: Callable[[steps.Sequence], bool] | None = None
         """Which sequences the rival drafts for; None: there is no trial."""
         self._with_rival: set[int] = set()
@@ -242,9 +243,9 @@ class MergedSpeculator:
     def _rows(self, source: Speculator, arm: frozenset[str], decoding: tuple[steps.Sequence, ...]) -> list[int]:
         """Of the rows that are drafted for, those of this source: the rival stands in for whichever heads are in the arm."""
         is_rival = source is self._rival
-        if source.name not in arm and not (is_rival and any(name.startswith(_HEADS) for name in arm)):
+        if source.name not in arm and not (is_rival and arm & self._stood_in):
             return []
-        if not self._with_rival or not source.name.startswith(_HEADS):
+        if not self._with_rival or not (is_rival or source.name in self._stood_in):
             return [] if is_rival else self._asked
         return [row for row in self._asked if (decoding[row].id in self._with_rival) == is_rival]
 

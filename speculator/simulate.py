@@ -3,8 +3,6 @@
 Under the point-mass law the emitted text does not depend on who drafted it, so walking trees along a recorded
 text gives exactly the steps that serving it from that source would have taken: the counterfactual of
 `speculator.shadow`, for whole texts.
-
-Legend: P output tokens, K heads, C candidates.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from speculator.drafts import Tree
-from speculator.lattice import grow_lattice
 
 Draft = Callable[[int], Tree]
 """The index of a root within the text -> the tree drafted under it."""
@@ -58,27 +55,6 @@ def simulate(text: Sequence[int], num_prompt: int, draft: Draft) -> Simulated:
         total += step
         root += step.num_tokens
     return total
-
-
-def simulate_heads(
-    text: Sequence[int],
-    num_prompt: int,
-    tokens: Sequence[Sequence[Sequence[int]]],
-    chances: Sequence[Sequence[Sequence[float]]],
-    budget: int,
-) -> Simulated:
-    """Serves a text again with heads alone, trees of `budget` nodes grown best first.
-
-    tokens, chances: [P][K][C] candidates from the states that chose the output tokens, as
-    `MedusaSpeculator.candidates` gives them.
-    """
-
-    def draft(root: int) -> Tree:
-        row = root - num_prompt
-        depth = len(tokens[row])
-        return grow_lattice(text[root], tokens[row], chances[row], max_nodes=budget, max_depth=depth)
-
-    return simulate(text, num_prompt, draft)
 
 
 def _step(text: Sequence[int], root: int, tree: Tree) -> Simulated:

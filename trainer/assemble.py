@@ -38,6 +38,7 @@ from trainer.trainer import Trainer
 
 TRADES: Mapping[Kind, Callable[[TrainerSettings, Taught, LessonCache, torch.Generator], Trade]] = {
     "medusa": HeadsTrade,
+    "hydra": HeadsTrade,
     "draft-lm": DraftTrade,
 }
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import torch
 
-from models.heads import MedusaHeads
+from models.heads import DraftHeads
 from pipelines.checkpoint import Manifest
 from pipelines.store import CheckpointStore
-from speculator.static_heads import KIND
+from speculator.static_heads import heads_of, untrained_config
 from trainer.answers import Answer, Answers
 from trainer.champion import Champion
 from trainer.dayzero_settings import HeadsSettings
@@ -61,7 +61,7 @@ def first_heads(
     log.info("first heads: %s", judgement)
     manifest, _ = store.save(
         dict(heads.named_parameters()),
-        kind=KIND,
+        kind=settings.kind,
         parent=None,
         target=taught.fingerprint,
         tokenizer=taught.tokenizer,
@@ -80,7 +80,7 @@ def _train(
     lessons: LessonCache,
     settings: HeadsSettings,
     progress: Callable[[int, float], None],
-) -> MedusaHeads:
+) -> DraftHeads:
     decoder = taught.decoder
     generator = torch.Generator().manual_seed(settings.seed)
     columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
@@ -115,10 +115,10 @@ def _judge(
     taught: Taught,
     held_out: Sequence[Kept],
     lessons: LessonCache,
-    heads: MedusaHeads,
+    heads: DraftHeads,
     settings: HeadsSettings,
 ) -> Judgement:
-    def drafter(heads: MedusaHeads) -> HeadsDrafter:
+    def drafter(heads: DraftHeads) -> HeadsDrafter:
         return HeadsDrafter(heads, lessons, taught.unembed, budget=settings.budget, sizing=Sizing(UNHURRIED, first=256))
 
     untrained = _untrained(taught, settings)
@@ -128,7 +128,6 @@ def _judge(
     return finish(judge(scores, Rules(min_conversations=2), look=1, seed=settings.seed))
 
 
-def _untrained(taught: Taught, settings: HeadsSettings) -> MedusaHeads:
-    config = taught.decoder.config
-    heads = MedusaHeads(config.hidden_size, settings.num_heads, settings.num_blocks, config.vocab_size)
-    return heads.to(taught.decoder.device)
+def _untrained(taught: Taught, settings: HeadsSettings) -> DraftHeads:
+    config = untrained_config(settings.kind, taught.decoder.config, settings.num_heads, settings.num_blocks)
+    return heads_of(settings.kind, config, taught.decoder)

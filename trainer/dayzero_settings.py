@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from models.draft import DraftShape
+from speculator.kinds import HEADS, MEDUSA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +50,17 @@ class DayZeroSettings:
 class HeadsSettings(DayZeroSettings):
     """Of heads."""
 
+    kind: str = MEDUSA
     num_heads: int = 4
     num_blocks: int = 1
+    """Of Medusa's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("num_heads", "num_blocks"):
             self._expect_one(name)
+        if self.kind not in HEADS:
+            raise ValueError(f"kind is {self.kind!r}, expected one of {', '.join(HEADS)}")
 
 
 RATE_OF_LAYERS = 1e-3

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.heads import MedusaHeads
+from models.heads import DraftHeads
 from trainer.in_training import InTraining, Pace
 from trainer.lessons import Passage
 from trainer.shortlist import Columns, Shortlist, softmax
@@ -58,7 +58,7 @@ class Distiller(InTraining):
 
     recipe: Recipe
 
-    def __init__(self, heads: MedusaHeads, shortlist: Shortlist, recipe: Recipe) -> None:
+    def __init__(self, heads: DraftHeads, shortlist: Shortlist, recipe: Recipe) -> None:
         super().__init__()
         self.shortlist = shortlist
         self.recipe = recipe
@@ -68,7 +68,7 @@ class Distiller(InTraining):
     def config(self) -> dict[str, int | float | str | bool]:
         return self.heads.config
 
-    def restart(self, heads: MedusaHeads) -> None:
+    def restart(self, heads: DraftHeads) -> None:
         """Goes on with these heads, nothing remembered of the others. They are trained in place."""
         self.heads = heads.train().requires_grad_(True)
         self._begin(heads.named_parameters())
@@ -76,7 +76,7 @@ class Distiller(InTraining):
     def teach(self, passage: Passage) -> None:
         """Adds the gradient of a passage: one slice of work."""
         columns = self.shortlist.draw()
-        states: Tensor = self.heads(passage.hidden.float())  # [M, K, H]
+        states = self.heads.along(passage.hidden.float(), passage.tokens)  # [M, K, H]
         gradient, divergence = self._gradient(states.detach(), passage, columns)
         torch.autograd.backward(states, gradient)
         self._taught(len(passage), divergence)

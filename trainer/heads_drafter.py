@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from models.heads import MedusaHeads
-from speculator.medusa import MedusaSpeculator
+from models.heads import DraftHeads
+from speculator.batch import Sampling
+from speculator.drafts import Tree
+from speculator.heads import Root
 from speculator.records import sampling_of
-from speculator.simulate import Simulated, simulate_heads
+from speculator.simulate import Simulated, simulate
+from speculator.static_heads import heads_source
 from trainer.judge import Slices
 from trainer.kept import Kept
 from trainer.sizing import Sizing
@@ -21,14 +24,14 @@ class HeadsDrafter:
 
     def __init__(
         self,
-        heads: MedusaHeads,
+        heads: DraftHeads,
         lessons: LessonCache,
         unembed: Callable[[Tensor], Tensor],
         *,
         budget: int,
         sizing: Sizing,
     ) -> None:
-        self._drafter = MedusaSpeculator(heads, unembed, name="medusa", version="")
+        self._drafter = heads_source(heads, unembed, name="judged", version="")
         self._lessons = lessons
         self._budget = budget
         self._sizing = sizing
@@ -39,14 +42,18 @@ class HeadsDrafter:
             yield
         sampling = sampling_of(trace.trace.sampling)
         states = (yield from self._lessons.read(trace)).padded()
-        tokens: list[list[list[int]]] = []
-        chances: list[list[list[float]]] = []
-        while len(tokens) < len(states):
-            rows = states[len(tokens) : len(tokens) + self._sizing.rows]
+        trees: list[Tree] = []
+        while len(trees) < len(states):
+            rows = states[len(trees) : len(trees) + self._sizing.rows]
             with self._sizing.slice(len(rows)):
-                choices = [(sampling, len(tokens) + at) for at in range(1, len(rows) + 1)]  # row j chose token j
-                more_tokens, more_chances = self._drafter.candidates(rows.float(), choices)
-            tokens += more_tokens
-            chances += more_chances
+                roots = [self._root(trace.trace.output_ids, len(trees) + at, sampling) for at in range(len(rows))]
+                trees += self._drafter.trees(rows.float(), roots)
             yield
-        return simulate_heads(trace.tokens, len(trace.trace.prompt_ids), tokens, chances, self._budget)
+        num_prompt = len(trace.trace.prompt_ids)
+        return simulate(trace.tokens, num_prompt, lambda root: trees[root - num_prompt])
+
+    def _root(self, output: Sequence[int], row: int, sampling: Sampling) -> Root:
+        """Row j chose output token j; no tree grows from those that fill the states up."""
+        if row >= len(output):
+            return Root(0, (sampling, row + 1), 0, 0)
+        return Root(output[row], (sampling, row + 1), self._budget, self._drafter.num_heads)

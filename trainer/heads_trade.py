@@ -1,4 +1,4 @@
-"""HeadsTrade: training Medusa heads. They learn from runs of neighbouring states, and are judged by trees."""
+"""HeadsTrade: training heads, of either kind. They learn from runs of neighbouring states, and are judged by trees."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from models.decoder import Decoder
-from models.heads import MedusaHeads
+from models.heads import DraftHeads
 from pipelines.checkpoint import Checkpoint, Form
-from speculator.static_heads import BUNDLED, KIND, UNTRAINED_HEADS, find_static_heads
+from speculator.static_heads import BUNDLED, find_static_heads, heads_of, untrained_config
 from trainer.champion import Champion
 from trainer.distil import Distiller, Recipe
 from trainer.heads_drafter import HeadsDrafter
@@ -35,14 +35,14 @@ learnt no better from the same work. Neighbours share the target's distributions
 class HeadsTrade:
     """Raises CorruptCheckpoint for damaged static heads."""
 
-    kind = KIND
     form: Form = "tree"
 
     def __init__(self, settings: TrainerSettings, taught: Taught, lessons: LessonCache, generator: torch.Generator) -> None:
         decoder = taught.decoder
+        self.kind = settings.kind
         self.budget = settings.budget
-        self.static = static_heads(settings.heads, taught)
-        self.floor = Champion.of(self.static) if self.static else _untrained(decoder)
+        self.static = static_heads(settings.heads, taught, self.kind)
+        self.floor = Champion.of(self.static) if self.static else _untrained(decoder, self.kind)
         columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
         shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, generator)
         recipe = Recipe(learning_rate=settings.learning_rate, rows_per_step=settings.rows_per_step)
@@ -66,14 +66,14 @@ class HeadsTrade:
         heads = self._heads(config, weights)
         return HeadsDrafter(heads, self._lessons, self._taught.unembed, budget=self.budget, sizing=self._judging)
 
-    def _heads(self, config: Config, weights: Mapping[str, Tensor] | None) -> MedusaHeads:
-        heads = MedusaHeads.from_config(config).to(self._taught.decoder.device)
+    def _heads(self, config: Config, weights: Mapping[str, Tensor] | None) -> DraftHeads:
+        heads = heads_of(self.kind, config, self._taught.decoder)
         if weights is not None:
             heads.copy_weights(weights)
         return heads
 
     def _passage(self, draw: Draw) -> Passage:
-        runs: list[Tensor] = []
+        runs: list[Lesson] = []
         missing = min(self._sizing.rows, padded(self.distiller.recipe.rows_per_step))
         while missing > 0:
             for trace in draw(-(-missing // RUN)):
@@ -83,24 +83,26 @@ class HeadsTrade:
         return Passage.of(runs)
 
 
-def static_heads(folder: str, taught: Taught) -> Checkpoint | None:
-    """The static heads made for this target, if there are any; an empty `folder`: among the bundled ones."""
+def static_heads(folder: str, taught: Taught, kind: str) -> Checkpoint | None:
+    """The static heads of a kind made for this target, if there are any; an empty `folder`: among the bundled ones."""
     path = Path(folder) if folder else BUNDLED
-    static = find_static_heads(path, target=taught.fingerprint, tokenizer=taught.tokenizer, stored=taught.stored)
+    static = find_static_heads(
+        path, target=taught.fingerprint, tokenizer=taught.tokenizer, stored=taught.stored, kind=kind
+    )
     if static is None:
         log.warning("no static heads for this target in %s: training starts from untrained ones", path)
     return static
 
 
-def random_run(lesson: Lesson, generator: torch.Generator) -> Tensor:
+def random_run(lesson: Lesson, generator: torch.Generator) -> Lesson:
     """Neighbouring rows of a lesson, at most RUN."""
     if len(lesson) <= RUN:
-        return lesson.hidden
+        return lesson
     start = int(torch.randint(len(lesson) - RUN + 1, (), generator=generator))
-    return lesson.hidden[start : start + RUN]
+    return lesson[start : start + RUN]
 
 
-def _untrained(decoder: Decoder) -> Champion:
+def _untrained(decoder: Decoder, kind: str) -> Champion:
     """Heads of the shape a server starts with when there are no others."""
-    heads = MedusaHeads(decoder.config.hidden_size, UNTRAINED_HEADS, 1, decoder.config.vocab_size)
+    heads = heads_of(kind, untrained_config(kind, decoder.config), decoder)
     return Champion.untrained(heads.config, dict(heads.named_parameters()))

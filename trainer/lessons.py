@@ -16,20 +16,25 @@ from trainer.sizing import padded
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """The target's states along the output of one trace.
+    """The target's states along the output of one trace, or along a run of neighbouring tokens of it.
 
     Row j chose output token j, so a head of depth k at row j learns what the target would choose at row j + k.
     """
 
     hidden: Tensor
     """[P, H] behind the last norm."""
+    tokens: Tensor
+    """[P] int64: the tokens that these states chose."""
 
     def __len__(self) -> int:
         return len(self.hidden)
 
+    def __getitem__(self, rows: slice) -> Lesson:
+        return Lesson(self.hidden[rows], self.tokens[rows])
+
     @property
     def num_bytes(self) -> int:
-        return self.hidden.numel() * self.hidden.element_size()
+        return sum(tensor.numel() * tensor.element_size() for tensor in (self.hidden, self.tokens))
 
     def padded(self) -> Tensor:
         """[>= P, H] the states, and zeros up to a shape that is used again and again."""
@@ -42,6 +47,8 @@ class Passage:
 
     hidden: Tensor
     """[M, H]"""
+    tokens: Tensor
+    """[M]"""
     num_ahead: Tensor
     """[M] rows that follow within the same lesson: how deep a head can be taught at each."""
 
@@ -49,7 +56,7 @@ class Passage:
         return len(self.hidden)
 
     @classmethod
-    def of(cls, parts: Sequence[Tensor]) -> Passage:
-        """From runs of neighbouring rows [m, H], each of one lesson and not empty."""
-        ahead = [torch.arange(len(part) - 1, -1, -1) for part in parts]
-        return cls(torch.cat(list(parts)), torch.cat(ahead).to(parts[0].device))
+    def of(cls, runs: Sequence[Lesson]) -> Passage:
+        """From runs of neighbouring rows, none of them empty."""
+        ahead = [torch.arange(len(run) - 1, -1, -1, device=run.hidden.device) for run in runs]
+        return cls(torch.cat([run.hidden for run in runs]), torch.cat([run.tokens for run in runs]), torch.cat(ahead))

@@ -43,11 +43,12 @@ class ReplayTeacher:
         tokens = torch.zeros(padded(length), dtype=torch.int64, device=self._decoder.device)
         tokens[:length] = torch.tensor(trace.tokens[:-1])
         first = len(trace.trace.prompt_ids) - 1  # its state chose the first output token
+        chosen = torch.tensor(trace.trace.output_ids, device=tokens.device)
         if len(tokens) <= self._sizing.rows:
             with self._sizing.slice(len(tokens)):
-                return Lesson(self._decoder.hidden_states(tokens)[first:length].clone())
+                return Lesson(self._decoder.hidden_states(tokens)[first:length].clone(), chosen)
         states = yield from self._in_chunks(tokens, first)
-        return Lesson(states[: length - first].clone())
+        return Lesson(states[: length - first].clone(), chosen)
 
     def _in_chunks(self, tokens: Tensor, first: int) -> Generator[None, None, Tensor]:
         decoder = self._decoder

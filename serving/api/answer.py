@@ -71,6 +71,11 @@ class Answer:
         return len(self.output_ids) - self.num_cut
 
     @property
+    def num_cached(self) -> int:
+        """Of the prompt's tokens, those that did not have to be read."""
+        return self.moves[0].num_cached if self.moves else 0
+
+    @property
     def token_ids(self) -> tuple[int, ...]:
         return tuple(self.output_ids[: self.num_emitted])
 

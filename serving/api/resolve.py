@@ -159,6 +159,7 @@ def engine_request(
         edits=edits_of(body),
         logprobs=body.num_logprobs,
         prompt_logprobs=body.num_prompt_logprobs,
+        priority=body.priority or 0,
         learn=learn,
         speculative=body.speculative is not False,
         lot=lot,

@@ -16,17 +16,25 @@ from serving.messages import FinishReason
 TokenIds = tuple[int, ...] | UnsetType
 
 
+class PromptDetails(msgspec.Struct, frozen=True):
+    cached_tokens: int
+    """Those that did not have to be read: their keys and values were kept from an earlier request."""
+
+
 class Usage(msgspec.Struct, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptDetails | UnsetType = UNSET
+    """Known once everything is read: not in chunks."""
 
 
 def usage_of(answers: Iterable[Answer]) -> Usage:
     """Tokens of all answers so far."""
     counted = list(answers)
     prompt, completion = num_prompt_tokens(counted), sum(answer.num_emitted for answer in counted)
-    return Usage(prompt, completion, prompt + completion)
+    cached = sum(answer.num_cached for answer in counted if answer.request.choice == 0)
+    return Usage(prompt, completion, prompt + completion, PromptDetails(cached))
 
 
 def num_prompt_tokens(answers: Iterable[Answer]) -> int:

@@ -43,6 +43,8 @@ class GenerationBody(msgspec.Struct, frozen=True, kw_only=True):
     top_k: Annotated[int, Meta(ge=-1, le=MAX_COUNT)] | None = None
     """-1 or 0: off."""
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    priority: Annotated[int, Meta(ge=-MAX_COUNT, le=MAX_COUNT)] | None = None
+    """Where not all can be served at once, less goes first."""
     seed: Annotated[int, Meta(ge=MIN_SEED, le=MAX_SEED)] | None = None
     """Absent: one is drawn."""
     n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None

@@ -21,7 +21,7 @@ from speculator.constraint.grammars import Grammars
 from speculator.law import noisy_scores
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
-from tests.serving.rig import GuessingSpeculator, NoSpeculator, tiny_decoder, tiny_scheduler, tiny_target
+from tests.serving.rig import MAX_TREE, GuessingSpeculator, NoSpeculator, plain_engine, tiny_decoder, tiny_scheduler, tiny_target
 from tests.speculator.constraint.alphabet import EOS, VOCAB, constraint, grammars, ids, small_tokenizer
 
 DECODER = tiny_decoder()
@@ -87,7 +87,7 @@ def request(number: int, temperature: float, wants: Constraint | None, **changes
 
 def engine_with(*sources: Speculator, **limits: int) -> Engine:
     target = tiny_target(DECODER, num_pages=256)
-    speculator = MergedSpeculator(sources or [NoSpeculator()])
+    speculator = MergedSpeculator(sources or [NoSpeculator()], max_tree=MAX_TREE)
     return Engine(target, tiny_scheduler(target, **limits), speculator, grammars=grammars())
 
 
@@ -191,7 +191,8 @@ def test_an_abort_while_the_grammar_is_compiled_and_while_it_runs_frees_everythi
             return super().guide(*asked)
 
     target = tiny_target(DECODER)
-    engine = Engine(target, tiny_scheduler(target), MergedSpeculator([NoSpeculator()]), grammars=Slow(small_tokenizer(), VOCAB))
+    merged = MergedSpeculator([NoSpeculator()], max_tree=MAX_TREE)
+    engine = Engine(target, tiny_scheduler(target), merged, grammars=Slow(small_tokenizer(), VOCAB))
     first, second, free = request(1, 0.7, wanted(0)), request(2, 0.7, wanted(1)), request(3, 0.7, None, max_tokens=5)
     for each in (first, second, free):
         assert engine.submit(each) is None
@@ -248,7 +249,7 @@ def test_a_constrained_request_larger_than_the_pool_is_refused_too() -> None:
 
 def test_an_engine_without_grammars_says_so() -> None:
     target = tiny_target(DECODER)
-    engine = Engine(target, tiny_scheduler(target), MergedSpeculator([NoSpeculator()]))
+    engine = plain_engine(target)
     refused = engine.submit(request(1, 0.0, wanted(0)))
     assert isinstance(refused, Refused)
     assert refused.code == "constraint"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +100,16 @@ def test_log_probabilities_come_with_ranks_and_texts(llm: LLM, reference: Any) -
         assert found[token].logprob == pytest.approx(row[token].item(), abs=1e-4)
         assert found[token].rank == 1 + int((row > row[token]).sum())
     assert set(choice.logprobs[0]) >= set(rows[4].topk(2).indices.tolist())
+
+
+def test_answers_take_the_form_that_is_asked_for(llm: LLM) -> None:
+    sampling = SamplingParams(max_tokens=20, structured_outputs={"regex": "(ab)+c"})
+    (answer,) = llm.generate("hello", sampling)
+    said = answer.outputs[0]
+    assert re.fullmatch("(ab)+c" if said.finish_reason == "stop" else "(ab)+a?", said.text)
+    with pytest.raises(ValueError, match=r"^structured_outputs.regex: "):
+        llm.generate("hello", SamplingParams(structured_outputs={"regex": "(ab"}))
+    assert llm.generate("hello", GREEDY)[0].outputs[0].token_ids, "nothing is left of the one that was refused"
 
 
 def test_a_stop_string_ends_an_answer_and_what_comes_after_is_not_there(llm: LLM) -> None:

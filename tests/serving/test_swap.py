@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import torch
 
-from models.heads import MedusaHeads
+from models.heads import DraftHeads, MedusaHeads
 from pipelines.checkpoint import Manifest
 from pipelines.errors import StoreUnavailable
 from pipelines.registry import Registry, Slot, open_registry
@@ -20,9 +20,10 @@ from serving.messages import Request
 from serving.swap import Swap
 from speculator.batch import Sampling
 from speculator.draft_lm import DraftModelSpeculator
-from speculator.medusa import MedusaSpeculator
+from speculator.heads import Root
 from speculator.merged import MergedSpeculator
 from speculator.ssd.speculator import SsdSpeculator
+from speculator.static_heads import heads_of, heads_source, untrained_config
 from tests.serving.rig import MAX_TREE, VOCAB, plain_engine, tiny_decoder, tiny_scheduler, tiny_target
 from tests.speculator.draft_models import draft_model, runner_of, target_of
 from tests.speculator.ssd.beside import Beside
@@ -31,11 +32,12 @@ from tests.wait import wait_until
 
 DECODER = tiny_decoder()
 SLOT = Slot(target="target-1", kind="medusa")
+HYDRA = Slot(target="target-1", kind="hydra")
 REQUEST = Request(id=1, prompt_ids=(3, 1, 4, 1, 5), max_tokens=40, temperature=0.7, seed=9)
 
 
-def heads(seed: int) -> MedusaHeads:
-    made = MedusaHeads(DECODER.config.hidden_size, 3, 1, VOCAB)
+def heads(seed: int, kind: str = "medusa") -> DraftHeads:
+    made = heads_of(kind, untrained_config(kind, DECODER.config, num_heads=3), DECODER)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in made.parameters():
@@ -46,15 +48,15 @@ def heads(seed: int) -> MedusaHeads:
 class House:
     """A registry and a store in a folder, and an engine whose swap watches them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, slot: Slot = SLOT) -> None:
+        self.slot = slot
         self.url = f"sqlite:///{folder / 'registry.db'}"
         self.store = open_store(folder / "checkpoints")
         self.registry: Registry = open_registry(self.url)
-        speculator = MergedSpeculator(
-            [MedusaSpeculator(heads(0), DECODER.logits, name="medusa", version="static")], max_tree=MAX_TREE
-        )
+        source = heads_source(heads(0, slot.kind), DECODER.logits, name=slot.kind, version="static")
+        speculator = MergedSpeculator([source], max_tree=MAX_TREE)
         target = tiny_target(DECODER)
-        swap = Swap(SLOT, open_registry=lambda: open_registry(self.url), store=self.store, interval=0.01)
+        swap = Swap(slot, open_registry=lambda: open_registry(self.url), store=self.store, interval=0.01)
         self.engine = Engine(target, tiny_scheduler(target), speculator, FixedBudget(6), swap)
 
     def publish(self, seed: int) -> str:
@@ -64,15 +66,15 @@ class House:
 
     @property
     def version(self) -> str:
-        return self.engine.speculator.versions["medusa"]
+        return self.engine.speculator.versions[self.slot.kind]
 
     def take(self) -> None:
         self.engine.swap.if_newer(self.engine.speculator)
 
 
 @contextmanager
-def house(folder: Path) -> Iterator[House]:
-    made = House(folder)
+def house(folder: Path, slot: Slot = SLOT) -> Iterator[House]:
+    made = House(folder, slot)
     made.engine.swap.start()
     try:
         yield made
@@ -86,13 +88,14 @@ def taken(each: House, version: str) -> bool:
     return each.version == version
 
 
-def test_swaps_in_mid_sequence_leave_a_sampled_answer_unchanged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("slot", [SLOT, HYDRA])
+def test_swaps_in_mid_sequence_leave_a_sampled_answer_unchanged(tmp_path: Path, slot: Slot) -> None:
     plain = plain_engine(tiny_target(DECODER))
     plain.submit(REQUEST)
     expected: tuple[int, ...] = ()
     while plain.has_work:
         expected += plain.step()[0].token_ids if plain.scheduler.num_running or plain.scheduler.num_waiting else ()
-    with house(tmp_path) as here:
+    with house(tmp_path, slot) as here:
         here.engine.submit(REQUEST)
         said: tuple[int, ...] = ()
         versions = {here.version}
@@ -108,15 +111,16 @@ def test_swaps_in_mid_sequence_leave_a_sampled_answer_unchanged(tmp_path: Path) 
         assert said == expected
 
 
-def test_a_swap_takes_the_weights_of_the_version_it_names(tmp_path: Path) -> None:
-    with house(tmp_path) as here:
+@pytest.mark.parametrize("slot", [SLOT, HYDRA])
+def test_a_swap_takes_the_weights_of_the_version_it_names(tmp_path: Path, slot: Slot) -> None:
+    with house(tmp_path, slot) as here:
         published = here.publish(seed=5)
         wait_until(lambda: taken(here, published))
         source = here.engine.speculator
         hidden = torch.randn(2, DECODER.config.hidden_size)
-        inner = MedusaSpeculator(heads(5), DECODER.logits, name="medusa", version="x")
-        choices = [(Sampling(temperature=0.0), 0), (Sampling(seed=3), 5)]
-        assert source._sources[0].candidates(hidden, choices) == inner.candidates(hidden, choices)  # type: ignore[attr-defined]
+        inner = heads_source(heads(5, slot.kind), DECODER.logits, name=slot.kind, version="x")
+        roots = [Root(2, (Sampling(temperature=0.0), 0), 9, 3), Root(4, (Sampling(seed=3), 5), 9, 3)]
+        assert source._sources[0].trees(hidden, roots) == inner.trees(hidden, roots)  # type: ignore[attr-defined]
 
 
 def refused(folder: Path, spoil: Callable[[House], None], why: str) -> None:
@@ -172,11 +176,11 @@ def test_a_store_that_does_not_answer_is_asked_until_it_does(tmp_path: Path, mon
         assert here.engine.swap.num_failures == 0, "nothing was wrong with the version"
 
 
-def save_only(here: House, seed: int, target: str = SLOT.target, made: MedusaHeads | None = None) -> Manifest:
-    made = made or heads(seed)
+def save_only(here: House, seed: int, target: str = SLOT.target, made: DraftHeads | None = None) -> Manifest:
+    made = made or heads(seed, here.slot.kind)
     manifest, _ = here.store.save(
         dict(made.named_parameters()),
-        kind="medusa",
+        kind=here.slot.kind,
         parent=None,
         target=target,
         tokenizer="tokenizer-1",
@@ -189,8 +193,8 @@ def save_only(here: House, seed: int, target: str = SLOT.target, made: MedusaHea
 def announce(here: House, manifest: Manifest) -> None:
     """Publishes what the store holds under that version as if it were this target's: the registry does not look inside."""
     claimed = msgspec.structs.replace(manifest, target=SLOT.target)
-    generation = here.registry.state(SLOT).generation
-    here.registry.publish(SLOT, claimed, manifest.version, expected_generation=generation)
+    generation = here.registry.state(here.slot).generation
+    here.registry.publish(here.slot, claimed, manifest.version, expected_generation=generation)
 
 
 def test_draft_models_before_and_beside_the_target_take_up_what_is_published(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_plain_decoding_takes_over_as_soon_as_it_is_better() -> None:
 
 
 def test_twins_are_compared_elsewhere() -> None:
-    arms = Arms([A, B], twins=(A, B))
+    arms = Arms([A, B], twins=[(A, B)])
     chosen = play(arms, {A: 1.5, B: 9.0, NONE: 1.0}, 300)
     assert B not in chosen
     arms.prefer(B)
@@ -72,13 +72,13 @@ def test_twins_are_compared_elsewhere() -> None:
 
 
 def test_where_plain_decoding_wins_both_twins_are_tried() -> None:
-    arms = Arms([A, B], twins=(A, B))
+    arms = Arms([A, B], twins=[(A, B)])
     play(arms, {A: 0.7, B: 1.6, NONE: 1.0}, 200)
     assert arms.best == B
 
 
 def test_preferring_a_twin_changes_nothing_while_neither_is_the_best() -> None:
-    arms = Arms([A, B], twins=(A, B))
+    arms = Arms([A, B], twins=[(A, B)])
     play(arms, {A: 0.5, B: 0.5, NONE: 1.0}, 100)
     arms.prefer(B)
     assert arms.best == NONE

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from speculator import kinds
 from speculator.batch import Batch, Chunk, Sampling, Sequence
 from speculator.controller import PLAIN, Controller, _arms
 from speculator.cost import StepCosts
+from speculator.shadow import Shadow
 from tests.speculator.worlds import World, best_fixed, pass_seconds
 
 HEADS = 5e-4
@@ -73,14 +75,14 @@ def test_heads_that_do_not_pay_are_left_out_where_cheap_sources_do() -> None:
     assert world.chains[0].asked - asked < 50
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_static_heads_are_the_floor_of_the_adaptive_ones(seed: int) -> None:
+@pytest.mark.parametrize(("seed", "kind"), [(0, "medusa"), (1, "medusa"), (2, "medusa"), (0, "hydra")])
+def test_the_static_heads_are_the_floor_of_the_adaptive_ones(seed: int, kind: str) -> None:
     """Adaptive heads that fail after a shift are routed around, and return when they have relearnt."""
 
     def adaptive(step: int) -> float:
         return 0.7 if step < 1000 else 0.05 if step < 4000 else 0.9
 
-    sources = [("medusa", adaptive, 3e-4), ("medusa-static", lambda step: 0.5, 3e-4)]
+    sources = [(kind, adaptive, 3e-4), (f"{kind}-static", lambda step: 0.5, 3e-4)]
     world = World(1, sources, shadow_every=16, seed=seed)
     world.run(1000)
     floor = World(1, sources[1:]).run(1500)
@@ -160,6 +162,8 @@ def test_a_budget_names_the_sources_and_the_price_of_every_node() -> None:
         ("draft-lm", ["draft-lm"]),
         ("suffix draft-lm", ["suffix", "draft-lm suffix"]),
         ("medusa draft-lm", ["medusa", "draft-lm"]),
+        ("hydra hydra-static suffix", ["hydra suffix", "hydra-static suffix", "suffix"]),
+        ("medusa hydra suffix", ["medusa suffix", "hydra suffix", "suffix"]),
         (
             "medusa medusa-static suffix draft-lm",
             ["medusa suffix", "medusa-static suffix", "draft-lm suffix", "suffix"],
@@ -168,6 +172,24 @@ def test_a_budget_names_the_sources_and_the_price_of_every_node() -> None:
 )
 def test_of_those_that_cost_something_one_drafts_at_a_time_each_with_the_cheap_ones(sources: str, arms: list[str]) -> None:
     assert _arms(sources.split()) == [frozenset(arm.split()) for arm in arms]
+
+
+class StaticIsBetter(Shadow):
+    """Has seen the static copies get twice as much accepted."""
+
+    def recent(self, source: str) -> tuple[float, int]:
+        return (3.0 if source.endswith("-static") else 1.5), 50
+
+
+@pytest.mark.parametrize("kind", kinds.HEADS)
+def test_what_was_scored_on_the_same_text_decides_between_the_copies_of_some_heads(kind: str) -> None:
+    costs = StepCosts()
+    costs.profile(lambda num_sequences, rows: pass_seconds(rows))
+    others = [other for name in kinds.HEADS if name != kind for other in (name, f"{name}-static")]
+    ours = Controller([kind, f"{kind}-static", "suffix"], costs=costs, shadow=StaticIsBetter(every=16))
+    assert ours.budget(Batch((sequence(),))).sources == {f"{kind}-static", "suffix"}
+    beside = Controller([kind, f"{kind}-static", *others], costs=costs, shadow=StaticIsBetter(every=16))
+    assert beside.budget(Batch((sequence(),))).sources == {f"{kinds.HEADS[0]}-static"}, "the first kind is tried first"
 
 
 def test_a_draft_model_that_pays_takes_over_from_heads_and_gives_way_where_it_does_not() -> None:

@@ -156,6 +156,28 @@ def test_weights_go_to_the_source_of_their_kind() -> None:
         speculator.load(SimpleNamespace(manifest=SimpleNamespace(kind="eagle", version="9")))  # type: ignore[arg-type]
 
 
+def test_a_rival_drafts_in_place_of_the_heads_of_its_kind_alone() -> None:
+    names = ("medusa", "hydra", "hydra-static", "hydra-rival")
+    sources = {name: Scripted(name, [chain((number, 0.9)), chain((number, 0.9))]) for number, name in enumerate(names, 5)}
+    *ours, rival = sources.values()
+    speculator, batch = MergedSpeculator(ours, rival=rival), batch_of(2)
+    speculator.try_out(
+        SimpleNamespace(manifest=SimpleNamespace(kind="hydra", version="2")),  # type: ignore[arg-type]
+        lambda sequence: sequence.id == 1,
+    )
+    for sequence in batch.decoding:
+        speculator.begin(sequence)
+
+    def drafted(*arm: str) -> list[list[int]]:
+        drafts = speculator.propose(batch, Budget(8, sources=frozenset(arm)))
+        return [sorted(tree.tokens[1:]) for tree in drafts.trees]
+
+    assert drafted("hydra") == [[6], [8]]
+    assert drafted("hydra-static") == [[7], [8]]
+    assert drafted("medusa") == [[5], [5]]
+    assert drafted("medusa", "hydra") == [[5, 6], [5, 8]]
+
+
 def test_after_a_swap_the_new_weights_earn_their_place_quickly() -> None:
     """The old ones were always wrong; the new ones are always right."""
     confidence = []

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from speculator.batch import Sampling
 from speculator.drafts import Drafts, Tree
-from speculator.lattice import grow_lattice
-from speculator.simulate import Simulated, simulate, simulate_heads
+from speculator.simulate import Simulated, simulate
 from speculator.verify import verify
 
 VOCAB = 4
@@ -52,21 +51,6 @@ def test_steps_are_those_of_real_verification_whatever_the_trees(text: list[int]
     steps = served(text, 0, trees)
     assert simulated.num_steps == len(steps)
     assert simulated.num_tokens == sum(steps) == len(text) - 1
-
-
-@given(TEXTS, st.integers(0, 2**32 - 1), st.integers(0, 8))
-@settings(deadline=None)
-def test_heads_draft_the_trees_they_draft_when_serving(text: list[int], seed: int, budget: int) -> None:
-    random = np.random.default_rng(seed)
-    chances = -np.sort(-random.dirichlet(np.ones(VOCAB), size=(len(text), 3)))[:, :, :3]
-    tokens = np.argsort(random.random((len(text), 3, VOCAB)))[:, :, :3]
-    trees = [
-        grow_lattice(token, tokens[row].tolist(), chances[row].tolist(), max_nodes=budget, max_depth=3)
-        for row, token in enumerate(text)
-    ]
-    simulated = simulate_heads(text, 0, tokens.tolist(), chances.tolist(), budget)
-    assert simulated == simulate(text, 0, lambda root: trees[root])
-    assert simulated.num_steps == len(served(text, 0, trees))
 
 
 def test_the_first_output_token_takes_no_step() -> None:

@@ -19,12 +19,13 @@ from torch import Tensor
 
 from models.decoder import Decoder
 from models.draft import DraftModel, DraftShape
-from models.heads import MedusaHeads
+from models.heads import DraftHeads
 from pipelines.registry import Registry, Slot, open_registry
 from pipelines.store import open_store
 from pipelines.trace import SamplingRecord, Trace
 from pipelines.traffic_log import TrafficReader, open_reader, open_writer
-from speculator.static_heads import KIND, find_static
+from speculator.draft_lm import KIND as DRAFT_MODEL
+from speculator.static_heads import KIND, find_static, heads_of, untrained_config
 from trainer.assemble import assemble
 from trainer.settings import TrainerSettings
 from trainer.taught import Taught
@@ -55,6 +56,9 @@ class ScriptedDecoder:
             self.unembedding[token, following(token)] = 6.0
 
     def hidden_states(self, tokens: Tensor) -> Tensor:
+        return self.embed(tokens)
+
+    def embed(self, tokens: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(tokens, VOCAB).float()
 
     def output_embeddings(self) -> Tensor:
@@ -94,6 +98,11 @@ def trace(number: int, **changes: Any) -> Trace:
     return Trace(**{**values, **changes})
 
 
+def untrained_heads(kind: str, num_heads: int = 3) -> DraftHeads:
+    decoder = taught().decoder
+    return heads_of(kind, untrained_config(kind, decoder.config, num_heads), decoder)
+
+
 def untrained_draft(seed: int = 1) -> DraftModel:
     return DraftModel(SMALL.config_for(taught().decoder.config), torch.Generator().manual_seed(seed))
 
@@ -131,15 +140,16 @@ class House:
 
     def add_static(self) -> str:
         """Saves untrained weights as the static ones; returns their version."""
-        heads, draft = MedusaHeads(VOCAB, 3, 1, VOCAB), untrained_draft()
-        of_heads = self.settings.kind == KIND
+        kind = self.settings.kind
+        draft = untrained_draft()
+        heads = None if kind == DRAFT_MODEL else untrained_heads(kind)
         manifest, _ = open_store(self.settings.heads).save(
-            dict(heads.named_parameters()) if of_heads else draft.tensors,
-            kind=self.settings.kind,
+            dict(heads.named_parameters()) if heads else draft.tensors,
+            kind=kind,
             parent=None,
             target=TARGET,
             tokenizer=TOKENIZER,
-            config=heads.config if of_heads else draft.config,
+            config=heads.config if heads else draft.config,
             created_at=1.0,
         )
         return manifest.version

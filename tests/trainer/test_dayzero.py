@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.store import open_store
 from pipelines.trace import SamplingRecord
+from speculator.kinds import HEADS
 from speculator.static_heads import find_static_heads
 from tests.trainer.scripted import TARGET, TOKENIZER, following, taught, text
 from trainer.answers import Answer
@@ -22,14 +23,18 @@ GREEDY = SamplingRecord(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, 
 ANSWERS = [Answer(prompt, text(21, random.Random(following(prompt[-1])))[1:], GREEDY) for prompt in PROMPTS]
 
 
-def test_heads_from_prompts_alone_are_found_by_a_server_and_say_what_they_are_worth(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", HEADS)
+def test_heads_from_prompts_alone_are_found_by_a_server_and_say_what_they_are_worth(tmp_path: Path, kind: str) -> None:
     losses: list[float] = []
-    manifest = first_heads(taught(), ANSWERS, open_store(tmp_path), QUICK, lambda _, loss: losses.append(loss))
+    settings = replace(QUICK, kind=kind)
+    manifest = first_heads(taught(), ANSWERS, open_store(tmp_path), settings, lambda _, loss: losses.append(loss))
     assert len(losses) == 60
     assert losses[-1] < 0.2 * losses[0]
-    found = find_static_heads(tmp_path, target=TARGET, tokenizer=TOKENIZER)
+    found = find_static_heads(tmp_path, target=TARGET, tokenizer=TOKENIZER, kind=kind)
     assert found is not None
     assert found.manifest == manifest
+    others = [other for other in HEADS if other != kind]
+    assert [find_static_heads(tmp_path, target=TARGET, tokenizer=TOKENIZER, kind=other) for other in others] == [None]
     assert (manifest.parent, manifest.config["num_heads"]) == (None, 3)
     assert manifest.evaluation is not None
     assert manifest.evaluation.num_conversations == 20
@@ -43,6 +48,11 @@ def test_it_stops_when_its_seconds_are_over(tmp_path: Path) -> None:
     manifest = first_heads(taught(), ANSWERS, open_store(tmp_path), settings, lambda step, _: steps.append(step))
     assert 0 < len(steps) < 10**6
     assert manifest.evaluation is None
+
+
+def test_heads_of_no_known_kind_are_refused() -> None:
+    with pytest.raises(ValueError, match="kind is 'eagle', expected one of medusa, hydra"):
+        HeadsSettings(kind="eagle")
 
 
 def test_prompts_without_answers_are_refused(tmp_path: Path) -> None:

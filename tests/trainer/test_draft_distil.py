@@ -214,7 +214,7 @@ def test_a_restart_remembers_nothing() -> None:
 @pytest.mark.parametrize(("most", "num_tokens", "num_taught"), [(100, 23, 20), (21, 21, 20), (12, 12, 12)])
 def test_an_excerpt_is_the_end_of_a_text_with_what_the_target_thought_there(most: int, num_tokens: int, num_taught: int) -> None:
     kept = Kept.of(1, trace(1))
-    lesson = Lesson(torch.arange(20.0).unsqueeze(-1))
+    lesson = Lesson(torch.arange(20.0).unsqueeze(-1), torch.zeros(20, dtype=torch.int64))
     excerpt = Excerpt.of(kept, lesson, most)
     assert excerpt.tokens.tolist() == list(kept.tokens[:-1])[-num_tokens:]
     assert excerpt.hidden.squeeze(-1).tolist() == [float(row) for row in range(20)][-num_taught:]

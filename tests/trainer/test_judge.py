@@ -12,7 +12,13 @@ from kernels.gumbel import gumbel
 from models.heads import MedusaHeads
 from pipelines.checkpoint import TrafficSpan
 from pipelines.trace import SamplingRecord
-from tests.trainer.scripted import VOCAB, ScriptedDecoder, following, taught, trace
+from speculator.batch import Sampling
+from speculator.drafts import Tree
+from speculator.heads import Root
+from speculator.records import sampling_of
+from speculator.simulate import simulate
+from speculator.static_heads import heads_source
+from tests.trainer.scripted import VOCAB, ScriptedDecoder, following, taught, trace, untrained_heads
 from trainer.champion import Champion
 from trainer.heads_drafter import HeadsDrafter
 from trainer.judge import Judge
@@ -40,8 +46,12 @@ Maker = Callable[[MedusaHeads], HeadsDrafter]
 
 def drafting(unembed: Callable[[Tensor], Tensor], budget: int = 3, first: int = 32) -> Maker:
     """What puts heads to work."""
-    lessons = LessonCache(ReplayTeacher(taught().decoder, Sizing(1.0, first=64)), 1 << 20)
-    return lambda heads: HeadsDrafter(heads, lessons, unembed, budget=budget, sizing=Sizing(1.0, first=first))
+    known = lessons()
+    return lambda heads: HeadsDrafter(heads, known, unembed, budget=budget, sizing=Sizing(1.0, first=first))
+
+
+def lessons() -> LessonCache:
+    return LessonCache(ReplayTeacher(taught().decoder, Sizing(1.0, first=64)), 1 << 20)
 
 
 def judge_of(drafter_of: Maker) -> Judge:
@@ -86,6 +96,28 @@ def test_steps_follow_from_what_the_heads_know() -> None:
     assert score.num_tokens == 12
     assert score.champion_steps == 12
     assert score.candidate_steps == 3, "three drafted and one of the target's own in each step"
+
+
+@pytest.mark.parametrize("kind", ["medusa", "hydra"])
+def test_the_steps_are_those_of_serving_the_answer_with_these_heads(kind: str) -> None:
+    """Of either kind, judged by the same code; random weights."""
+    heads, decoder = untrained_heads(kind), taught().decoder
+    with torch.no_grad():
+        for weight in heads.parameters():
+            weight.copy_(2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)).bfloat16())
+    at_work = HeadsDrafter(heads, lessons(), taught().unembed, budget=5, sizing=Sizing(1.0, first=5))
+    source = heads_source(heads, decoder.logits, name=kind, version="")
+    for number in range(20):
+        answer = Kept.of(number, trace(number))
+        hidden = decoder.hidden_states(torch.tensor(answer.tokens))
+        sampling = sampling_of(answer.trace.sampling)
+
+        def draft(root: int, text: Kept = answer, hidden: Tensor = hidden, sampling: Sampling = sampling) -> Tree:
+            """Four tokens are the prompt; the state before the root chose it."""
+            [tree] = source.trees(hidden[root - 1 : root], [Root(text.tokens[root], (sampling, root - 4 + 1), 5, 3)])
+            return tree
+
+        assert finish(at_work.steps(answer)) == simulate(answer.tokens, 4, draft)
 
 
 def test_what_the_noise_decides_is_foreseen_where_it_was_drawn() -> None:

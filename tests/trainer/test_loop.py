@@ -15,6 +15,7 @@ from pipelines.trace import SamplingRecord
 from pipelines.traffic_log import TrafficReader
 from speculator.simulate import Simulated
 from speculator.static_draft import draft_model
+from speculator.static_heads import served_heads
 from tests.trainer.scripted import SLOT, TARGET, TOKENIZER, VOCAB, House, taught, trace, train_until, weights
 from trainer.chain_drafter import ChainDrafter
 from trainer.heads_drafter import HeadsDrafter
@@ -32,14 +33,13 @@ def worth(house: House, version: str) -> float:
     """Tokens per step that a version brings on traffic nobody has seen, with three nodes."""
     location = house.registry.location(house.slot, version)
     checkpoint = house.store.load(location, target=TARGET, tokenizer=TOKENIZER, kind=house.slot.kind)
-    drafter = of_heads(checkpoint) if house.slot == SLOT else of_draft(checkpoint)
+    drafter = of_draft(checkpoint) if house.slot.kind == "draft-lm" else of_heads(checkpoint)
     fresh = [Kept.of(number, trace(number, sampling=GREEDY)) for number in range(50_000, 50_040)]
     return sum((finish(drafter.steps(each)) for each in fresh), Simulated()).tokens_per_step
 
 
 def of_heads(checkpoint: Checkpoint) -> Drafter:
-    heads = MedusaHeads.from_config(checkpoint.manifest.config)
-    heads.copy_weights(checkpoint.weights)
+    heads = served_heads(checkpoint.manifest.kind, checkpoint, taught().decoder)
     lessons = LessonCache(ReplayTeacher(taught().decoder, Sizing(1.0)), 1 << 20)
     return HeadsDrafter(heads, lessons, taught().unembed, budget=3, sizing=Sizing(1.0))
 

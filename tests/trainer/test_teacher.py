@@ -72,6 +72,7 @@ def test_the_target_would_choose_the_text_again(decoder: object) -> None:
     each = Kept.of(1, trace(1, prompt_ids=tuple(tokens[:6]), output_ids=tuple(tokens[6:])))
     lesson = finish(ReplayTeacher(decoder, _Fixed(32)).read(each))  # type: ignore[arg-type]
     assert decoder.logits(lesson.hidden).argmax(-1).tolist() == tokens[6:]  # type: ignore[attr-defined]
+    assert lesson.tokens.tolist() == tokens[6:]
     assert max(tokens) < VOCAB
 
 
@@ -84,7 +85,7 @@ class Counting:
     def read(self, trace: Kept) -> Slices:
         self.num_read += 1
         yield
-        return Lesson(torch.zeros(trace.num_rows, 4))
+        return Lesson(torch.zeros(trace.num_rows, 2), torch.zeros(trace.num_rows, dtype=torch.int64))
 
 
 def test_lessons_are_read_once_while_they_fit_in_memory() -> None:
