@@ -39,6 +39,11 @@ def test_defaults_are_those_of_the_openai_api() -> None:
     assert request.choice == 0
 
 
+def test_a_priority_reaches_the_engine() -> None:
+    assert asked(prompt="a").priority == 0
+    assert asked(prompt="a", priority=-3).priority == -3
+
+
 def test_null_means_the_default() -> None:
     fields = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "stop_token_ids", "speculative")
     nothing: dict[str, Any] = dict.fromkeys(fields)

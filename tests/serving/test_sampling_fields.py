@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 import torch
 
@@ -19,6 +20,8 @@ from tests.serving.tokenizers import ByteTokenizer
 
 BYTES = ByteTokenizer()
 PROMPT = "héllo"
+PAGE = 4
+"""Tokens of a page of the real engine."""
 HELLO = [{"role": "user", "content": PROMPT}]
 EXTRA = {"ignore_eos": True, "return_token_ids": True}
 
@@ -272,3 +275,24 @@ def test_prompt_logprobs_come_by_position_and_token_id(client: Any) -> None:
         assert told[str(token)]["rank"] == 1 + int((row > row[token]).sum())
     chat = client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=1, extra_body={"prompt_logprobs": 0})
     assert len(chat.model_extra["prompt_logprobs"]) == chat.usage.prompt_tokens
+
+
+# The prompt.
+
+
+def test_tokens_of_a_prompt_that_were_kept_from_before_are_told(client: Any) -> None:
+    prompt = "to be read once, and found again the second time"
+    told = []
+    for _ in range(2):
+        answer = client.completions.create(model=MODEL, prompt=prompt, max_tokens=2, extra_body=EXTRA)
+        told.append(answer.usage.prompt_tokens_details.cached_tokens)
+    assert told[0] == 0
+    assert len(prompt) - 2 * PAGE <= told[1] < len(prompt)
+    assert told[1] % PAGE == 0
+
+
+def test_a_priority_is_a_number(client: Any) -> None:
+    answer = client.completions.create(model=MODEL, prompt="ab", max_tokens=2, extra_body={**EXTRA, "priority": -3})
+    assert answer.usage.completion_tokens == 2
+    with pytest.raises(openai.BadRequestError, match=r"priority: expected an integer"):
+        client.completions.create(model=MODEL, prompt="ab", extra_body={"priority": "urgent"})
