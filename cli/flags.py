@@ -359,7 +359,7 @@ def datastore_flags(parser: Parser) -> None:
         metavar="URL|FILE",
         help="traffic logs by URL, files of JSON lines (texts, conversations, exported traces), plain or gzipped",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of its versions, for --engine-rest")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of its versions, the server's engine.rest")
     parser.add_argument(
         "--max-tokens", type=count, default=16_000_000, metavar="N", help="of each scope, the newest (default: 16000000)"
     )

@@ -296,14 +296,13 @@ vLLM, SGLang and whatever else reads such folders.
         name="datastore",
         summary="texts to draft from, sorted once",
         story="""
-Sorts texts into a datastore, from which a server with the source `rest` drafts what followed before. Texts of files are
-everyone's, traces of a log their tenant's alone. A running server takes a newer version up by itself, so a timer that runs
-this keeps it fresh; all but the newest two are deleted.
+Sorts texts into a datastore, from which a server with `rest` among `engine.sources` drafts what followed before. Texts of
+files are everyone's, traces of a log their tenant's alone. A running server takes a newer version up by itself, so a timer
+that runs this keeps it fresh; all but the newest two are deleted.
 """,
         examples=(
             "everdraft datastore build --from sqlite:///everdraft-data/traffic.db --out ./datastore",
             "everdraft datastore build --from handbook.jsonl answers.jsonl.gz --out ./datastore",
-            "everdraft serve --engine-sources medusa,suffix,rest --engine-rest ./datastore",
         ),
         run=calls.datastore,
         usage="build --from URL|FILE … --out DIR [flags]",

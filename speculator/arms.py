@@ -1,10 +1,17 @@
-"""Arms: which sets of sources to draft with, by the tokens per second that each has really brought."""
+"""Arms: which sets of sources to draft with.
+
+An arm that runs is judged by the tokens per second that it really brings. The others are judged by their outlook: the text does
+not depend on who drafted, so every arm can be scored on it (full information: Not-a-Bandit, arXiv 2510.20064), and none has to
+run to be known. What steps really brought, against the outlook of the arms that ran, corrects the outlook of all.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+
+from speculator.outlook import Outlook, Scored
 
 Arm = frozenset[str]
 NONE: Arm = frozenset()
@@ -16,6 +23,18 @@ it brings on average: over twenty steps the better of two arms too often looks l
 _FADE = 0.995
 """The same with each step it does not run: what was measured a few hundred steps ago hardly counts against a
 new trial."""
+_FADE_FORESEEN = 0.98
+"""The same where there is an outlook, which is of today."""
+_OUTLOOK_STEPS = 10.0
+"""Measured steps that an outlook counts for."""
+_DOUBT = 10.0
+"""Measured steps that it takes to correct outlooks by half of what they are off."""
+_LEAST_CORRECTION, _MOST_CORRECTION = 0.8, 1.25
+"""What lies outside is the fault of one outlook that is out of date, not of what everybody reckons with."""
+_FEWEST_SCORES = 8
+"""Scored trees that make an outlook."""
+_HOPELESS = 0.97
+"""Share of the gain that an arm must show to take over, under which nobody tries it out."""
 _LATELY = 0.1
 _CLEARLY_WORSE = 0.8
 """Gain over the last ten steps or so under which an arm is clearly worse than plain decoding: what it brought before no longer
@@ -58,6 +77,7 @@ class _Record:
     """Step at which it was brought up to date."""
     wait: int = _FIRST_WAIT
     next_trial: int = 0
+    outlook: Outlook = field(default_factory=Outlook)
 
     @classmethod
     def unknown(cls, gain: float) -> _Record:
@@ -77,10 +97,9 @@ class Arms:
     """Chooses an arm for each step: the best so far, or another that is due for a trial. No chance is
     involved."""
 
-    def __init__(self, arms: Sequence[Arm], twins: Sequence[tuple[Arm, Arm]] = (), num_sequences: int = 1) -> None:
-        """arms: the preferred first; plain decoding is added to them. twins: pairs of them that are compared
-        better than by their gains, elsewhere (see `prefer`): while one is the best, the other is neither
-        tried nor chosen here. num_sequences: of the batches it chooses for, about: of many a step says much."""
+    def __init__(self, arms: Sequence[Arm], num_sequences: int = 1) -> None:
+        """arms: the preferred first; plain decoding is added to them. num_sequences: of the batches it chooses for, about: of
+        many a step says much."""
         crowd = num_sequences >= CROWD
         self._trial, self._settling, self._patience = (_CROWD_TRIAL, _SETTLING, 4) if crowd else (_TRIAL, 0, 2)
         self._keep = _CROWD_KEEP if crowd else _KEEP
@@ -88,16 +107,18 @@ class Arms:
         self._records[NONE] = _Record.unknown(1.0)
         for number, record in enumerate(self._records.values()):
             record.next_trial = _FIRST_WAIT + number * self._trial
-        self._twin = {one: other for pair in twins for one, other in (pair, pair[::-1])}
         self._step = 0
         # many answers at once leave little room for drafts: there they have to show first that they pay
         self.best: Arm = NONE if crowd else next(iter(self._records))
         self._on_trial: Arm | None = None
         self._trial_ends = self._trial_counts = 0
+        self._correction = 1.0
+        """What steps really brought over what their arms' outlook is."""
 
     def choose(self) -> Arm:
         """The arm of the next step."""
         self._step += 1
+        self._correction = self._corrected()
         if self._on_trial is not None and (self._step < self._trial_ends or self._undecided(self._on_trial)):
             return self._on_trial
         self._reconsider()
@@ -119,14 +140,48 @@ class Arms:
             record.squared *= steps / record.steps
             record.gained, record.steps = steps * record.lately, steps
 
-    def prefer(self, arm: Arm) -> None:
-        """The arm is better than its twin: takes its place if the twin is the best."""
-        if self._twin[arm] == self.best:
-            self._records[arm] = replace(self._records[self.best])
-            self.best = arm
+    def foresee(self, scored: Scored) -> None:
+        """What an arm would have brought to one sequence of a step."""
+        self._records[scored.arm].outlook.take(scored)
+
+    def forget(self, source: str) -> None:
+        """A source has other weights now: what its arms brought and promised was others'."""
+        for arm, record in self._records.items():
+            if source in arm:
+                record.outlook = Outlook()
+                weight = min(1.0, _PRIOR / record.steps)
+                record.gained, record.squared, record.steps = (
+                    weight * each for each in (record.gained, record.squared, record.steps)
+                )
 
     def gains(self) -> dict[Arm, float]:
-        return {arm: record.gain for arm, record in self._records.items()}
+        """What each is thought to bring."""
+        return {arm: self._gain(arm) for arm in self._records}
+
+    def _has_outlook(self, arm: Arm) -> bool:
+        return self._records[arm].outlook.num_scored >= _FEWEST_SCORES
+
+    def _gain(self, arm: Arm) -> float:
+        """By what was measured, the older the less it counts, and by the outlook."""
+        record = self._records[arm]
+        if not self._has_outlook(arm):
+            return record.gain
+        steps, foreseen = self._fresh(record, _FADE_FORESEEN), self._correction * record.outlook.gain
+        return (steps * record.gain + _OUTLOOK_STEPS * foreseen) / (steps + _OUTLOOK_STEPS)
+
+    def _corrected(self) -> float:
+        """Measured gains over outlooks as they are now: one that was too rosy when its arm ran is held against nobody."""
+        measured = foreseen = _DOUBT
+        for arm, record in self._records.items():
+            if self._has_outlook(arm):
+                steps = self._fresh(record, _FADE)
+                measured += steps * record.gain
+                foreseen += steps * record.outlook.gain
+        return min(max(measured / foreseen, _LEAST_CORRECTION), _MOST_CORRECTION)
+
+    def _fresh(self, record: _Record, fade: float) -> float:
+        """Measured steps of an arm, less what has faded since."""
+        return record.steps * fade ** max(self._step - record.seen - 1, 0)
 
     def _reconsider(self) -> None:
         """Changes to an arm that is clearly better; to plain decoding as soon as it is not worse."""
@@ -134,36 +189,47 @@ class Arms:
             record = self._records[self._on_trial]
             record.wait = min(self._patience * record.wait, _LONGEST_PLAIN_WAIT if self._on_trial == NONE else _LONGEST_WAIT)
             record.next_trial = self._step + record.wait
-        leader = max(self._rivals(), key=lambda arm: self._records[arm].gain)
-        if self._records[leader].gain > self._bar(leader):
+        leader = max(filter(self._may_lead, self._rivals()), key=self._gain, default=self.best)
+        if self._gain(leader) > self._bar(leader):
             self._records[self.best].next_trial = self._step + _FIRST_WAIT
             self._records[leader].wait = _FIRST_WAIT
             self.best = leader
 
+    def _may_lead(self, arm: Arm) -> bool:
+        """From plain decoding nobody takes over on an outlook: a trial has to have shown the gain."""
+        record = self._records[arm]
+        tried = self._fresh(record, _FADE_FORESEEN) >= self._trial / 2 and record.gain > self._bar(arm)
+        return self.best != NONE or tried
+
     def _undecided(self, arm: Arm) -> bool:
         """Whether an arm on trial, for all that is known, may be better or not."""
-        record, bar = self._records[arm], self._bar(arm)
-        return record.gain - record.error < bar < record.gain and self._step < self._trial_ends + _LONGER
+        gain, bar = self._gain(arm), self._bar(arm)
+        return gain - self._records[arm].error < bar < gain and self._step < self._trial_ends + _LONGER
 
     def _bar(self, arm: Arm) -> float:
         """The gain that an arm must show to take over."""
-        return self._records[self.best].gain * (1.0 if arm == NONE else _MARGIN)
+        return self._gain(self.best) * (1.0 if arm == NONE else _MARGIN)
 
     def _due(self) -> Arm | None:
-        """The arm whose trial starts now."""
+        """The arm whose trial starts now. One whose outlook is hopeless waits as if it had lost."""
         for arm in self._rivals():
-            if self._step >= self._records[arm].next_trial:
-                settling, length = (0, _PLAIN_TRIAL) if arm == NONE else (self._settling, self._trial)
-                self._trial_counts, self._trial_ends = self._step + settling, self._step + length
-                return arm
+            record = self._records[arm]
+            if self._step < record.next_trial:
+                continue
+            if arm != NONE and self._has_outlook(arm) and self._gain(arm) < _HOPELESS * self._bar(arm):
+                record.next_trial = self._step + record.wait
+                continue
+            settling, length = (0, _PLAIN_TRIAL) if arm == NONE else (self._settling, self._trial)
+            self._trial_counts, self._trial_ends = self._step + settling, self._step + length
+            return arm
         return None
 
     def _rivals(self) -> list[Arm]:
-        return [arm for arm in self._records if arm not in (self.best, self._twin.get(self.best))]
+        return [arm for arm in self._records if arm != self.best]
 
     def _fade(self, record: _Record) -> None:
         """Ages a record by the steps it did not run."""
-        weight = _FADE ** max(self._step - record.seen - 1, 0)
+        weight = self._fresh(record, _FADE_FORESEEN if record.outlook.num_scored >= _FEWEST_SCORES else _FADE) / record.steps
         record.gained *= weight
         record.squared *= weight
         record.steps *= weight

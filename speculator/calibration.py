@@ -42,6 +42,12 @@ class Calibration:
             for raw, depth in zip(tree.confidence, tree.depth, strict=True)
         ]
 
+    def applied(self, source: int, tree: Tree, sampled: bool = False) -> Tree:
+        """A source's tree with what its confidence is worth, and the source's bit at every drafted node."""
+        bits = [1 << source] * len(tree)
+        bits[0] = 0
+        return Tree(tree.tokens, tree.parent, tree.depth, self.chances(source, tree, sampled), bits, tree.beliefs)
+
     def chance(self, source: int, depth: int, raw: float, sampled: bool = False) -> float:
         """The same for one node of that depth, from 1, and confidence."""
         cell = (2 * source + sampled) * _DEPTHS * _LEVELS + min((depth - 1) * _LEVELS, (_DEPTHS - 1) * _LEVELS)

@@ -9,6 +9,7 @@ from speculator.arms import NONE, Arm, Arms
 from speculator.batch import Batch
 from speculator.cost import StepCosts
 from speculator.kinds import HEADS, static
+from speculator.outlook import Scored
 from speculator.protocol import Budget
 from speculator.shadow import Shadow
 
@@ -21,18 +22,13 @@ _EXPLORE_EVERY = 32
 high would stay so."""
 _RECENT = 0.1
 """Weight of the newest step in the running means."""
-_MARGIN = 1.02
-"""Tokens per step on the same text, over those of the heads in use, that the other copy must show to take
-over."""
-_FEWEST_SCORES = 16
-"""Scored trees on which such a comparison rests at least."""
 
 
 class Controller:
-    """Three decisions, each on what was measured: the arm (which sources, or none) by tokens per second
-    brought so far; the copy of some heads (adaptive, or the static floor) by what both would have got accepted
-    on the same text; and the number of nodes, left to `merge.prune`, which knows this step's confidence,
-    under a cap and the price of each node from the cost table.
+    """Two decisions, each on what was measured: the arm (which sources, the static heads in place of the adaptive ones among
+    them, or none) by the tokens per second that it brings, or would have brought on the same text (`speculator.arms`); and the
+    number of nodes, left to `merge.prune`, which knows this step's confidence, under a cap and the price of each node from the
+    cost table. Arms are judged apart for greedy and for sampled choices, and by how many answers are generated at once.
 
     sources: all there are. max_tree: most nodes of one sequence. max_nodes: most nodes of a step.
     """
@@ -51,9 +47,11 @@ class Controller:
         """False: plain decoding, whatever it costs."""
         self._costs = costs or StepCosts()
         self._shadow = shadow or Shadow(every=0)
-        self._arms = _arms(sources)
-        self._twins = _twins(sources)
-        self._by_size: dict[int, Arms] = {}
+        self._arms = tuple(_arms(sources))
+        self._nothing = Budget(0, arms=self._arms)
+        self._sampled = False
+        self._contexts: dict[tuple[int, bool], Arms] = {}
+        """By the number of sequences, as a power of two, and whether most choices are sampled."""
         self._max_tree, self._max_nodes, self._max_depth = max_tree, max_nodes, max_depth
         self._arm: Arm = NONE
         self._drafted = float(_FEWEST_NODES)
@@ -74,25 +72,28 @@ class Controller:
     ) -> None:
         """After a step without prompt tokens. step_seconds: all of it but the drafting."""
         plain_seconds = self._costs.seconds(num_sequences)
+        self._hear_news()
         self._costs.measured(num_sequences, num_drafted, step_seconds)
         if self.enabled and plain_seconds and self._since_explored:
             gain = num_emitted / num_sequences * plain_seconds / (step_seconds + draft_seconds)
-            self._arms_for(num_sequences).observe(self._arm, gain)
+            self._arms_of(num_sequences, self._sampled).observe(self._arm, gain)
         if self._budget.nodes:
             self._drafted += _RECENT * (num_drafted - self._drafted)
 
     def gauges(self) -> dict[str, float]:
-        """For metrics: the budget, the share of recent steps without one, and the gain over plain decoding by
-        arm, at batch size 1."""
+        """For metrics: the budget, the share of recent steps without one, and what each arm is thought to gain over plain
+        decoding, with the one that is used."""
         gauges = {
             "budget_nodes": float(self._budget.nodes),
             "zero_share": self._zero_share,
         }
-        for size, arms in self._by_size.items():
-            gains = arms.gains()
-            gauges[f"gain:{1 << size}"] = gains[arms.best]
-            for arm in gains:
-                gauges[f"arm:{1 << size}:{'+'.join(sorted(arm)) or 'none'}"] = float(arm == arms.best)
+        for (size, sampled), arms in self._contexts.items():
+            gains, context = arms.gains(), f"{1 << size}:{'sampled' if sampled else 'greedy'}"
+            gauges[f"gain:{context}"] = gains[arms.best]
+            for arm, gain in gains.items():
+                name = "+".join(sorted(arm)) or "none"
+                gauges[f"arm:{context}:{name}"] = float(arm == arms.best)
+                gauges[f"arm_gain:{context}:{name}"] = gain
         return gauges
 
     def _decide(self, batch: Batch) -> Budget:
@@ -101,45 +102,34 @@ class Controller:
             self._arm = NONE
             return PLAIN
         num_sequences = len(batch.decoding)
-        arms = self._arms_for(num_sequences)
+        self._sampled = 2 * sum(not sequence.sampling.greedy for sequence in batch.decoding) > num_sequences
+        arms = self._arms_of(num_sequences, self._sampled)
         # a step that also reads prompts measures nothing (`observe`), so nothing is tried in one
-        self._arm = arms.best if batch.chunks else self._choose(arms)
+        self._arm = arms.best if batch.chunks else arms.choose()
         if self._arm == NONE:
-            return PLAIN
+            return self._nothing
         # twice what pruning left lately: room to grow, and no time lost on nodes that will not be verified
         nodes = min(max(int(2 * self._drafted), _FEWEST_NODES), num_drafting * self._max_tree, self._max_nodes)
         if self._since_explored >= _EXPLORE_EVERY and not batch.chunks:
             self._since_explored = 0
-            return Budget(nodes, self._max_depth, self._arm)
+            return Budget(nodes, self._max_depth, self._arm, self._arms)
         steps = self._costs.steps(num_sequences, batch.num_prompt_tokens, nodes)
-        return Budget(nodes, self._max_depth, self._arm, steps)
+        return Budget(nodes, self._max_depth, self._arm, self._arms, steps)
 
-    def _choose(self, arms: Arms) -> Arm:
-        """The arm of the next step; between two copies of the same heads, the one that lately would have had more
-        accepted on the same text."""
-        for kind, (adaptive, floor) in self._twins.items():
-            if arms.best == adaptive and self._overtakes(static(kind), kind):
-                arms.prefer(floor)
-            elif arms.best == floor and self._overtakes(kind, static(kind)):
-                arms.prefer(adaptive)
-        before = arms.best
-        arm = arms.choose()
-        if arms.best != before:
-            # what they had accepted before the change speaks of other text
-            for kind in self._twins:
-                self._shadow.forget(kind)
-                self._shadow.forget(static(kind))
-        return arm
+    def _hear_news(self) -> None:
+        """Takes in what the shadow has found out since the last step."""
+        for news in self._shadow.news():
+            if isinstance(news, Scored):
+                self._arms_of(news.num_sequences, news.sampled).foresee(news)
+            else:
+                for arms in self._contexts.values():
+                    arms.forget(news)
 
-    def _overtakes(self, challenger: str, holder: str) -> bool:
-        (gained, num_scored), (held, _) = self._shadow.recent(challenger), self._shadow.recent(holder)
-        return num_scored >= _FEWEST_SCORES and gained > held * _MARGIN
-
-    def _arms_for(self, num_sequences: int) -> Arms:
-        size = round(math.log2(num_sequences))
-        if size not in self._by_size:
-            self._by_size[size] = Arms(self._arms, list(self._twins.values()), 1 << size)
-        return self._by_size[size]
+    def _arms_of(self, num_sequences: int, sampled: bool) -> Arms:
+        context = round(math.log2(num_sequences)), sampled
+        if context not in self._contexts:
+            self._contexts[context] = Arms(self._arms, 1 << context[0])
+        return self._contexts[context]
 
 
 def _arms(sources: Sequence[str]) -> list[Arm]:
@@ -149,12 +139,6 @@ def _arms(sources: Sequence[str]) -> list[Arm]:
     cheap = frozenset(sources) - frozenset(COSTLY)
     candidates = [*alone, cheap] if set(HEADS) & set(sources) else [cheap, *alone]
     return [arm for arm in candidates if arm]
-
-
-def _twins(sources: Sequence[str]) -> dict[str, tuple[Arm, Arm]]:
-    """By kind, the arms of those heads of which there are both copies: adaptive, static."""
-    both = [kind for kind in HEADS if {kind, static(kind)} <= set(sources)]
-    return {kind: (_with(kind, sources), _with(static(kind), sources)) for kind in both}
 
 
 def _with(costly: str, sources: Sequence[str]) -> Arm:

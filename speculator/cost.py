@@ -154,6 +154,12 @@ class StepCosts:
         beside = self._profile.slice(start, most_drafted + 1)
         return tuple([plain + pace * (seconds - beside[0]) for seconds in beside])
 
+    def each(self, num_sequences: int, most_drafted: int) -> tuple[float, ...]:
+        """A sequence's share of the expected seconds of a step in which each of them has 0, 1, … `most_drafted` nodes."""
+        size, scale = _size(num_sequences), self._scale(num_sequences, 0) / num_sequences
+        table = self._table(size)
+        return tuple([scale * table.seconds(size + num_sequences * nodes) for nodes in range(most_drafted + 1)])
+
     def drafted(self, arm: Arm, num_sequences: int, seconds: float) -> None:
         """Takes in what it took to draft with an arm."""
         table = self._drafting.get(arm)
@@ -162,8 +168,10 @@ class StepCosts:
         table.measured(num_sequences, seconds)
 
     def drafting(self, arm: Arm, num_sequences: int) -> float:
-        """Expected seconds for an arm to propose; 0 while it never did."""
+        """Expected seconds for an arm to propose: where it never did, for its sources one by one; 0 for those that never did."""
         table = self._drafting.get(arm)
+        if table is None and len(arm) > 1:
+            return sum(self.drafting(frozenset({source}), num_sequences) for source in arm)
         return table.seconds(num_sequences) if table else 0.0
 
     def _table(self, size: int) -> CostTable:

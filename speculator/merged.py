@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pipelines.errors import ForeignCheckpoint
 from speculator import batch as steps
+from speculator.audition import SEQUENCES, Audition
 from speculator.batch import Batch
 from speculator.calibration import Calibration
 from speculator.constraint.drafting import SOURCE as GRAMMAR
@@ -20,11 +21,6 @@ from speculator.protocol import Budget, Checkpoint, Speculator
 from speculator.rests import Rests
 from speculator.shadow import Shadow
 from speculator.verify import Verdicts
-
-SHADOW_NODES = 12
-"""Drafted nodes, at least, of a tree that is scored on the text to come."""
-SHADOW_SEQUENCES = 2
-"""Sequences of a batch that are drafted for by everyone in a shadowed step, for the score alone."""
 
 
 class MergedSpeculator:
@@ -68,12 +64,12 @@ class MergedSpeculator:
         self.max_tree = max_tree
         self._clock = clock
         self._calibration = Calibration(len(self._sources) + 1)  # what grammars force is the last
+        self._audition = Audition(sources, self._calibration, self.costs, self.shadow, max_tree=max_tree, clock=clock)
         self._rests = Rests()
         self._asked: list[int] = []
         """Rows of the batch that are drafted for in this step."""
         self._proposed: list[tuple[int, dict[int, Tree]]] = []
         """By source, what it proposed for them, by row."""
-        self._turn = 0
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -124,12 +120,12 @@ class MergedSpeculator:
             return drafts
         awake = self._rests.awake(decoding)
         self._asked = awake if budget.nodes else []
-        scored = self._scored(batch, budget) if self.shadow.due(bool(self._asked)) else {}
+        arm = frozenset(name for name in self.source_names if budget.allows(name))
+        scored = self._audition.hear(batch, budget, arm) if self.shadow.due(bool(self._asked)) else {}
         if not self._asked:
             return drafts
         started = self._clock()
-        again = len(self._asked) == len(decoding) <= SHADOW_SEQUENCES  # what is scored can be used too
-        arm = frozenset(name for name in self.source_names if budget.allows(name))
+        again = len(self._asked) == len(decoding) <= SEQUENCES  # what is scored can be used too
         for index, source in enumerate(self._sources):
             rows = self._rows(source, arm, decoding)
             if rows:
@@ -158,6 +154,7 @@ class MergedSpeculator:
         for index, proposed in self._proposed:
             for row, tree in proposed.items():
                 self._calibration.observe(index, tree, verdicts.emitted[row], not batch.decoding[row].sampling.greedy)
+        self._audition.observe(batch, verdicts, frozenset(index for index, _ in self._proposed))
         self._proposed = []
         for source in self._sources:
             source.observe(batch, drafts, verdicts)
@@ -215,26 +212,6 @@ class MergedSpeculator:
     def cost(self, rows: int) -> float:
         return sum(source.cost(rows) for source in self._sources)
 
-    def _few(self, batch: Batch) -> Batch:
-        """The batch, or some of it where it is large: other sequences each time."""
-        decoding, num = batch.decoding, SHADOW_SEQUENCES
-        if len(decoding) <= num:
-            return batch
-        self._turn += num
-        return Batch(tuple(decoding[(self._turn + each) % len(decoding)] for each in range(num)))
-
-    def _scored(self, batch: Batch, budget: Budget) -> dict[int, Drafts]:
-        """What every source proposes for some sequences, to be scored."""
-        few = self._few(batch)
-        # drafted at one size, whatever the budget: else the score would follow the budget, not the source
-        budget = replace(budget, nodes=max(budget.nodes, SHADOW_NODES * len(few.decoding)), sources=None)
-        scored = {
-            index: self._ask(source, few, budget) for index, source in enumerate(self._sources) if source is not self._rival
-        }
-        for index, drafts in scored.items():
-            self.shadow.add(self.source_names[index], few.decoding, drafts)
-        return scored
-
     def _ask(self, source: Speculator, batch: Batch, budget: Budget) -> Drafts:
         drafts = source.propose(batch, budget)
         assert len(drafts) == len(batch.decoding), f"{source.name} left sequences out"
@@ -266,10 +243,7 @@ class MergedSpeculator:
         for index, proposed in self._proposed:
             tree = proposed.get(row)
             if tree is not None and len(tree) > 1:
-                chances = self._calibration.chances(index, tree, not sequence.sampling.greedy)
-                bits = [1 << index] * len(tree)
-                bits[0] = 0
-                calibrated = Tree(tree.tokens, tree.parent, tree.depth, chances, bits, tree.beliefs)
+                calibrated = self._calibration.applied(index, tree, not sequence.sampling.greedy)
                 if tree.beliefs:
                     return calibrated
                 trees.append(calibrated)

@@ -20,6 +20,8 @@ class Budget:
     max_depth: int = 16
     sources: frozenset[str] | None = None
     """The sources that may draft; None: all."""
+    arms: tuple[frozenset[str], ...] = ()
+    """Sets of sources that are to be scored, in a shadowed step, whether they draft or not."""
     step_seconds: tuple[float, ...] = ()
     """Expected seconds of the step with this many drafted nodes, from 0 to `nodes`, drafting left out: growth stops where another
     node no longer pays. Empty: nodes are free up to the budget."""

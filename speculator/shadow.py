@@ -7,10 +7,12 @@ and for free: full information, where a bandit would see only the arm it pulled 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, replace
 
 from speculator.batch import Sequence
 from speculator.drafts import Drafts, Tree
+from speculator.outlook import Scored
 
 RARER = 4
 """How much rarer shadowed steps are while nothing is drafted."""
@@ -18,7 +20,8 @@ RARER = 4
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    source: str
+    of: str | Scored
+    """The source, or the arm with all that is known of it but the tokens."""
     start: int
     """Index in the sequence's tokens of the token that the root's children predict."""
     tree: Tree
@@ -38,6 +41,7 @@ class Shadow:
         self._counters: Counter[str] = Counter()
         self._recent: dict[str, float] = {}
         self._num_scored: Counter[str] = Counter()
+        self._news: list[Scored | str] = []
 
     def due(self, drafting: bool = True) -> bool:
         """Whether this step is to be shadowed: while nothing is drafted, a quarter as often, since it costs a draft.
@@ -55,6 +59,15 @@ class Shadow:
         for row, sequence in enumerate(sequences):
             if sequence.speculative and sequence.num_left > 1:
                 self._pending[sequence.id].append(_Pending(source, len(sequence.tokens), drafts.tree(row)))
+
+    def add_arm(self, promise: Scored, sequence: Sequence, tree: Tree) -> None:
+        """Takes what an arm would have had verified for a sequence. promise: its tokens are not known yet."""
+        self._pending[sequence.id].append(_Pending(promise, len(sequence.tokens), tree))
+
+    def news(self) -> SequenceOf[Scored | str]:
+        """What came to light since the last time: arms that were scored, and sources that have other weights now."""
+        news, self._news = self._news, []
+        return news
 
     @property
     def waiting(self) -> bool:
@@ -87,12 +100,16 @@ class Shadow:
         """Starts the recent mean anew: the source has other weights now."""
         self._recent.pop(source, None)
         self._num_scored[source] = 0
+        self._news.append(source)
 
     def _score(self, pending: _Pending, tokens: list[int], ended: bool) -> None:
         length = 1 + accepted_along(pending.tree, tokens, pending.start)
         if ended:  # no room for a bonus token
             length = min(length, len(tokens) - pending.start)
-        source = pending.source
+        if isinstance(pending.of, Scored):
+            self._news.append(replace(pending.of, tokens=length))
+            return
+        source = pending.of
         self._counters[f"shadow_steps:{source}"] += 1
         self._counters[f"shadow_tokens:{source}"] += length
         keep = min(self._forgetting, 1 - 1 / (self._num_scored[source] + 1))

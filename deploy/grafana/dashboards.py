@@ -93,7 +93,8 @@ ACCEPTANCE = Dashboard(
         Panel("Two versions in service", (("everdraft_engine_trial_acceptance_length", "{{side}}: tokens per step"),
                                           ("everdraft_engine_trial_requests", "{{side}}: requests")),
               about="While a canary is tried out, or a new champion is watched against the one before."),
-        Panel("Speed against plain decoding, as the controller reckons", (("everdraft_engine_gain", "{{batch}} at once"),),
+        Panel("Speed against plain decoding, as the controller reckons",
+              (("everdraft_engine_gain", "{{batch}} at once, {{choices}}"),),
               about="Tokens a second of the arm in use, over those of plain decoding at its latest price.", least=0.0),
         Panel("Version in service", (("everdraft_speculator_info", "{{source}} {{version}}"),
                                      ("everdraft_generation", "generation")),
@@ -157,7 +158,7 @@ SERVING = Dashboard(
         Panel("Answers", ((rate("everdraft_http_responses_total", "status"), "{{status}}"),), unit="reqps"),
         Panel("Controller", (("everdraft_engine_budget_nodes", "nodes of the latest draft"),
                              ("everdraft_engine_zero_share", "share of steps without a draft"))),
-        Panel("Arm in use", (("everdraft_engine_arm == 1", "{{batch}} at once: {{arm}}"),)),
+        Panel("Arm in use", (("everdraft_engine_arm == 1", "{{batch}} at once, {{choices}}: {{arm}}"),)),
         Panel("Steps", ((ratio("everdraft_step_seconds_total", "everdraft_steps_total"), "mean length"),), unit="s"),
     ),
 )  # fmt: skip

@@ -41,8 +41,9 @@ _LABEL_NAMES = {
     "trial_requests": ("side",),
     "trial_acceptance_length": ("side",),
     "trial_tokens_per_second": ("side",),
-    "gain": ("batch",),
-    "arm": ("batch", "arm"),
+    "gain": ("batch", "choices"),
+    "arm": ("batch", "choices", "arm"),
+    "arm_gain": ("batch", "choices", "arm"),
 }
 """What follows the colons in the names of the engine's figures."""
 

@@ -111,12 +111,12 @@ def test_the_engine_shows_its_load_versions_and_counters(subject: House) -> None
 def test_what_follows_the_colon_in_a_counters_name_becomes_a_label(subject: House) -> None:
     subject.engine.count("shadow_tokens:medusa-static", 12)
     subject.engine.count("shadow_tokens:suffix", 13)
-    subject.engine.count("arm:4:medusa+suffix", 1)
+    subject.engine.count("arm:4:greedy:medusa+suffix", 1)
     subject.engine.count("new thing:x", 2)
     now = read(subject)
     assert now("everdraft_engine_shadow_tokens_total", source="medusa-static") == 12
     assert now("everdraft_engine_shadow_tokens_total", source="suffix") == 13
-    assert now("everdraft_engine_arm_total", batch="4", arm="medusa+suffix") == 1
+    assert now("everdraft_engine_arm_total", batch="4", choices="greedy", arm="medusa+suffix") == 1
     assert now("everdraft_engine_new_thing_total", key0="x") == 2
 
 

@@ -10,6 +10,8 @@ from speculator import kinds
 from speculator.batch import Batch, Chunk, Sampling, Sequence
 from speculator.controller import PLAIN, Controller, _arms
 from speculator.cost import StepCosts
+from speculator.drafts import Tree
+from speculator.outlook import Scored
 from speculator.shadow import Shadow
 from tests.speculator.worlds import World, best_fixed, pass_seconds
 
@@ -174,22 +176,43 @@ def test_of_those_that_cost_something_one_drafts_at_a_time_each_with_the_cheap_o
     assert _arms(sources.split()) == [frozenset(arm.split()) for arm in arms]
 
 
-class StaticIsBetter(Shadow):
-    """Has seen the static copies get twice as much accepted."""
-
-    def recent(self, source: str) -> tuple[float, int]:
-        return (3.0 if source.endswith("-static") else 1.5), 50
-
-
 @pytest.mark.parametrize("kind", kinds.HEADS)
 def test_what_was_scored_on_the_same_text_decides_between_the_copies_of_some_heads(kind: str) -> None:
-    costs = StepCosts()
+    costs, shadow = StepCosts(), Shadow(every=16)
     costs.profile(lambda num_sequences, rows: pass_seconds(rows))
-    others = [other for name in kinds.HEADS if name != kind for other in (name, f"{name}-static")]
-    ours = Controller([kind, f"{kind}-static", "suffix"], costs=costs, shadow=StaticIsBetter(every=16))
-    assert ours.budget(Batch((sequence(),))).sources == {f"{kind}-static", "suffix"}
-    beside = Controller([kind, f"{kind}-static", *others], costs=costs, shadow=StaticIsBetter(every=16))
-    assert beside.budget(Batch((sequence(),))).sources == {f"{kinds.HEADS[0]}-static"}, "the first kind is tried first"
+    ours = Controller([kind, f"{kind}-static", "suffix"], costs=costs, shadow=shadow)
+    batch = Batch((sequence(),))
+    assert ours.budget(batch).sources == {kind, "suffix"}, "the adaptive ones are preferred"
+    for _ in range(20):
+        for arm in ours.budget(batch).arms:
+            tokens = 3 if f"{kind}-static" in arm else 1
+            shadow.add_arm(Scored(arm, 1, True, tokens, 0, 1.5), (told := sequence()), chain(tokens - 1))
+            told.tokens += [1, 1, 1]
+            shadow.settle(told, ended=False)
+        ours.observe(1, 4, 2, 2e-3, 4e-4)
+    assert ours.budget(batch).sources == {f"{kind}-static", "suffix"}
+
+
+def chain(length: int) -> Tree:
+    tree = Tree.rooted(2)
+    for depth in range(length):
+        tree.add(depth, 1, 0.9, 1)
+    return tree
+
+
+def test_greedy_and_sampled_choices_have_arms_of_their_own() -> None:
+    ours = controller("medusa", "suffix")
+    greedy, sampled = sequence(), sequence()
+    greedy.sampling = Sampling(max_tokens=8, temperature=0.0)
+    for _ in range(40):  # drafts fail where choices are sampled, and never where they are greedy
+        ours.budget(Batch((sampled,)))
+        ours.observe(1, 4, 1, 4e-3, 4e-4)
+        ours.budget(Batch((greedy,)))
+        ours.observe(1, 4, 5, 2e-3, 4e-4)
+    gauges = ours.gauges()
+    assert gauges["arm:1:sampled:none"] == 1.0
+    assert gauges["arm:1:greedy:none"] == 0.0
+    assert gauges["gain:1:greedy"] > 2.0
 
 
 def test_a_draft_model_that_pays_takes_over_from_heads_and_gives_way_where_it_does_not() -> None:
@@ -220,7 +243,8 @@ def test_gauges_tell_the_arm_and_its_gain_by_batch_size() -> None:
     world = World(4, [("medusa", lambda step: 0.8, HEADS), ("suffix", lambda step: 0.0, CHEAP)])
     world.run(300)
     gauges = world.controller.gauges()
-    assert gauges["arm:4:medusa+suffix"] == 1.0
-    assert gauges["arm:4:none"] == 0.0
-    assert gauges["gain:4"] == pytest.approx(world.run(300) / plain(4), rel=0.25)
+    assert gauges["arm:4:sampled:medusa+suffix"] == 1.0
+    assert gauges["arm:4:sampled:none"] == 0.0
+    assert gauges["arm_gain:4:sampled:medusa+suffix"] == gauges["gain:4:sampled"]
+    assert gauges["gain:4:sampled"] == pytest.approx(world.run(300) / plain(4), rel=0.25)
     assert gauges["budget_nodes"] > 0

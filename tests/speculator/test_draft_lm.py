@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from models.draft import DraftModel, DraftShape
+from models.pages import PageTable
 from pipelines.checkpoint import Checkpoint, Manifest
 from pipelines.errors import ForeignCheckpoint
 from serving.engine import Engine, FixedBudget
@@ -106,7 +107,7 @@ def test_what_it_has_read_is_what_a_fresh_reading_gives() -> None:
             runner = source._runner
             keys = runner._pages.keys[:, :, runner._keys(track, track.num_read)]
             fresh = runner_of(draft)
-            again = type(track)(list(range(20)))
+            again = type(track)(PageTable(runner.page_size, range(20)))
             fresh.read([(again, sequence.tokens[: track.num_read])])
             assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._keys(again, track.num_read)], atol=1e-5)
 

@@ -97,4 +97,4 @@ def test_a_worker_whose_beliefs_cannot_be_is_given_up(monkeypatch: pytest.Monkey
     engine = engine_beside(TARGET, Beside(draft_model(seed=5), law=Law.CHAIN_REJECTION))
     asked = requests(3, 0.8)
     assert served(engine, asked) == served(plain_engine(target_of(TARGET)), asked), "nothing that it drafted was used"
-    assert source_of(engine).counters["ssd_failures"] == 1
+    assert source_of(engine).counters["ssd_failures"] >= 1

@@ -61,15 +61,17 @@ export class Serving {
 
   showController(engine, measured) {
     const gauges = engine?.gauges ?? {};
-    const sizes = Object.keys(gauges).filter((name) => name.startsWith("gain:")).map((name) => Number(name.slice(5))).sort((a, b) => a - b);
-    byId("controller").hidden = sizes.length === 0 && measured === null;
-    const arm = (size) => Object.keys(gauges).find((name) => name.startsWith(`arm:${size}:`) && gauges[name] === 1)?.split(":")[2] ?? "–";
-    const rows = sizes.map((size) => [size, arm(size), gauges[`gain:${size}`]]);
+    // "gain:4:sampled": what is drafted for about four answers at once whose choices are sampled gains over plain decoding
+    const contexts = Object.keys(gauges).filter((name) => name.startsWith("gain:")).map((name) => name.slice(5))
+      .sort((a, b) => parseInt(a, 10) - parseInt(b, 10) || a.localeCompare(b));
+    byId("controller").hidden = contexts.length === 0 && measured === null;
+    const arm = (context) => Object.keys(gauges).find((name) => name.startsWith(`arm:${context}:`) && gauges[name] === 1)?.split(":")[3] ?? "–";
+    const rows = contexts.map((context) => [...context.split(":"), arm(context), gauges[`gain:${context}`]]);
     this.controller.show([rows, fixed(measured, 2)], () => [h(
       "table", null,
-      h("thead", null, h("tr", null, h("th", null, "requests at once"), h("th", null, "drafted by"), h("th", { class: "number" }, "times plain"))),
-      h("tbody", null, rows.map(([size, name, gain]) => h(
-        "tr", null, h("td", null, size === 1 ? "1" : `about ${size}`), h("td", null, name === "none" ? "nobody: plain decoding" : name.replaceAll("+", " + ")), h("td", { class: "number" }, fixed(gain, 2)),
+      h("thead", null, h("tr", null, h("th", null, "requests at once"), h("th", null, "choices"), h("th", null, "drafted by"), h("th", { class: "number" }, "times plain"))),
+      h("tbody", null, rows.map(([size, choices, name, gain]) => h(
+        "tr", null, h("td", null, size === "1" ? "1" : `about ${size}`), h("td", null, choices), h("td", null, name === "none" ? "nobody: plain decoding" : name.replaceAll("+", " + ")), h("td", { class: "number" }, fixed(gain, 2)),
       ))),
     ), h("p", { class: "note" }, measured === null ? "As the controller reckons from the measured costs of steps." : `As the controller reckons. Measured against requests served without drafts: ${fixed(measured, 2)} times as fast.`)]);
   }

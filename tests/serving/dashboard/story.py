@@ -52,7 +52,8 @@ class LearningEngine(ScriptedEngine):
             "shadow_tokens:medusa-static": drafts + accepted // 3,
         }
         versions = {"medusa": self.version, "medusa-static": STATIC, "suffix": "live"}
-        gauges = {"zero_share": 0.12, "gain:1": 1.71, "arm:1:medusa+suffix": 1.0, "gain:4": 1.0, "arm:4:none": 1.0}
+        gauges = {"zero_share": 0.12, "gain:1:greedy": 1.71, "arm:1:greedy:medusa+suffix": 1.0}
+        gauges |= {"gain:4:sampled": 1.0, "arm:4:sampled:none": 1.0}
         if self.worker:
             versions["ssd"] = DRAFT
             gauges |= {"ssd_passes": 5.0, "ssd_fan_out": 12.0, "ssd_expected_hits": 0.81}

@@ -60,7 +60,7 @@ def test_it_shows_the_engine_and_what_happened_lately(served: Serve) -> None:
     assert asked(subject, after=102)["samples"] == []
     assert feed["engine"]["versions"] == {"medusa": FOURTH, "medusa-static": STATIC, "suffix": "live"}
     assert feed["engine"]["speculation"] is True
-    assert feed["engine"]["gauges"]["gain:1"] == 1.71
+    assert feed["engine"]["gauges"]["gain:1:greedy"] == 1.71
     assert feed["server"]["engine"] == "running"
     subject.engine.set_speculation(False)
     subject.engine.die("x")

@@ -110,7 +110,7 @@ def test_its_keys_are_those_of_a_fresh_reading() -> None:
                 continue
             keys = runner._pages.keys[:, :, runner._keys(track, track.num_read)]
             fresh = runner_of(OTHER)
-            again = type(track)(list(range(40)))
+            again = type(track)(PageTable(runner.page_size, range(40)))
             fresh.read([(again, draftee.tokens[: track.num_read])])
             assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._keys(again, track.num_read)], atol=1e-5)
 

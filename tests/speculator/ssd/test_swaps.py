@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 
 from models.draft import DraftModel, DraftShape
+from models.pages import PageTable
 from pipelines.errors import ForeignCheckpoint
 from serving.engine import Engine
 from serving.messages import Request
@@ -170,7 +171,7 @@ def test_after_a_swap_texts_are_read_again_when_there_is_time(monkeypatch: pytes
     track, runner = draftee.track, link.worker._runner
     assert turns >= track.num_read // 5
     fresh = runner_of(newer)
-    again = type(track)(list(range(40)))
+    again = type(track)(PageTable(runner.page_size, range(40)))
     fresh.read([(again, draftee.tokens[: track.num_read])])
     keys = runner._pages.keys[:, :, runner._keys(track, track.num_read)]
     assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._keys(again, track.num_read)], atol=1e-5)

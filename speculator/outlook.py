@@ -1,0 +1,52 @@
+"""Outlook: what an arm would bring, told from trees that its sources proposed whether or not it was the one to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_KEEP = 0.95
+"""Weight that the past of a promise keeps with each tree that is scored: its last twenty."""
+_KEEP_WORD = 0.99
+"""The same of how well promises were kept, which changes with the source rather than with the text."""
+_PRIOR = 8.0
+"""Tokens for which a source's own word counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What one arm's tree for one sequence came to, had it been verified."""
+
+    arm: frozenset[str]
+    num_sequences: int
+    """Of the step it was made for."""
+    sampled: bool
+    """Whether the sequence's choices are."""
+    expected: float
+    """Tokens that it promised, by its confidence, the target's own token included."""
+    tokens: int
+    """That it would have brought."""
+    steps: float
+    """What it would have cost, drafting included, in plain steps."""
+
+
+class Outlook:
+    """Of one arm: tokens per plain step's time. The promise follows the text at once and hardly varies; whether promises are kept
+    is learnt slowly, from the text as it came."""
+
+    def __init__(self) -> None:
+        self.num_scored = 0
+        self._expected = self._steps = 0.0
+        self._kept = self._promised = _PRIOR
+
+    @property
+    def gain(self) -> float:
+        """Tokens per second over plain decoding's. To be asked once something was scored."""
+        return self._expected / self._steps * self._kept / self._promised
+
+    def take(self, scored: Scored) -> None:
+        """Takes in one tree."""
+        self.num_scored += 1
+        self._expected = _KEEP * self._expected + scored.expected
+        self._steps = _KEEP * self._steps + scored.steps
+        self._kept = _KEEP_WORD * self._kept + (1 - _KEEP_WORD) * _PRIOR + scored.tokens
+        self._promised = _KEEP_WORD * self._promised + (1 - _KEEP_WORD) * _PRIOR + scored.expected

@@ -1,0 +1,110 @@
+"""Every arm is known by what it would have brought, for a small share of the time."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from speculator.audition import NODES, Audition
+from speculator.batch import Batch, Sampling, Sequence
+from speculator.calibration import Calibration
+from speculator.cost import StepCosts
+from speculator.outlook import Outlook, Scored
+from speculator.protocol import Budget
+from speculator.shadow import Shadow
+from speculator.verify import Verdicts
+from tests.speculator.worlds import ChainSource, Clock, pass_seconds
+
+GOOD, BAD = frozenset({"good"}), frozenset({"bad"})
+BOTH = GOOD | BAD
+
+
+def sequence(number: int = 0) -> Sequence:
+    return Sequence(number, "t", [1, 1], 1, Sampling(max_tokens=10**6))
+
+
+class Rig:
+    """Two sources, one always right and one never, and what is heard of them."""
+
+    def __init__(self, slow: float = 1e-4) -> None:
+        self.clock, self.shadow, self.costs = Clock(), Shadow(every=1), StepCosts()
+        self.costs.profile(lambda num_sequences, rows: pass_seconds(rows))
+        chance = random.Random(0)
+        self.sources = [
+            ChainSource("good", lambda step: 1.0, 1e-4, self.clock, chance),
+            ChainSource("bad", lambda step: 0.0, slow, self.clock, chance),
+        ]
+        self.calibration = Calibration(2)
+        self.audition = Audition(self.sources, self.calibration, self.costs, self.shadow, max_tree=16, clock=self.clock)
+
+    def step(self, batch: Batch, arm: frozenset[str]) -> list[Scored]:
+        """All ones are said, eight for each sequence, in two milliseconds; what was scored."""
+        self.audition.hear(batch, Budget(4, arms=(GOOD, BAD, BOTH)), arm)
+        self.clock.now += 2e-3
+        said = ((1,) * 8,) * len(batch.decoding)
+        self.audition.observe(batch, Verdicts(((),) * len(said), said), frozenset())
+        for each in batch.decoding:
+            each.tokens += said[0]
+            self.shadow.settle(each, ended=False)
+        return [news for news in self.shadow.news() if isinstance(news, Scored)]
+
+
+def test_every_arm_is_scored_on_what_was_said_whoever_drafted() -> None:
+    rig = Rig()
+    for _ in range(60):
+        scored = {each.arm: each for each in rig.step(Batch((sequence(),)), BOTH)}
+    assert scored.keys() == {GOOD, BAD, BOTH}
+    assert scored[GOOD].tokens == scored[BOTH].tokens == 6, "five drafted and one of its own"
+    assert scored[BAD].tokens == 1
+    assert scored[GOOD].expected > 5.0, "calibrated by what was heard for the score alone"
+    assert scored[BAD].expected < 1.5
+    assert scored[GOOD].steps < scored[BOTH].steps, "the other's drafts take time"
+
+
+def test_a_source_that_does_not_draft_is_heard_for_a_fiftieth_of_the_time() -> None:
+    rig = Rig(slow=4e-3)
+    batch = Batch((sequence(),))
+    for _ in range(1500):
+        rig.step(batch, GOOD)
+    took = rig.sources[1].asked * 4e-3
+    assert rig.sources[1].asked > 5
+    assert took < 0.025 * rig.clock.now
+    assert rig.sources[0].asked == 1500
+
+
+def test_an_arm_is_scored_only_where_all_of_its_sources_were_heard() -> None:
+    rig = Rig(slow=4e-3)
+    batch = Batch((sequence(),))
+    scored = [each.arm for _ in range(300) for each in rig.step(batch, GOOD)]
+    assert scored.count(GOOD) == 300
+    assert scored.count(BAD) == scored.count(BOTH) == rig.sources[1].asked
+
+
+def test_of_a_crowd_two_are_scored_at_the_crowds_price() -> None:
+    rig = Rig()
+    crowd = Batch(tuple(sequence(number) for number in range(16)))
+    for _ in range(8):
+        scored = rig.step(crowd, BOTH)
+    assert {each.num_sequences for each in scored} == {16}
+    assert len(scored) == 2 * 3
+    alone = rig.step(Batch((sequence(99),)), BOTH)
+    assert next(each for each in scored if each.arm == GOOD).steps > next(each for each in alone if each.arm == GOOD).steps
+
+
+def test_a_share_of_a_crowds_step_is_a_sixteenth_of_it() -> None:
+    costs = StepCosts()
+    costs.profile(lambda num_sequences, rows: pass_seconds(rows))
+    price = costs.each(16, NODES)
+    assert price[0] == pytest.approx(pass_seconds(16) / 16)
+    assert price[2] == pytest.approx(pass_seconds(48) / 16)
+
+
+def test_an_outlook_follows_promises_at_once_and_corrects_them_by_what_came_of_them() -> None:
+    outlook = Outlook()
+    for _ in range(300):
+        outlook.take(Scored(GOOD, 1, False, expected=4.0, tokens=2, steps=1.0))
+    assert outlook.gain == pytest.approx(2.0, rel=0.1)
+    for _ in range(30):
+        outlook.take(Scored(GOOD, 1, False, expected=2.0, tokens=1, steps=1.0))
+    assert outlook.gain == pytest.approx(1.0, rel=0.35)
