@@ -39,7 +39,8 @@ class SparseSelfSpeculator:
 
     count: positions that a view keeps of the text before its window, `sink` of them the first. window: tokens whose attention
     chooses them, which are kept themselves, and so is all that comes after them. every: tokens after which a view is chosen anew,
-    if its acceptance does not fall before. fewest: tokens of a text below which it is left alone. depth, width, siblings: as a draft model's (`speculator.draft_lm`).
+    if its acceptance does not fall before. fewest: tokens of a text below which it is left alone. depth, width, siblings: as a
+    draft model's (`speculator.draft_lm`).
     """
 
     name = KIND
