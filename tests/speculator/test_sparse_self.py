@@ -77,7 +77,7 @@ def test_the_text_is_the_targets_own(temperature: float, depth: int, width: int,
     assert served(engine, asked, random.Random(1)) == plainly(asked)
     counters = engine.stats.counters
     assert source.counters["self_views"] > 20
-    assert 0.2 < counters["accepted_tokens"] / counters["draft_tokens"] < 0.95, "some drafts are right, and not all"
+    assert 40 < counters["accepted_tokens"] < counters["draft_tokens"] / 2, "some drafts are right, and many are not"
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
@@ -175,18 +175,19 @@ def test_a_view_whose_acceptance_falls_is_chosen_anew() -> None:
 
 def test_the_guesses_that_were_right_are_counted() -> None:
     engine, source = drafting(every=1000, depth=4, siblings=1, nodes=4)
-    engine.submit(Request(id=1, prompt_ids=tuple(range(30)), max_tokens=30, temperature=0.0))
-    counts: list[tuple[int, int]] = []
+    engine.submit(Request(id=1, prompt_ids=tuple(range(30)), max_tokens=24, temperature=0.0))
+    num_judged = 0
     while engine.has_work:
-        before = dict(engine.stats.counters)
+        num_accepted = engine.stats.counters["accepted_tokens"]
         engine.step()
         view = source._views.get(1)
-        if view is not None:
-            counters = engine.stats.counters
-            counts.append((counters["accepted_tokens"] - before.get("accepted_tokens", 0), view.acceptance._num))
-    judged = [now - before for (_, before), (_, now) in zip(counts, counts[1:], strict=False)]
-    for (accepted, _), num_judged in zip(counts[1:], judged, strict=True):
-        assert num_judged in (accepted, accepted + 1), "those accepted, and the first that was not"
+        if view is None or view.acceptance._num > 24:
+            continue
+        newly, num_judged = view.acceptance._num - num_judged, view.acceptance._num
+        accepted = engine.stats.counters["accepted_tokens"] - num_accepted
+        assert newly in (accepted, accepted + 1), "those accepted, and the first that was not"
+        assert view.acceptance._first * num_judged == pytest.approx(engine.stats.counters["accepted_tokens"])
+    assert num_judged > 10
 
 
 def test_it_may_be_asked_twice_in_a_step_and_beside_others() -> None:
@@ -204,7 +205,17 @@ def test_it_may_be_asked_twice_in_a_step_and_beside_others() -> None:
 
 def test_it_takes_no_weights() -> None:
     _, source = drafting()
-    manifest = Manifest(version="x", kind="self", parent=None, target="t", tokenizer="t", config={}, created_at=0.0)
+    manifest = Manifest(
+        version="x",
+        kind="self",
+        parent=None,
+        target="t",
+        tokenizer="t",
+        created_at=0.0,
+        weights_sha256="0" * 64,
+        num_parameters=1,
+        config={},
+    )
     with pytest.raises(ForeignCheckpoint, match="version x: the target's own drafts take no weights"):
         source.load(Checkpoint(manifest, {}))
 
