@@ -47,7 +47,7 @@ def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
         pairs = interleave(batches[0], batches[1:], ours.run, plain.run, Judge(decoder))
         emitted = acceptance_length(answer for answers in pairs.ours for answer in answers)
         counters = ours.source.counters
-        view = counters["self_views_microseconds"] / 1e3 / counters["self_views"]
+        view = 1e3 * counters["self_view_seconds"] / counters["self_views"]
         detail = f"{emitted:.2f} tokens a step, {view:.0f} ms a view"
         for each in speed_measures(
             LONG, "self-draft against plain", pairs, temperature=temperature, concurrency=NUM_TEXTS, trainer=trainer
