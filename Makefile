@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: install demo test check quick heads draft bench bench-ssd bench-draft tree
+.PHONY: install demo test check quick heads draft bench bench-ssd bench-draft bench-long tree
 
 install: $(INSTALLED)
 
@@ -54,6 +54,10 @@ bench-ssd: install
 # The draft model that learns from traffic against the one it started from. Twenty minutes.
 bench-draft: install
 	$(BIN)/python -m bench --only draft-online --out bench-draft-out
+
+# The target drafting for itself on long texts. Fifteen minutes.
+bench-long: install
+	$(BIN)/python -m bench --only long-context --out bench-long-out
 
 # The tree of the README, from the first line of every module.
 tree: install

@@ -6,7 +6,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bench.context import Bench
-from bench.figures import acceptance, alone, crowd, draft_online, identity, sharing, ssd, swaps, traffic_log, transformers, window
+from bench.figures import (
+    acceptance,
+    alone,
+    crowd,
+    draft_online,
+    identity,
+    long_context,
+    sharing,
+    ssd,
+    swaps,
+    traffic_log,
+    transformers,
+    window,
+)
 from bench.results import Goal, Measure, Trainer
 
 
@@ -31,15 +44,16 @@ FIGURES: Mapping[str, Entry] = {
     "log": Entry(traffic_log.GOALS, traffic_log.measure),
     "ssd": Entry(ssd.GOALS, ssd.measure),
     "draft-online": Entry(draft_online.GOALS, draft_online.measure),
+    "long-context": Entry(long_context.GOALS, long_context.measure),
 }
-APART = frozenset({"ssd", "draft-online"})
-"""Those that are measured only where they are asked for: `make bench-ssd`, `make bench-draft`. The latter by itself: it wants a
-traffic log in which nothing is yet."""
+APART = frozenset({"ssd", "draft-online", "long-context"})
+"""Those that are measured only where they are asked for: `make bench-ssd`, `make bench-draft`, `make bench-long`. The second by
+itself: it wants a traffic log in which nothing is yet."""
 
 STAGES: tuple[tuple[Trainer, tuple[str, ...]], ...] = (
     ("off", ("identity", "transformers", "sharing")),
     ("on", ("acceptance", "window", "alone", "crowd", "swaps")),
-    ("off", ("alone", "crowd", "swaps", "log", "ssd", "draft-online")),
+    ("off", ("alone", "crowd", "swaps", "log", "ssd", "draft-online", "long-context")),
 )
 """The trainer starts with the adaptation, in the second stage, and is stopped before the third."""
 

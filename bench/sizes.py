@@ -59,6 +59,10 @@ class Sizes:
     ssd_swap_seconds: float = 50.0
     draft_requests: int = 1000
     """Of each new domain, that the draft model learns from."""
+    long_pairs: int = 6
+    long_tokens: int = 8192
+    """Of a long text, its last request included."""
+    long_answer: int = 96
 
 
 FULL = Sizes()
@@ -91,5 +95,8 @@ QUICK = Sizes(
     ssd_fan_out=2,
     ssd_swap_seconds=6.0,
     draft_requests=6,
+    long_pairs=1,
+    long_tokens=192,
+    long_answer=16,
 )
 """To try the bench itself."""

@@ -153,6 +153,11 @@ class Decoder:
         """[N, H] as `forward`, for who scores them otherwise than with all of the vocabulary."""
         return _selected(self._paged(rows, pages, (), {}), rows.scored)
 
+    @torch.inference_mode()
+    def attended(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """[T, H] after the last norm, with the attention of whoever wants to see it; nothing is written."""
+        return self._run(tokens, positions, attend, (), {})
+
     def _paged(self, rows: Rows, pages: KeyValuePages, capture: Collection[int], captured: dict[int, Tensor]) -> Tensor:
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             keys, values = pages.keys[layer], pages.values[layer]

@@ -28,7 +28,7 @@ from serving.settings import EngineSettings
 from serving.swap import Swap
 from serving.target import Target
 from serving.trial import Trial
-from speculator import draft_lm, static_draft
+from speculator import draft_lm, sparse_self, static_draft
 from speculator.constraint.grammars import Grammars
 from speculator.controller import Controller
 from speculator.cost import StepCosts
@@ -40,6 +40,7 @@ from speculator.protocol import Speculator
 from speculator.recycling import RecyclingSpeculator
 from speculator.rest import RestSpeculator
 from speculator.shadow import Shadow
+from speculator.sparse_self import SparseSelfSpeculator
 from speculator.ssd.address import Address
 from speculator.ssd.messages import Birth
 from speculator.ssd.process import WorkerProcess
@@ -71,12 +72,12 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
         share_prefixes=settings.share_prefixes,
     )
     floors = {kind: _static_heads(settings, loaded, kind) for kind in _heads_kinds(settings)}
-    sources = _sources(settings, loaded, floors, pool)
+    target = Target(loaded.decoder, pool)
+    sources = _sources(settings, loaded, floors, target)
     shadow, costs = Shadow(settings.shadow_every), StepCosts()
     second = _rival(settings, loaded, floors)
     speculator = MergedSpeculator(sources, costs=costs, shadow=shadow, rival=second, max_tree=settings.max_tree)
     controller = Controller(speculator.source_names, costs=costs, shadow=shadow, max_tree=settings.max_tree)
-    target = Target(loaded.decoder, pool)
     if sources:
         costs.profile(lambda num_sequences, num_rows: pass_seconds(target, num_sequences, num_rows))
     grammars = Grammars(loaded.tokenizer, loaded.config.vocab_size)
@@ -107,7 +108,7 @@ def _static_heads(settings: EngineSettings, loaded: LoadedTarget, kind: str) -> 
 
 
 def _sources(
-    settings: EngineSettings, loaded: LoadedTarget, floors: Mapping[str, Checkpoint | None], pool: PagePool
+    settings: EngineSettings, loaded: LoadedTarget, floors: Mapping[str, Checkpoint | None], target: Target
 ) -> list[Speculator]:
     sources: list[Speculator] = []
     for kind, floor in floors.items():
@@ -121,7 +122,11 @@ def _sources(
     if "rest" in settings.sources:
         sources.append(RestSpeculator(Path(settings.rest), loaded.tokenizer.fingerprint))
     if {draft_lm.KIND, SSD} & set(settings.sources):
-        sources += _draft_model(settings, loaded, pool)
+        sources += _draft_model(settings, loaded, target.pool)
+    if sparse_self.KIND in settings.sources:
+        sources.append(
+            SparseSelfSpeculator(target.decoder, target.pages, version=loaded.fingerprint, max_tree=settings.max_tree)
+        )
     return sources
 
 

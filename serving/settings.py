@@ -9,7 +9,7 @@ from speculator.drafts import Law
 from speculator.kinds import HEADS
 from speculator.ssd.address import Address
 
-SOURCES = (*HEADS, "suffix", "recycling", "rest", "draft-lm", "ssd")
+SOURCES = (*HEADS, "suffix", "recycling", "rest", "draft-lm", "ssd", "self")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class EngineSettings:
     max_tree: int = 32
     """Most drafted nodes of one sequence."""
     sources: tuple[str, ...] = ("medusa", "suffix")
-    """What may draft: `medusa`, `hydra`, `suffix`, `recycling`, `rest`, `draft-lm`, `ssd`. Empty: plain decoding."""
+    """What may draft: `medusa`, `hydra`, `suffix`, `recycling`, `rest`, `draft-lm`, `ssd`, `self`. Empty: plain decoding."""
     heads: str = ""
     """Directory with the static heads; empty: the bundled ones, where they fit the target."""
     draft: str = ""

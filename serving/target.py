@@ -21,14 +21,14 @@ class Target:
     def __init__(self, decoder: Decoder, pool: PagePool) -> None:
         self.decoder = decoder
         self.pool = pool
-        self._pages = KeyValuePages(decoder.config, pool.num_slots, decoder.dtype, decoder.device)
+        self.pages = KeyValuePages(decoder.config, pool.num_slots, decoder.dtype, decoder.device)
         self._scores: Scores | None = None
         self._drafts: Drafts | None = None
 
     def launch(self, batch: Batch, drafts: Drafts) -> None:
         """Starts one pass over every draft and prompt chunk. `drafts` has a tree for each of `batch.choosing`."""
         self._drafts = drafts
-        self._scores = self.decoder.forward(self._rows(batch, drafts), self._pages)
+        self._scores = self.decoder.forward(self._rows(batch, drafts), self.pages)
 
     def wait(self) -> Scores:
         """The scores of every node of the drafts, [N, …]."""
@@ -53,12 +53,12 @@ class Target:
                     destination.append(sequence.pages.slot(sequence.num_written + depth))
         if source:
             device = self.decoder.device
-            self._pages.move(torch.tensor(source, device=device), torch.tensor(destination, device=device))
+            self.pages.move(torch.tensor(source, device=device), torch.tensor(destination, device=device))
 
     def keys_and_values(self, sequence: Sequence) -> tuple[Tensor, Tensor]:
         """[M, K, L, D] copies of what is written for a sequence: for tests and audits."""
         slots = sequence.pages.slots(0, sequence.num_written)
-        return self._pages.keys[:, :, slots].clone(), self._pages.values[:, :, slots].clone()
+        return self.pages.keys[:, :, slots].clone(), self.pages.values[:, :, slots].clone()
 
     def _rows(self, batch: Batch, drafts: Drafts) -> Rows:
         offsets = drafts.offsets.tolist()

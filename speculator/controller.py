@@ -14,7 +14,7 @@ from speculator.protocol import Budget
 from speculator.shadow import Shadow
 
 PLAIN = Budget(0)
-COSTLY = (*(name for kind in HEADS for name in (kind, static(kind))), "draft-lm", "ssd")
+COSTLY = (*(name for kind in HEADS for name in (kind, static(kind))), "draft-lm", "ssd", "self")
 """Sources of which one at a time drafts: what they cost is not for next to nothing."""
 _FEWEST_NODES = 4
 _EXPLORE_EVERY = 32
@@ -133,8 +133,9 @@ class Controller:
 
 
 def _arms(sources: Sequence[str]) -> list[Arm]:
-    """Everything with one of those that cost something (a copy of some heads, or a draft model before or beside the target), and
-    what drafts for next to nothing without any of them: the latter first where there are no heads that learn."""
+    """Everything with one of those that cost something (a copy of some heads, a draft model before or beside the target, or
+    the target itself), and what drafts for next to nothing without any of them: the latter first where there are no heads that
+    learn."""
     alone = [_with(each, sources) for each in COSTLY if each in sources]
     cheap = frozenset(sources) - frozenset(COSTLY)
     candidates = [*alone, cheap] if set(HEADS) & set(sources) else [cheap, *alone]

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.attention import Span, Spans
@@ -18,6 +20,15 @@ from models.decoder import Decoder, Rows
 from models.draft import DraftModel
 from models.pages import KeyValuePages, PageTable
 from speculator.vocabulary import DraftVocabulary
+
+
+class Text(Protocol):
+    """What branches grow behind."""
+
+    pages: PageTable
+
+    def seen(self, length: int) -> NDArray[np.int64]:
+        """The slots that a branch behind its first `length` tokens looks at."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,12 +39,16 @@ class Track:
     num_read: int = 0
     """Its first tokens, whose keys and values are in the pages."""
 
+    def seen(self, length: int) -> NDArray[np.int64]:
+        """[length] the slots of its first `length` tokens."""
+        return self.pages.slots(0, length)
+
 
 @dataclass(frozen=True, slots=True)
 class Branch:
     """The newest token of a branch behind a text, about to be read."""
 
-    track: Track
+    track: Text
     text_length: int
     """Tokens of the text that it continues, all of them read."""
     token: int
@@ -45,6 +60,23 @@ class Branch:
     @property
     def position(self) -> int:
         return self.text_length + len(self.behind)
+
+
+def branch_rows(branches: Sequence[Branch], device: torch.device) -> Rows:
+    """One pass over the newest token of each branch, all of them scored."""
+    slots = [branch.track.pages.slot(branch.place) for branch in branches]
+    spans = []
+    for row, (branch, slot) in enumerate(zip(branches, slots, strict=True)):
+        own = [*(branch.track.pages.slot(place) for place in branch.behind), slot]
+        # 2 us with numpy, 10 with torch: there are dozens of branches in every pass
+        keys = torch.from_numpy(np.concatenate((branch.track.seen(branch.text_length), own))).to(device)
+        spans.append(Span(row, 1, keys))
+    tokens, positions = [branch.token for branch in branches], [branch.position for branch in branches]
+    return Rows(_made(tokens, device), _made(positions, device), _made(slots, device), Spans(spans), None)
+
+
+def _made(values: list[int], device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64, device=device)
 
 
 Prepared = tuple[Decoder, DraftVocabulary]
@@ -107,25 +139,15 @@ class DraftRunner:
 
     def grow(self, branches: Sequence[Branch]) -> Tensor:
         """Reads the newest token of each branch: hidden states [N, H]."""
-        slots = [branch.track.pages.slot(branch.place) for branch in branches]
-        spans = []
-        for row, (branch, slot) in enumerate(zip(branches, slots, strict=True)):
-            pages = branch.track.pages
-            own = [*(pages.slot(place) for place in branch.behind), slot]
-            # 2 us with numpy, 10 with torch: there are dozens of branches in every pass
-            keys = torch.from_numpy(np.concatenate((pages.slots(0, branch.text_length), own))).to(self._device)
-            spans.append(Span(row, 1, keys))
-        positions = [branch.position for branch in branches]
-        return self._run([branch.token for branch in branches], positions, slots, spans, None)
+        return self._decoder.states(branch_rows(branches, self._device), self._pages)
 
     def _run(
-        self, tokens: list[int], positions: list[int], slots: list[int], spans: list[Span], wanted: list[int] | None
+        self, tokens: list[int], positions: list[int], slots: list[int], spans: list[Span], wanted: list[int]
     ) -> Tensor:
-        def made(values: list[int]) -> Tensor:
-            return torch.tensor(values, dtype=torch.int64, device=self._device)
-
-        scored = None if wanted is None or len(wanted) == len(tokens) else made(wanted)
-        return self._decoder.states(Rows(made(tokens), made(positions), made(slots), Spans(spans), scored), self._pages)
+        device = self._device
+        scored = _made(wanted, device) if len(wanted) < len(tokens) else None
+        rows = Rows(_made(tokens, device), _made(positions, device), _made(slots, device), Spans(spans), scored)
+        return self._decoder.states(rows, self._pages)
 
     def _keys(self, track: Track, length: int) -> slice | Tensor:
         found = track.pages.keys(length)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from heapq import heappush, heappushpop
 
 from speculator.belief import Belief, chances_drawn
-from speculator.draft_runner import Branch, Track
+from speculator.draft_runner import Branch, Text
 from speculator.drafts import Tree
 
 FEWEST_CHANCE = 0.02
@@ -112,10 +112,10 @@ class StateGrowth(Growth):
 
 
 class BranchGrowth(Growth):
-    """A tree whose nodes are read behind their ancestors in the pages of a draft model. track, text_length: of its text, the root
-    included, all of it read."""
+    """A tree whose nodes are read behind their ancestors in the pages of the model that drafts. track, text_length: of its text,
+    the root included, all of it read."""
 
-    def __init__(self, root: int, track: Track, text_length: int, *, width: int, most: int) -> None:
+    def __init__(self, root: int, track: Text, text_length: int, *, width: int, most: int) -> None:
         super().__init__(root, width=width, most=most)
         self._track = track
         self._text_length = text_length

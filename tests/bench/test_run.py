@@ -114,6 +114,13 @@ def test_a_draft_model_that_nobody_trains_is_worth_what_it_was(
     assert all(measure.ratio.value == 1.0 for measure in figure.measures)
 
 
+def test_a_target_that_drafts_for_itself_says_the_same_of_long_texts(target: Path, tmp_path: Path) -> None:
+    (figure,) = run(options(target, tmp_path, "long-context")).figures
+    assert not figure.failures
+    assert {measure.temperature for measure in figure.measures} == {0.0, 0.8}
+    assert all("tokens a step" in measure.detail for measure in figure.measures if measure.loops)
+
+
 def test_a_wrong_output_is_a_failure_not_a_figure(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong(Client):
         """Says something else at the third token of the fourth answer."""
