@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: install demo test check quick heads draft bench bench-ssd bench-draft tree
+.PHONY: install demo test check quick heads draft bench bench-ssd bench-draft bench-groups tree
 
 install: $(INSTALLED)
 
@@ -54,6 +54,13 @@ bench-ssd: install
 # The draft model that learns from traffic against the one it started from. Twenty minutes.
 bench-draft: install
 	$(BIN)/python -m bench --only draft-online --out bench-draft-out
+
+# What Spec-Bench's task groups gain: against plain decoding, transformers, fixed settings and others' suffix decoding, in crowds, over
+# shifts, source by source. 25 minutes on two quiet cores.
+TASKS := groups groups-transformers concurrency fixed ablation arctic shifts
+SOURCES := medusa,suffix,recycling
+bench-groups: install
+	$(BIN)/python -m bench $(addprefix --only=,$(TASKS)) --sources $(SOURCES) --out bench-groups-out
 
 # The tree of the README, from the first line of every module.
 tree: install

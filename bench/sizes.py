@@ -13,7 +13,7 @@ KNOWN = ("stories", "dialogue")
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """The full sizes: half an hour on two cores; those of task groups, from `practice` on, another half at most."""
+    """The full sizes: half an hour on two cores; those of task groups, from `practice` on, another 25 minutes."""
 
     identity: int = 500
     """Requests, over all domains."""
@@ -61,23 +61,23 @@ class Sizes:
     """Of each new domain, that the draft model learns from."""
     practice: int = 8
     """Training prompts of each task group that an engine answers before it is measured on task groups."""
-    group_pairs: int = 8
+    group_pairs: int = 6
     group_each: int = 3
     """Requests of a pair, all of one group."""
-    group_transformers_pairs: int = 4
+    group_transformers_pairs: int = 3
     group_transformers_each: int = 2
     crowds: tuple[int, int, int, int] = (8, 16, 32, 64)
     """Requests at once."""
-    crowd_pairs: int = 4
+    crowd_pairs: int = 3
     crowd_rounds: int = 2
     """Requests of a pair, as a multiple of those at once."""
     fixed_pairs: int = 4
     fixed_each: int = 2
     fixed_nodes: tuple[int, ...] = (4, 12)
     """Drafted nodes a step, in the grid of fixed settings."""
-    shift_requests: int = 60
+    shift_requests: int = 40
     """Between two shifts."""
-    ablation: int = 5
+    ablation: int = 3
     """Requests of each group at each temperature."""
     arctic: int = 10
     """Texts of each group at each temperature."""
@@ -120,6 +120,7 @@ QUICK = Sizes(
     group_transformers_each=1,
     crowds=(2, 3, 4, 5),
     crowd_pairs=1,
+    crowd_rounds=1,
     fixed_pairs=1,
     fixed_each=1,
     fixed_nodes=(4,),

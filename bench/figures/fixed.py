@@ -16,6 +16,7 @@ from bench.results import Goal, Measure, Trainer
 from bench.rig import Answer, Ask, Client, tokens_per_second
 from bench.sizes import TEMPERATURES
 from serving.engine import Budgeting, FixedBudget
+from speculator.kinds import kind_of
 
 FIXED = Goal(
     name="fixed",
@@ -46,9 +47,10 @@ def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
 
 def grid(sources: Sequence[str], nodes: Sequence[int]) -> dict[str, FixedBudget]:
     """Nothing at all; each source alone and all of them together at each number of nodes."""
-    teams = {name: frozenset({name}) for name in sources}
-    if len(sources) > 1:
-        teams["all"] = frozenset(sources)
+    names = [name for name in sources if kind_of(name) == name]  # nobody trains: copies of heads draft alike
+    teams = {name: frozenset({name}) for name in names}
+    if len(names) > 1:
+        teams["all"] = frozenset(names)
     return {"plain": FixedBudget(0)} | {
         f"{team}, {num} nodes": FixedBudget(num, members) for team, members in teams.items() for num in nodes
     }
