@@ -1,8 +1,8 @@
 """A stream whose traffic shifts four times, from one task group to another: its worst window of requests, against the better of
 the static heads and plain decoding over that very window.
 
-Everybody answers each request within moments, in another order each time. Ours starts knowing nothing of the traffic; where a
-trainer is wanted it works beside it.
+Everybody answers each request within moments, in another order each time. Ours starts knowing nothing of the traffic. Where a
+trainer is wanted it works beside all of them alike: it is told that the server is busy, and takes the share that it always has.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
         "static heads": house.static(),
         "plain": house.plain,
     }
-    served = [_served(bench, clients, ask, at, trainer) for at, ask in enumerate(_stream(bench))]
+    with bench.stack.busy():
+        served = [_served(bench, clients, ask, at, trainer) for at, ask in enumerate(_stream(bench))]
+    bench.say(f"  {len(served)} requests; {clients['ours'].engine.swap.num_swaps} swaps")
     for temperature in (None, *TEMPERATURES):
         for loops in (True, False):
             kept = [each for each in served if temperature in (None, each.ours.ask.temperature)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
@@ -119,15 +120,20 @@ def test_the_window_fills_level_by_level_and_then_feeds_the_pool() -> None:
 
 
 def test_the_pool_keeps_the_newest_and_a_draft_is_never_larger_than_said() -> None:
-    subject, text = LookaheadSpeculator(), sequence(list(range(0, 400, 10)), max_tokens=500)
+    subject, text = LookaheadSpeculator(), sequence([0, 1, 2, 3, 4], max_tokens=500)
     subject.begin(text)
-    for _ in range(40):
-        text.tokens[-1] = 5  # the same first token again and again
-        tree = step(subject, text)
+    rng = random.Random(0)
+    for _ in range(60):  # five tokens in all, and other answers in each step: many n-grams begin alike
+        drafts = subject.propose(Batch((text,)), Budget(NODES))
+        tree = drafts.tree(0)
         assert len(tree) - 1 <= NODES
+        said = _Counting(Tree([rng.randrange(5) - 1 for _ in tree.tokens]))
+        subject.observe(Batch((text,)), drafts, Verdicts(((),), ((1,),), said))  # type: ignore[arg-type]
     pool = subject._texts[text.id]._pool
-    assert max(map(len, pool.values())) <= GUESSES
+    assert {len(grams) for grams in pool.values()} == {GUESSES}
     assert all(len(rest) == LEVEL - 1 for grams in pool.values() for rest in grams)
+    newest = list(pool[text.tokens[-1]])[-1]
+    assert tuple(subject._texts[text.id].paths(text.tokens[-1])[0]) == newest, "the newest is drafted first"
 
 
 def test_too_small_a_budget_gives_no_draft_and_no_scores_are_an_error() -> None:

@@ -74,6 +74,8 @@ def test_talks_have_several_turns_and_are_of_all_domains_that_talk(place: Path, 
     two_turns = next(text for text in found if "dev sql 0.0" in text)
     assert two_turns.index("ask dev sql 0.0") < two_turns.index("say dev sql 0.0") < two_turns.index("ask dev sql 1.0")
     assert "say dev sql 1.0" not in two_turns
+    own = texts(place, task_groups(None, load_tokenizer(str(place)), CONTEXT), "multi-turn", 8)
+    assert all("assistant: " in text for text in own), "half of the dialogues have one turn, and are left out"
 
 
 def test_what_is_summarized_is_a_long_text(place: Path, corpus: Supply) -> None:
@@ -83,6 +85,9 @@ def test_what_is_summarized_is_a_long_text(place: Path, corpus: Supply) -> None:
     write(place, "stories", 30, length=200)
     (joined,) = texts(place, task_groups(place, load_tokenizer(str(place)), CONTEXT), "summary", 1)
     assert joined.count("say dev stories") == 3
+    write(place, "stories", 1, length=3000)
+    (cut,) = texts(place, task_groups(place, load_tokenizer(str(place)), CONTEXT), "summary", 1)
+    assert len(cut.partition("Summarize: ")[2]) < 1300
 
 
 def test_a_question_comes_behind_three_passages_one_of_which_answers_it(place: Path, corpus: Supply) -> None:
