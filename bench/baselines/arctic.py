@@ -44,7 +44,7 @@ class ArcticSpeculator:
         trees = [Tree.rooted(sequence.tokens[-1]) for sequence in batch.decoding]
         if budget.allows(self.name):
             for tree, sequence in zip(trees, batch.decoding, strict=True):
-                most = min(budget.share(len(trees)), max(0, sequence.num_left - 1))
+                most = min(budget.share(len(trees)), budget.max_depth, sequence.num_left - 1)
                 self._draft(tree, sequence, most)
         return Drafts.pack(trees, (self.name,), {self.name: self.version})
 
@@ -69,7 +69,7 @@ class ArcticSpeculator:
         return 0.0
 
     def _draft(self, tree: Tree, sequence: Sequence, most: int) -> None:
-        if not most:
+        if most <= 0:
             return
         found = self._cache.speculate(sequence.id, sequence.tokens[-_DEPTH:], most, use_tree_spec=self._trees)
         for token, parent, prob in zip(found.token_ids, found.parents, found.probs, strict=True):

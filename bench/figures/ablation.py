@@ -30,7 +30,8 @@ _ALL = "all sources"
 
 def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
     """Raises BenchError."""
-    client = bench.practised(bench.house.variant(sources=possible(bench.house.settings), share_prefixes=False))
+    everything = possible(bench.house.settings)
+    client = bench.practised(bench.house.variant(sources=everything, share_prefixes=False, shadow_every=0))
     teams = line_up(client.engine.speculator.source_names)
     baselines = {
         "prompt lookup": bench.house.alone(prompt_lookup.PromptLookupSpeculator(), NODES),

@@ -1,7 +1,8 @@
 """Our suffix decoding against `arctic-inference`'s, on the same texts: answers on the task groups, one after another.
 
 Both draft along a text that is there already, so both emit the same tokens; each learns from a text for the next. Theirs drafts
-paths, as vLLM has it, and trees. Not measured where it is not installed.
+paths, as vLLM has it, and trees. The time of a proposal is all that it takes to give the engine a draft: of theirs, what it takes
+to make it a tree of ours is part. Not measured where it is not installed.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from bench.context import Bench
 from bench.groups import GROUPS
-from bench.pairs import interleave
+from bench.pairs import Side, interleave
 from bench.results import Goal, Measure, Trainer
+from bench.rig import Client
 from bench.sizes import TEMPERATURES
 from bench.speed import speed_measures
 
@@ -32,13 +33,12 @@ def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
     for goal, num in zip(GOALS, sizes.crowds, strict=True):
         for temperature in TEMPERATURES:
             proof, *batches = bench.tasks.batches(sizes.crowd_pairs + 1, sizes.crowd_rounds * num, GROUPS, temperature)
-            pairs = interleave(
-                proof[:num],
-                batches,
-                lambda asks, num=num: client.run(asks, num),  # type: ignore[misc]
-                lambda asks, num=num: plain.run(asks, num),  # type: ignore[misc]
-                bench.judge,
-            )
+            pairs = interleave(proof[:num], batches, _with(client, num), _with(plain, num), bench.judge)
             yield from speed_measures(
                 goal, "speculation on against off", pairs, temperature=temperature, domain="mixed", concurrency=num
             )
+
+
+def _with(client: Client, num: int) -> Side:
+    """So many requests at once."""
+    return lambda asks: client.run(asks, num)

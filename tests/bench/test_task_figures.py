@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import sys
-import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from bench.figures import ablation, arctic, fixed, shifts
 from bench.groups import GROUPS
+from bench.house import House
 from bench.options import Options
 from bench.results import Figure
-from bench.rig import Answer, Ask
+from bench.rig import Answer, Ask, Client
 from bench.run import run
 from bench.sizes import QUICK, TEMPERATURES
 from bench.stack import Stack
-from models.draft import DraftModel, DraftShape
-from models.heads import MedusaHeads
-from models.loading import load_target
-from pipelines.store import open_store
 from serving.messages import Moved
 from serving.settings import SOURCES, EngineSettings
 from speculator.suffix import SuffixSpeculator
-from tests.models.families import save_model
+from tests.bench.tiny import save_draft, save_target
 
 
 def answer(tokens_per_second: float, *, tokens: int = 20, temperature: float = 0.0) -> Answer:
@@ -102,17 +98,8 @@ def test_every_source_that_can_draft_here_is_asked_for_the_servers_own_first() -
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A target, its static heads in `heads/` and a draft model in `draft/` beside it."""
     place = tmp_path_factory.mktemp("tiny")
-    save_model("llama-tied", place / "target", max_position_embeddings=2048)
-    loaded = load_target(str(place / "target"))
-    about = {"parent": None, "target": loaded.fingerprint, "tokenizer": loaded.tokenizer.fingerprint, "created_at": time.time()}
-    heads = MedusaHeads(loaded.config.hidden_size, 2, 1, loaded.config.vocab_size)
-    torch.manual_seed(1)
-    weights = {name: 0.1 * torch.randn_like(weight) for name, weight in heads.state_dict().items()}
-    open_store(place / "heads").save(weights, kind="medusa", config=heads.config, **about)  # type: ignore[arg-type]
-    shape = DraftShape(hidden_size=16, intermediate_size=24, num_layers=1, num_heads=2, num_kv_heads=1)
-    draft = DraftModel(shape.config_for(loaded.config), torch.Generator().manual_seed(1))
-    tensors = {name: tensor.detach() for name, tensor in draft.tensors.items()}
-    open_store(place / "draft").save(tensors, kind="draft-lm", config=draft.config, **about)  # type: ignore[arg-type]
+    save_target(place)
+    save_draft(place)
     return place
 
 
@@ -197,6 +184,35 @@ def test_where_arctic_is_not_installed_that_is_a_note_and_no_failure(
     assert "arctic-inference is not installed" in figure.notes[0]
     assert not figure.reached
     assert "Not measured: arctic-inference is not installed" in (tmp_path / "out" / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_wrong_token_is_a_failure_of_every_figure_that_times_anything(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(Client):
+        """Begins its last answer with another token."""
+
+        def run(self, asks: Sequence[Ask], *args: object, **options: object) -> list[Answer]:  # type: ignore[override]
+            answers = super().run(asks, *args, **options)  # type: ignore[arg-type]
+            answers[-1].token_ids[0] ^= 1
+            return answers
+
+    offline, variant = House.offline, House.variant
+    for name in ("offline", "adapting"):
+        monkeypatch.setattr(House, name, lambda self: Wrong(offline(self).engine))
+
+    def made(self: House, **changes: object) -> Client:
+        engine = variant(self, **changes).engine
+        return Client(engine) if changes.get("sources") == () else Wrong(engine)  # plain decoding stays right
+
+    monkeypatch.setattr(House, "variant", made)
+    monkeypatch.setattr(Stack, "start_trainer", lambda self: None)
+    found = figures(target, tmp_path, "groups", "groups-transformers", "concurrency", "fixed", "ablation", "shifts")
+    assert {name: figure.measures for name, figure in found.items()} == dict.fromkeys(
+        ("groups", "groups-transformers", "crowd-8", "fixed", "ablation", "shifts"), ()
+    )
+    assert all("outputs differ" in why for figure in found.values() for why in figure.failures)
 
 
 class _Twin(SuffixSpeculator):
