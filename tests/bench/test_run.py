@@ -53,7 +53,7 @@ def test_every_figure_that_needs_no_other_process_is_measured_and_written(target
     names = ("identity", "transformers", "acceptance", "window", "alone", "crowd", "swaps")
     report = run(options(target, tmp_path, *names))
     figures = {figure.goal.name: figure for figure in report.figures}
-    assert figures.keys() == {"identity", "plain", "heads", "sources", "window", "alone", "crowd", "swap"}
+    assert figures.keys() == {"identity", "plain", "plain-batches", "heads", "sources", "window", "alone", "crowd", "swap"}
     assert not any(figure.failures for figure in report.figures)
     for name in ("identity", "heads", "sources", "alone", "crowd"):
         assert {measure.temperature for measure in figures[name].measures} == {0.0, 0.8}, name
