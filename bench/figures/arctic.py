@@ -1,8 +1,9 @@
 """Our suffix decoding against `arctic-inference`'s, on the same texts: answers on the task groups, one after another.
 
 Both draft along a text that is there already, so both emit the same tokens; each learns from a text for the next. Theirs drafts
-paths, as vLLM has it, and trees. The time of a proposal is all that it takes to give the engine a draft: of theirs, what it takes
-to make it a tree of ours is part. Not measured where it is not installed.
+paths, as vLLM has it, and trees, of as many tokens as were matched at most, which is its default; both may draft 16, and the
+details say how many they do. The time of a proposal is all that it takes to give the engine a draft: of theirs, what it takes to
+make it a tree of ours is part. Not measured where it is not installed.
 """
 
 from __future__ import annotations
@@ -88,8 +89,9 @@ def _compared(
     times = [[side.proposing[at] for at in kept] for side in sides]
     (our, their), micros = [_per(each) for each in lengths], [1e6 * _per(each) for each in times]
     learning = [1e6 * side.source.learning / side.source.num_proposals for side in sides]
+    nodes = [_per([(sum(side.steps[at].proposed), side.steps[at].num_steps) for at in kept]) for side in sides]
     found: dict[Goal, tuple[list[list[Rate]], str]] = {
-        LENGTH: (lengths, f"{our:.2f} against {their:.2f}, of which drafted {our - 1:.2f} and {their - 1:.2f}"),
+        LENGTH: (lengths, f"{our:.2f} against {their:.2f}, of {nodes[0]:.1f} and {nodes[1]:.1f} nodes"),
         TIME: (times, f"{micros[0]:.0f} against {micros[1]:.0f} us; learning {learning[0]:.0f} and {learning[1]:.0f} us a step"),
     }
     for goal, (rates, detail) in found.items():
