@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: install demo test check quick heads draft bench bench-ssd bench-draft bench-long tree
+.PHONY: install demo test check quick heads draft bench bench-ssd bench-draft bench-long bench-groups tree
 
 install: $(INSTALLED)
 
@@ -58,6 +58,13 @@ bench-draft: install
 # The target drafting for itself on long texts. Fifteen minutes.
 bench-long: install
 	$(BIN)/python -m bench --only long-context --out bench-long-out
+
+# What Spec-Bench's task groups gain: against plain decoding, transformers, fixed settings and others' suffix decoding, in crowds, over
+# shifts, source by source. 25 minutes on two quiet cores.
+TASKS := groups groups-transformers concurrency fixed ablation arctic shifts
+SOURCES := medusa,suffix,recycling
+bench-groups: install
+	$(BIN)/python -m bench $(addprefix --only=,$(TASKS)) --sources $(SOURCES) --out bench-groups-out
 
 # The tree of the README, from the first line of every module.
 tree: install

@@ -9,9 +9,10 @@ from pathlib import Path
 from bench.adaptation import Adapted, adapt
 from bench.equality import Judge
 from bench.errors import BenchError
+from bench.groups import GROUPS
 from bench.house import House
 from bench.rig import Ask, Client
-from bench.sizes import Sizes
+from bench.sizes import TEMPERATURES, Sizes
 from bench.stack import Stack
 from bench.supply import Supply
 from bench.versions import Versions
@@ -22,6 +23,8 @@ from cli.errors import CliError
 class Bench:
     house: House
     supply: Supply
+    tasks: Supply
+    """By task group in place of domain."""
     sizes: Sizes
     judge: Judge
     stack: Stack
@@ -53,10 +56,16 @@ class Bench:
         """What came of it, in words."""
         return self._adapted.summary if isinstance(self._adapted, Adapted) else "none made"
 
+    def practised(self, client: Client) -> Client:
+        """That engine, once it has answered training prompts of every task group: sources and controller have seen such text."""
+        asks = [ask for group in GROUPS for ask in self.tasks.training(group, self.sizes.practice)]
+        client.run([ask.at(TEMPERATURES[at % 2]) for at, ask in enumerate(asks)], 1)
+        return client
+
     def serving(self) -> Client:
         """The adapted engine if there is one, else a new one as it serves."""
         return self._adapted.client if isinstance(self._adapted, Adapted) else self.house.adapting()
 
     def batches(self, num_pairs: int, num_each: int, domains: Sequence[str], temperature: float) -> list[list[Ask]]:
         """Fresh requests for a proof and for each pair: `num_pairs` + 1 batches, the domains mixed in each. Raises NotEnough."""
-        return [[ask.at(temperature) for ask in self.supply.mixed(num_each, domains)] for _ in range(num_pairs + 1)]
+        return self.supply.batches(num_pairs + 1, num_each, domains, temperature)

@@ -2,7 +2,8 @@
 
     BenchError
     ├── Different      an output is not plain decoding's, and no near-tie excuses it: nothing of it is timed
-    └── NotEnough      too few prompts of a domain for what was asked
+    ├── NotEnough      too few prompts of a domain for what was asked
+    └── NotInstalled   what it is compared with is not there, and nobody has to have it: no failure
 """
 
 from __future__ import annotations
@@ -18,3 +19,7 @@ class Different(BenchError):
 
 class NotEnough(BenchError):
     """The prompts ran out."""
+
+
+class NotInstalled(BenchError):
+    """A rival that need not be on every machine."""

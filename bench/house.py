@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from bench.rig import Client
-from models.loading import Target, load_target
+from models.loading import load_target
+from models.pages import PagePool
 from models.source import locate
 from serving.assemble import build_engine, num_threads
+from serving.engine import Engine, FixedBudget
+from serving.scheduler import Scheduler
 from serving.settings import EngineSettings
+from serving.target import Target
 from speculator import draft_lm
+from speculator.merged import MergedSpeculator
+from speculator.protocol import Speculator
 from speculator.static_heads import KIND
 
 
@@ -23,7 +30,7 @@ class House:
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
-        self.loaded: Target = load_target(settings.target, revision=settings.revision, dtype="float32", device=settings.device)
+        self.loaded = load_target(settings.target, revision=settings.revision, dtype="float32", device=settings.device)
         self.folder: Path = locate(settings.target, settings.revision)
         """Where the target's files are."""
         self._clients: list[Client] = []
@@ -53,6 +60,19 @@ class House:
     def offline(self) -> Client:
         """Drafts with every source, and knows of no registry."""
         return self._client(replace(self.settings, registry=""))
+
+    def variant(self, **changes: Any) -> Client:
+        """As `offline`, with some settings changed."""
+        return self._client(replace(self.settings, registry="", **changes))
+
+    def alone(self, source: Speculator, num_nodes: int) -> Client:
+        """Drafts with something that is none of the server's sources, so many nodes in every step."""
+        settings, decoder = self.settings, self.loaded.decoder
+        pool = PagePool(-(-settings.max_cached_tokens // settings.page_size), settings.page_size)
+        scheduler = Scheduler(pool, max_tree=num_nodes, share_prefixes=False)
+        merged = MergedSpeculator([source], max_tree=num_nodes)
+        self._clients.append(Client(Engine(Target(decoder, pool), scheduler, merged, FixedBudget(num_nodes))))
+        return self._clients[-1]
 
     def adapting(self) -> Client:
         """As it serves: every source, and newer versions from the registry."""

@@ -26,7 +26,7 @@ def render(report: Report) -> str:
     parts.append(_table(_SUMMARY, [_summary(figure) for figure in report.figures]))
     for figure in report.figures:
         parts.append(f"\n## {figure.goal.title}\n")
-        parts += [f"Not measured: {why}\n" for why in figure.failures]
+        parts += [f"Not measured: {why}\n" for why in (*figure.failures, *figure.notes)]
         if figure.measures:
             parts.append(_table(_CASES, [_case(measure) for measure in figure.measures]))
     return "\n".join(parts)

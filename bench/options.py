@@ -22,6 +22,8 @@ class Options:
     target: str = ""
     """Empty: the bundled one."""
     heads: str = ""
+    sources: str = ""
+    """What drafts, as names with commas; empty: what the server has by default."""
     draft: str = ""
     """Checkpoint store with the draft model of the figure `ssd`; empty: one is made."""
     log: str = ""
@@ -37,5 +39,10 @@ class Options:
     @property
     def flags(self) -> dict[str, str]:
         """The options of the product that these are, by name: its processes get them too."""
-        given = {"target": self.target, "engine_heads": self.heads, "engine_threads": str(self.threads)}
+        given = {
+            "target": self.target,
+            "engine_heads": self.heads,
+            "engine_sources": self.sources,
+            "engine_threads": str(self.threads),
+        }
         return {name: text for name, text in given.items() if text}

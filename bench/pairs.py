@@ -25,9 +25,13 @@ class Pairs:
 
         None if that leaves nothing.
         """
-        rates = [self._rates(ours, theirs, loops) for ours, theirs in zip(self.ours, self.theirs, strict=True)]
-        timed = [(ours, theirs) for ours, theirs in rates if ours and theirs]
+        timed = self.speeds(loops=loops)
         return median_ratio([ours for ours, _ in timed], [theirs for _, theirs in timed]) if timed else None
+
+    def speeds(self, *, loops: bool) -> list[tuple[float, float]]:
+        """Our tokens per second and theirs, of each pair in which both were timed."""
+        rates = [self._rates(ours, theirs, loops) for ours, theirs in zip(self.ours, self.theirs, strict=True)]
+        return [(ours, theirs) for ours, theirs in rates if ours and theirs]
 
     @property
     def num_answers(self) -> int:

@@ -7,13 +7,20 @@ from dataclasses import dataclass
 
 from bench.context import Bench
 from bench.figures import (
+    ablation,
     acceptance,
     alone,
+    arctic,
+    concurrency,
     crowd,
     draft_online,
+    fixed,
+    groups,
+    groups_transformers,
     identity,
     long_context,
     sharing,
+    shifts,
     ssd,
     swaps,
     traffic_log,
@@ -45,17 +52,27 @@ FIGURES: Mapping[str, Entry] = {
     "ssd": Entry(ssd.GOALS, ssd.measure),
     "draft-online": Entry(draft_online.GOALS, draft_online.measure),
     "long-context": Entry(long_context.GOALS, long_context.measure),
+    "groups": Entry(groups.GOALS, groups.measure),
+    "groups-transformers": Entry(groups_transformers.GOALS, groups_transformers.measure),
+    "concurrency": Entry(concurrency.GOALS, concurrency.measure),
+    "fixed": Entry(fixed.GOALS, fixed.measure),
+    "ablation": Entry(ablation.GOALS, ablation.measure),
+    "arctic": Entry(arctic.GOALS, arctic.measure),
+    "shifts": Entry(shifts.GOALS, shifts.measure),
 }
-APART = frozenset({"ssd", "draft-online", "long-context"})
-"""Those that are measured only where they are asked for: `make bench-ssd`, `make bench-draft`, `make bench-long`. The second by
-itself: it wants a traffic log in which nothing is yet."""
+TASKS = ("groups", "groups-transformers", "concurrency", "fixed", "ablation", "arctic", "shifts")
+"""Those on task groups."""
+APART = frozenset({"ssd", "draft-online", "long-context", *TASKS})
+"""Those that are measured only where they are asked for: `make bench-ssd`, `make bench-draft`, `make bench-long`,
+`make bench-groups`. The second by itself: it wants a traffic log in which nothing is yet."""
 
 STAGES: tuple[tuple[Trainer, tuple[str, ...]], ...] = (
     ("off", ("identity", "transformers", "sharing")),
     ("on", ("acceptance", "window", "alone", "crowd", "swaps")),
-    ("off", ("alone", "crowd", "swaps", "log", "ssd", "draft-online", "long-context")),
+    ("off", ("alone", "crowd", "swaps", "log", "ssd", "draft-online", "long-context", *TASKS)),
+    ("on", ("shifts",)),
 )
-"""The trainer starts with the adaptation, in the second stage, and is stopped before the third."""
+"""The trainer starts with the adaptation, in the second stage, and ends before the third; `shifts` starts one in the last."""
 
 
 def goals() -> tuple[Goal, ...]:

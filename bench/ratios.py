@@ -40,6 +40,27 @@ def median_ratio(numerators: Sequence[float], denominators: Sequence[float], see
     )
 
 
+def mean_of_medians(groups: Sequence[Sequence[float]], seed: int = 0) -> Ratio:
+    """The mean over groups of the median of each, of ratios measured as pairs; every group is resampled by itself.
+
+    Low and high are the extremes among the groups' medians.
+    """
+    rng = random.Random(seed)
+    means = sorted(
+        statistics.fmean(statistics.median(rng.choices(group, k=len(group))) for group in groups) for _ in range(RESAMPLES)
+    )
+    medians = [statistics.median(group) for group in groups]
+    edge = RESAMPLES // 40
+    return Ratio(
+        value=statistics.fmean(medians),
+        lower=means[edge - 1],
+        upper=means[-edge],
+        low=min(medians),
+        high=max(medians),
+        num=sum(map(len, groups)),
+    )
+
+
 Rate = tuple[float, float]
 """(amount, cost): tokens and steps, or tokens and seconds, of one answer."""
 

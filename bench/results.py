@@ -54,6 +54,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     measures: tuple[Measure, ...]
     failures: tuple[str, ...] = ()
     """Why cases of it could not be measured."""
+    notes: tuple[str, ...] = ()
+    """Why it was left out, where that is no failure."""
 
     @property
     def counting(self) -> tuple[Ratio, ...]:
@@ -83,15 +85,21 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Differences from plain decoding in all comparisons of the run, each proven a near-tie."""
 
 
-def gather(goals: Iterable[Goal], measures: Iterable[Measure], failures: Iterable[tuple[str, str]]) -> tuple[Figure, ...]:
-    """Figures from loose measures. failures: (goal's name, why). Goals that nobody tried are left out."""
-    all_measures, all_failures = list(measures), list(failures)
+def gather(
+    goals: Iterable[Goal],
+    measures: Iterable[Measure],
+    failures: Iterable[tuple[str, str]],
+    notes: Iterable[tuple[str, str]] = (),
+) -> tuple[Figure, ...]:
+    """Figures from loose measures. failures, notes: (goal's name, why). Goals that nobody tried are left out."""
+    all_measures, all_failures, all_notes = list(measures), list(failures), list(notes)
     figures = (
         Figure(
             goal=goal,
             measures=tuple(measure for measure in all_measures if measure.goal == goal.name),
             failures=tuple(why for name, why in all_failures if name == goal.name),
+            notes=tuple(why for name, why in all_notes if name == goal.name),
         )
         for goal in goals
     )
-    return tuple(figure for figure in figures if figure.measures or figure.failures)
+    return tuple(figure for figure in figures if figure.measures or figure.failures or figure.notes)

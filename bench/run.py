@@ -7,9 +7,11 @@ from contextlib import closing
 
 import msgspec
 
+from bench.baselines import lookahead
 from bench.context import Bench
 from bench.equality import Judge
-from bench.errors import BenchError
+from bench.errors import BenchError, NotInstalled
+from bench.groups import task_groups
 from bench.house import House
 from bench.machine import describe
 from bench.markdown import render
@@ -39,6 +41,7 @@ class _Run:
         self._about = describe()
         self._measures: list[Measure] = []
         self._failures: list[tuple[str, str]] = []
+        self._notes: list[tuple[str, str]] = []
         options.out.mkdir(parents=True, exist_ok=True)
 
     def everything(self) -> Report:
@@ -67,11 +70,13 @@ class _Run:
         self._about |= {
             "threads of each engine": str(house.num_threads),
             "target": f"{loaded.name}, fingerprint {loaded.fingerprint}",
+            "what drafts": ", ".join(house.settings.sources),
             "prompts": supply.about,
         }
         return Bench(
             house,
             supply,
+            task_groups(prompts, tokenizer, loaded.config.max_positions - max(house.settings.max_tree, lookahead.NODES)),
             self._options.sizes,
             Judge(loaded.decoder),
             stack,
@@ -89,6 +94,9 @@ class _Run:
             for measure in entry.measure(bench, trainer):
                 self._measures.append(measure)
                 self._say(f"  {_line(measure)}")
+        except NotInstalled as error:
+            self._notes.append((entry.goals[0].name, str(error)))
+            self._say(f"  not measured: {error}")
         except (BenchError, CliError) as error:
             self._failures.append((entry.goals[0].name, f"trainer {trainer}: {error}"))
             self._say(f"  not measured: {error}")
@@ -104,7 +112,7 @@ class _Run:
             seconds=time.monotonic() - self._started,
             full=self._options.full,
             about={**self._about, "adaptation": bench.adaptation},
-            figures=gather(goals(), self._measures, self._failures),
+            figures=gather(goals(), self._measures, self._failures, self._notes),
             num_near_ties=len(bench.judge.near_ties),
         )
 

@@ -13,7 +13,7 @@ KNOWN = ("stories", "dialogue")
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """The full sizes: half an hour on two cores."""
+    """The full sizes: half an hour on two cores; those of task groups, from `practice` on, another 25 minutes."""
 
     identity: int = 500
     """Requests, over all domains."""
@@ -63,6 +63,28 @@ class Sizes:
     long_tokens: int = 8192
     """Of a long text, its last request included."""
     long_answer: int = 96
+    practice: int = 8
+    """Training prompts of each task group that an engine answers before it is measured on task groups."""
+    group_pairs: int = 6
+    group_each: int = 3
+    """Requests of a pair, all of one group."""
+    group_transformers_pairs: int = 3
+    group_transformers_each: int = 2
+    crowds: tuple[int, int, int, int] = (8, 16, 32, 64)
+    """Requests at once."""
+    crowd_pairs: int = 3
+    crowd_rounds: int = 2
+    """Requests of a pair, as a multiple of those at once."""
+    fixed_pairs: int = 4
+    fixed_each: int = 2
+    fixed_nodes: tuple[int, ...] = (4, 12)
+    """Drafted nodes a step, in the grid of fixed settings."""
+    shift_requests: int = 40
+    """Between two shifts."""
+    ablation: int = 3
+    """Requests of each group at each temperature."""
+    arctic: int = 10
+    """Texts of each group at each temperature."""
 
 
 FULL = Sizes()
@@ -98,5 +120,19 @@ QUICK = Sizes(
     long_pairs=1,
     long_tokens=192,
     long_answer=16,
+    practice=1,
+    group_pairs=2,
+    group_each=1,
+    group_transformers_pairs=1,
+    group_transformers_each=1,
+    crowds=(2, 3, 4, 5),
+    crowd_pairs=1,
+    crowd_rounds=1,
+    fixed_pairs=1,
+    fixed_each=1,
+    fixed_nodes=(4,),
+    shift_requests=2,
+    ablation=1,
+    arctic=1,
 )
 """To try the bench itself."""

@@ -22,18 +22,25 @@ class Supply:
     """Hands out requests by domain.
 
     fresh, training: a domain's prompts to measure on and to learn from; what is measured on falls back to training prompts that
-    were never handed out. context: tokens that a prompt and its answer may have together.
+    were never handed out. context: tokens that a prompt and its answer may have together. first: number of the first request.
     """
 
     def __init__(
-        self, about: str, domains: Sequence[str], fresh: Source, training: Source, tokenizer: Tokenizer, context: int
+        self,
+        about: str,
+        domains: Sequence[str],
+        fresh: Source,
+        training: Source,
+        tokenizer: Tokenizer,
+        context: int,
+        first: int = 0,
     ) -> None:
         self.about = about
         """Where the prompts come from, in words."""
         self.domains = tuple(domains)
         self._tokenizer = tokenizer
         self._context = context
-        self._numbers = count()
+        self._numbers = count(first)
         self._seen: set[bytes] = set()
         self._training = {domain: self._new(training(domain)) for domain in domains}
         self._fresh = {domain: self._new(fresh(domain)) for domain in domains}
@@ -51,6 +58,10 @@ class Supply:
         whole, left = divmod(num, len(domains))
         taken = {domain: iter(self.fresh(domain, whole + (at < left))) for at, domain in enumerate(domains)}
         return [next(taken[domain]) for domain in islice(cycle(domains), num)]
+
+    def batches(self, num: int, num_each: int, domains: Sequence[str], temperature: float) -> list[list[Ask]]:
+        """Fresh requests in `num` batches, the domains mixed in each. Raises NotEnough."""
+        return [[ask.at(temperature) for ask in self.mixed(num_each, domains)] for _ in range(num)]
 
     def everywhere(self, num: int) -> list[Ask]:
         """Fresh requests, no training prompts among them, of all domains as evenly as they last. Raises NotEnough."""
@@ -92,7 +103,7 @@ class Supply:
 
 def from_folder(folder: Path, tokenizer: Tokenizer, context: int) -> Supply:
     """Prompts in `<domain>.dev.jsonl[.gz]`, to measure on, and `<domain>.train.jsonl[.gz]`. Raises NotEnough."""
-    files = {split: _by_domain(folder, split) for split in ("dev", "train")}
+    files = {split: split_files(folder, split) for split in ("dev", "train")}
     domains = sorted(files["dev"])
     if not domains:
         raise NotEnough(f"{folder} holds no prompts, expected files <domain>.dev.jsonl.gz and <domain>.train.jsonl.gz")
@@ -115,5 +126,6 @@ def written_here(tokenizer: Tokenizer, context: int) -> Supply:
     )
 
 
-def _by_domain(folder: Path, split: str) -> dict[str, Path]:
+def split_files(folder: Path, split: str) -> dict[str, Path]:
+    """By domain."""
     return {path.name.split(".")[0]: path for pattern in ("jsonl", "jsonl.gz") for path in folder.glob(f"*.{split}.{pattern}")}

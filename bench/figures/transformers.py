@@ -25,15 +25,21 @@ GOALS = (PLAIN, BATCHES, IDENTITY)
 _AT_ONCE = (8, 32)
 
 
+def model_in(folder: Path) -> Any:
+    """The model in `folder` as transformers has it."""
+    import transformers  # takes seconds, and few figures need it
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
 class Reference:
-    """transformers' own decoding of the target in `folder`."""
+    """transformers' own decoding of the target in `folder`. how: further arguments of `generate`."""
 
-    def __init__(self, folder: Path) -> None:
-        import transformers  # takes seconds, and only this figure needs it
-
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
-        self._model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    def __init__(self, folder: Path, **how: Any) -> None:
+        self._model = model_in(folder)
+        self._how = how
 
     def run(self, asks: Sequence[Ask]) -> list[Answer]:
         """Greedy answers, one after the other."""
@@ -55,6 +61,7 @@ class Reference:
                 do_sample=False,
                 eos_token_id=list(ends),
                 pad_token_id=ends[0],
+                **self._how,
             )
         share = (perf_counter() - started) / len(asks)
         said = [_said(ask, row[longest:].tolist()) for ask, row in zip(asks, output, strict=True)]

@@ -8,7 +8,7 @@ import statistics
 import numpy as np
 import pytest
 
-from bench.ratios import RESAMPLES, median_ratio, ratio_of_sums
+from bench.ratios import RESAMPLES, mean_of_medians, median_ratio, ratio_of_sums
 
 
 def test_a_median_ratio_is_that_of_a_naive_bootstrap() -> None:
@@ -61,3 +61,15 @@ def test_resamples_keep_the_two_sides_of_an_answer_together() -> None:
     lengths = [3, 500, 20, 7, 90, 1, 250]
     found = ratio_of_sums([(n, n / 2) for n in lengths], [(n, n) for n in lengths])
     assert (found.lower, found.upper) == pytest.approx((2.0, 2.0))
+
+
+def test_every_group_counts_the_same_in_a_mean_however_many_pairs_it_has() -> None:
+    found = mean_of_medians([[1.0, 1.0, 1.0, 1.0, 1.0], [3.0]])
+    assert (found.value, found.lower, found.upper) == (2.0, 2.0, 2.0)
+    assert (found.low, found.high, found.num) == (1.0, 3.0, 6)
+
+
+def test_the_interval_of_a_mean_resamples_each_group_by_itself() -> None:
+    spread = mean_of_medians([[1.0, 2.0, 3.0], [10.0, 10.0, 10.0]])
+    assert spread.value == 6.0
+    assert (spread.lower, spread.upper) == (5.5, 6.5)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import torch
 
 from bench.house import House
 from bench.options import Options
@@ -18,11 +17,7 @@ from bench.rig import Answer, Ask, Client
 from bench.run import run
 from bench.sizes import QUICK
 from bench.stack import Stack
-from models.draft import DraftModel, DraftShape
-from models.heads import MedusaHeads
-from models.loading import load_target
-from pipelines.store import open_store
-from tests.models.families import save_model
+from tests.bench.tiny import save_draft, save_target
 
 SIZES = replace(QUICK, swap_seconds=0.1, swap_tokens=60, crowd_each=6, identity=6)
 
@@ -31,19 +26,7 @@ SIZES = replace(QUICK, swap_seconds=0.1, swap_tokens=60, crowd_each=6, identity=
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A target and, in `heads/` beside it, its static heads."""
     place = tmp_path_factory.mktemp("tiny")
-    save_model("llama-tied", place / "target", max_position_embeddings=2048)
-    loaded = load_target(str(place / "target"))
-    heads = MedusaHeads(loaded.config.hidden_size, 2, 1, loaded.config.vocab_size)
-    torch.manual_seed(1)
-    open_store(place / "heads").save(
-        {name: 0.1 * torch.randn_like(weight) for name, weight in heads.state_dict().items()},
-        kind="medusa",
-        parent=None,
-        target=loaded.fingerprint,
-        tokenizer=loaded.tokenizer.fingerprint,
-        config=heads.config,
-        created_at=time.time(),
-    )
+    save_target(place)
     return place
 
 
@@ -93,19 +76,8 @@ def test_a_draft_model_that_nobody_trains_is_worth_what_it_was(
     monkeypatch.setattr(Stack, "start_trainer", lambda self, kind: asked.append(kind))
     without = run(options(target, tmp_path / "without", "draft-online"))
     assert "no draft model to compare with" in without.figures[0].failures[0]
-    loaded = load_target(str(target / "target"))
-    shape = DraftShape(hidden_size=16, intermediate_size=24, num_layers=1, num_heads=2, num_kv_heads=1)
-    draft = DraftModel(shape.config_for(loaded.config), torch.Generator().manual_seed(1))
-    open_store(tmp_path / "draft").save(
-        {name: tensor.detach() for name, tensor in draft.tensors.items()},
-        kind="draft-lm",
-        parent=None,
-        target=loaded.fingerprint,
-        tokenizer=loaded.tokenizer.fingerprint,
-        config=draft.config,
-        created_at=time.time(),
-    )
-    monkeypatch.setenv("EVERDRAFT_ENGINE_DRAFT", str(tmp_path / "draft"))
+    save_draft(target)
+    monkeypatch.setenv("EVERDRAFT_ENGINE_DRAFT", str(target / "draft"))
     (figure,) = run(options(target, tmp_path, "draft-online")).figures
     assert asked == ["draft-lm"]
     assert {(measure.domain, measure.temperature) for measure in figure.measures} == {

@@ -1,0 +1,1 @@
+"""Other people's speculators, as baselines on our engine: measured against, never served."""
