@@ -75,6 +75,7 @@ class Engine:
     ) -> None:
         """probe_share: of the requests, served without drafts, to compare with."""
         self.target = target
+        target.capture = speculator.needs_layers
         self.scheduler = scheduler
         self.speculator = speculator
         self.controller: Budgeting = controller or FixedBudget(scheduler.max_tree)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from serving.rollout import RolloutSettings
 from speculator.drafts import Law
-from speculator.kinds import HEADS
+from speculator.kinds import EAGLE, HEADS
 from speculator.ssd.address import Address
 
 
@@ -34,7 +34,7 @@ class EngineSettings:
     max_tree: int = 32
     """Most drafted nodes of one sequence."""
     sources: tuple[str, ...] = ("medusa", "suffix")
-    """What may draft: `medusa`, `hydra`, `suffix`, `draft-lm`, `ssd`. Empty: plain decoding."""
+    """What may draft: `medusa`, `hydra`, `eagle`, `suffix`, `draft-lm`, `ssd`. Empty: plain decoding."""
     heads: str = ""
     """Directory with the static heads; empty: the bundled ones, where they fit the target."""
     draft: str = ""
@@ -93,7 +93,7 @@ class EngineSettings:
                 Address.parse(self.ssd_listen)
             except ValueError as error:
                 raise ValueError(f"ssd_listen is {self.ssd_listen!r}, expected {error}") from None
-        known = (*HEADS, "suffix", "draft-lm", "ssd")
+        known = (*HEADS, EAGLE, "suffix", "draft-lm", "ssd")
         unknown = sorted(set(self.sources) - set(known))
         if unknown:
             raise ValueError(f"sources has {', '.join(unknown)}, expected only {', '.join(known)}")
