@@ -156,36 +156,40 @@ class EagleLayer(nn.Module):
         """States behind the last norm after 1, 2, … steps of drafting along texts (the training-time test, section 3.2 there).
 
         tokens: [B, T], right-aligned. features: [B, T, L H] the target's layers at the place before each; zeros before the first
-        of a text. first: [B] rows of each text that only fill it up. last: how many rows, at the end, all steps but the first go
-        on with: so many fewer of these mean anything as there are such steps. Yields [B, T, H], then [B, last, H] each.
+        of a text. first: [B] rows of each text that only fill it up. last: rows at the end whose states are wanted: of those
+        before them only keys and values are. Yields [B, last, H] each.
 
         Row t of step k (from 0) is the k-th drafted token behind a root at row t - k. It goes on from row t - 1 of the step
         before and sees true rows up to the root, and of each step m between, row t - k + m: what it would see in serving, had the
-        k tokens been drafted. Rows without k rows of text before them mean nothing.
+        k tokens been drafted. Rows without k rows before them, of their text and among the last, mean nothing.
         """
         embedded = self._norm(self.decoder.embed(tokens).to(features.dtype), f"{_LAYER}.input_layernorm")
-        seen = _Seen(first, tokens.shape[1], num_steps)
-        y = F.linear(_unit(features, self.shape), self._get(_FIRST)).to(features.dtype)  # summed up in full, whatever is autocast
+        # summed up in full, whatever is autocast
+        y = F.linear(_unit(features, self.shape), self._get(_FIRST)).to(features.dtype)
+        joined = self._joined(embedded, y)
+        seen, start = _Seen(first, joined.shape[1]), joined.shape[1] - last
+        cos, sin = self._cos[: seen.length].unsqueeze(1), self._sin[: seen.length].unsqueeze(1)
         for step in range(num_steps):
             if step:
-                start = y.shape[1] - last
-                y, embedded = y.roll(1, 1)[:, start:], embedded[:, embedded.shape[1] - last :]
-            x = y + self._attention(embedded, y, seen)
+                y = y.roll(1, 1)
+                joined = self._joined(embedded, y)
+            key = _turn(self._heads(joined, "k_proj"), cos[-joined.shape[1] :], sin[-joined.shape[1] :])
+            seen.add(key, self._heads(joined, "v_proj"))
+            if not step:
+                y, embedded, joined = y[:, start:], embedded[:, start:], joined[:, start:]
+            out = seen.attend(_turn(self._heads(joined, "q_proj"), cos[start:], sin[start:]))
+            x = y + F.linear(out.flatten(2), self._get(f"{_LAYER}.self_attn.o_proj.weight"))
             y = x + self._mlp(self._norm(x, f"{_LAYER}.post_attention_layernorm"))
             yield self._norm(y, "norm")
 
-    def _attention(self, embedded: Tensor, y: Tensor, seen: _Seen) -> Tensor:
-        shape, (batch, length, _) = self.shape, y.shape
-        joined = torch.cat((embedded, self._norm(y, f"{_LAYER}.hidden_norm")), -1)
-        cos, sin = (table[seen.length - length : seen.length].unsqueeze(1) for table in (self._cos, self._sin))
+    def _joined(self, embedded: Tensor, y: Tensor) -> Tensor:
+        """[B, t, 2 H] what queries, keys and values are made of."""
+        return torch.cat((embedded, self._norm(y, f"{_LAYER}.hidden_norm")), -1)
 
-        def heads(name: str, count: int) -> Tensor:
-            return F.linear(joined, self._get(f"{_LAYER}.self_attn.{name}.weight")).view(batch, length, count, shape.head_dim)
-
-        query = _turn(heads("q_proj", shape.num_heads), cos, sin)
-        key, value = _turn(heads("k_proj", shape.num_kv_heads), cos, sin), heads("v_proj", shape.num_kv_heads)
-        out = seen.attend(query, key, value).reshape(batch, length, -1)
-        return F.linear(out, self._get(f"{_LAYER}.self_attn.o_proj.weight"))
+    def _heads(self, joined: Tensor, name: str) -> Tensor:
+        """[B, t, heads, D]"""
+        flat = F.linear(joined, self._get(f"{_LAYER}.self_attn.{name}.weight"))
+        return flat.view(*flat.shape[:-1], -1, self.shape.head_dim)
 
     def _mlp(self, x: Tensor) -> Tensor:
         gate, up, down = (self._get(f"{_LAYER}.mlp.{name}.weight") for name in ("gate_proj", "up_proj", "down_proj"))
@@ -201,36 +205,38 @@ class EagleLayer(nn.Module):
 
 
 class _Seen:
-    """Keys and values of the steps so far, and the attention over them. length: T."""
+    """Keys and values of the steps so far, and the attention over them. length: T. first: [B] as in `EagleLayer.unrolled`."""
 
-    def __init__(self, first: Tensor, length: int, num_steps: int) -> None:
+    def __init__(self, first: Tensor, length: int) -> None:
         self.length = length
         self._first = first
-        self._num_steps = num_steps
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """[B, t, A, D] of the next step, for its last t rows: query [B, t, A, D], key and value [B, t, K, D]."""
+    def add(self, key: Tensor, value: Tensor) -> None:
+        """Of the next step, [B, t, K, D]: all T rows of the first, the last rows of the others."""
         self._keys.append(key)
         self._values.append(value)
+
+    def attend(self, query: Tensor) -> Tensor:
+        """[B, t, A, D] of the newest step's last t rows, from their queries [B, t, A, D]."""
         step, (batch, length, num_heads, size) = len(self._keys) - 1, query.shape
-        grouped = query.view(batch, length, key.shape[2], -1, size) * size**-0.5  # [B, t, K, G, D]
+        grouped = query.view(batch, length, self._keys[0].shape[2], -1, size) * size**-0.5  # [B, t, K, G, D]
         scores = torch.einsum("btkgd,bskd->bkgts", grouped, self._keys[0]) + self._bias(step, length)
         # one key of each step between the root and the row: a diagonal, not a matrix
-        near = [torch.einsum("btkgd,btkd->bkgt", grouped, each) for each in self._behind(self._keys, length)]
-        shares = torch.cat((scores, *(each.unsqueeze(-1) for each in near)), -1).softmax(-1).to(value.dtype)
+        near = [torch.einsum("btkgd,btkd->bkgt", grouped, each) for each in self._behind(self._keys)]
+        shares = torch.cat((scores, *(each.unsqueeze(-1) for each in near)), -1).softmax(-1).to(query.dtype)
         out = torch.einsum("bkgts,bskd->btkgd", shares[..., : self.length], self._values[0])
-        for number, each in enumerate(self._behind(self._values, length)):
+        for number, each in enumerate(self._behind(self._values)):
             share = shares[..., self.length + number].permute(0, 3, 1, 2).unsqueeze(-1)  # [B, t, K, G, 1]
             out = out + share * each.unsqueeze(3)
         return out.reshape(batch, length, num_heads, size)
 
-    def _behind(self, steps: list[Tensor], length: int) -> Iterator[Tensor]:
+    def _behind(self, steps: list[Tensor]) -> Iterator[Tensor]:
         """[B, t, K, D] of each step after the first: to every row what it sees there."""
         newest = len(steps) - 1
         for number, each in enumerate(steps[1:], 1):
-            yield each[:, each.shape[1] - length :].roll(newest - number, 1)
+            yield each.roll(newest - number, 1)
 
     def _bias(self, step: int, length: int) -> Tensor:
         """[B, 1, 1, t, T] which true rows the rows of a step see: those up to its root, and what fills a text up not at all."""

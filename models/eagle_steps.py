@@ -10,10 +10,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from kernels.attention import ragged_attention, write_pages
-from kernels.linear import linear, pack_weight
+from kernels.attention import Span, Spans, ragged_attention, write_pages
+from kernels.linear import linear, linear_add, pack_weight
 from kernels.norm import rms_norm
-from kernels.rope import rope_table
+from kernels.rope import apply_rope, rope_table
 from models.config import DecoderConfig
 from models.decoder import Decoder, Layer, Rows, attention, mlp
 from models.pages import KeyValuePages
@@ -32,6 +32,8 @@ class EagleSteps:
         self._decoder = decoder
         self._first = pack_weight(get("fc.weight"))
         self._hidden_norm = get("layers.0.hidden_norm.weight")
+        keys_values = torch.cat([get(f"layers.0.self_attn.{name}.weight") for name in ("k_proj", "v_proj")])
+        self._queries, self._keys_values = pack_weight(get("layers.0.self_attn.q_proj.weight")), pack_weight(keys_values)
         self._layer = Layer.packed({name: each.detach() for name, each in weights.items()}, "layers.0", dtype, device)
         self._norm = get("norm.weight")
         self._ones = torch.ones_like(self._norm)
@@ -44,23 +46,45 @@ class EagleSteps:
         return linear(rms_norm(each, self._ones, self.shape.norm_eps).flatten(1), self._first)
 
     @torch.inference_mode()
-    def __call__(self, before: Tensor, rows: Rows, pages: KeyValuePages) -> Tensor:
-        """[N, H] for whoever goes on from these rows; writes their keys and values. before: [T, H] what they themselves go on
-        from."""
+    def read(self, features: Tensor, rows: Rows, pages: KeyValuePages) -> Tensor:
+        """[N, H] for whoever goes on from the scored rows of texts, one each; of the other rows only keys and values are made, a
+        third of the work. features: [T, L H] the target's layers at the place before each row."""
+        shape = self.shape
+        each = features.to(self._norm.dtype).view(len(features), -1, shape.hidden_size)
+        before = linear(rms_norm(each, self._ones, shape.norm_eps).flatten(1), self._first)
+        joined = self._joined(rows.tokens, before)
+        key, value = linear(joined, self._keys_values).view(len(joined), 2, shape.num_kv_heads, -1).unbind(1)
+        cos, sin = self._turns(rows.positions)
+        write_pages(pages.keys[0], pages.values[0], rows.slots, apply_rope(key, cos, sin), value)
+        scored = slice(None) if rows.scored is None else rows.scored
+        last = Spans([Span(row, 1, span.keys) for row, span in enumerate(rows.spans.spans)])
+        query = linear(joined[scored], self._queries).view(len(last.spans), shape.num_heads, -1)
+        out = ragged_attention(apply_rope(query, cos[scored], sin[scored]), pages.keys[0], pages.values[0], last)
+        return mlp(shape, self._layer, linear_add(before[scored], out.reshape(len(out), -1), self._layer.out))
+
+    @torch.inference_mode()
+    def grow(self, before: Tensor, rows: Rows, pages: KeyValuePages) -> Tensor:
+        """[T, H] for whoever goes on from these rows; writes their keys and values. before: [T, H] what they go on from."""
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             keys, values = pages.keys[0], pages.values[0]
             write_pages(keys, values, rows.slots, key, value)
             return ragged_attention(query, keys, values, rows.spans)
 
-        shape, layer = self.shape, self._layer
-        cos, sin = self._cos[rows.positions].unsqueeze(1), self._sin[rows.positions].unsqueeze(1)
-        embedded = rms_norm(self._decoder.embed(rows.tokens), layer.input_norm, shape.norm_eps)
-        joined = torch.cat((embedded, rms_norm(before, self._hidden_norm, shape.norm_eps)), 1)
-        after = mlp(shape, layer, attention(shape, layer, joined, before, cos, sin, attend))
-        return after if rows.scored is None else after.index_select(0, rows.scored)
+        cos, sin = self._turns(rows.positions)
+        joined = self._joined(rows.tokens, before)
+        return mlp(self.shape, self._layer, attention(self.shape, self._layer, joined, before, cos, sin, attend))
 
     @torch.inference_mode()
     def states(self, after: Tensor) -> Tensor:
         """[N, H] behind the last norm: through the target's unembedding, the scores of the next token."""
         return rms_norm(after, self._norm, self.shape.norm_eps)
+
+    def _joined(self, tokens: Tensor, before: Tensor) -> Tensor:
+        """[T, 2 H] what queries, keys and values are made of."""
+        eps = self.shape.norm_eps
+        embedded = rms_norm(self._decoder.embed(tokens), self._layer.input_norm, eps)
+        return torch.cat((embedded, rms_norm(before, self._hidden_norm, eps)), 1)
+
+    def _turns(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        return self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)

@@ -153,6 +153,8 @@ class BranchSpeculator(Generic[R]):
         """By row, for those whose text is read to its end. budget: nodes that may be pruned later, and nodes that may not."""
         largest, certain = (min(each, self._max_tree) for each in budget)
         rows, states = self.read(batch, asked)
+        if not rows:
+            return {}
         growing = {}
         for row in rows:
             sequence = batch.decoding[row]

@@ -48,11 +48,11 @@ class EagleRunner:
     def read(self, texts: Sequence[tuple[Track, Sequence[int]]], features: Tensor) -> Tensor:
         """Reads what follows `num_read` of each text, at least a token each. features: [T, L H] the target's layers at the place
         before each token. Returns [texts, H] what goes on from the last of each."""
-        return self._steps(self._steps.begin(features), self._rows.of_texts(texts), self._pages)
+        return self._steps.read(features, self._rows.of_texts(texts), self._pages)
 
     def grow(self, branches: Sequence[Branch], parents: Tensor) -> Tensor:
         """[N, H] reads the newest token of each branch; parents: [N, H] what goes on from the tokens that they follow."""
-        return self._steps(parents, self._rows.of_branches(branches), self._pages)
+        return self._steps.grow(parents, self._rows.of_branches(branches), self._pages)
 
     def scores(self, states: Tensor) -> Tensor:
         """[N, V] of its vocabulary, from what goes on [N, H]."""

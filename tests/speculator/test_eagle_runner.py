@@ -28,7 +28,7 @@ def taught(layer: EagleLayer, text: list[int], path: list[int], padding: int = 0
     features = torch.zeros(1, tokens.shape[1], 3 * layer.shape.hidden_size)
     features[0, padding : padding + len(text)] = features_of(layer, text)
     features[0, padding + len(text) :] = torch.arange(features.shape[-1]) % 7 - 3.0
-    steps = layer.unrolled(tokens, features, len(path) + 1, first=torch.tensor([padding]), last=tokens.shape[1])
+    steps = layer.unrolled(tokens, features, len(path) + 1, first=torch.tensor([padding]), last=len(text) + len(path))
     for _ in range(len(path)):
         next(steps)
     return next(steps)[0, -1]
