@@ -40,12 +40,6 @@ class EagleSteps:
         self._cos, self._sin = rope_table(shape.rope.frequencies(shape.head_dim).to(device), shape.max_positions, dtype)
 
     @torch.inference_mode()
-    def begin(self, features: Tensor) -> Tensor:
-        """[T, H] what rows of the text go on from, of the target's layers [T, L H] at the place before each."""
-        each = features.to(self._norm.dtype).view(len(features), -1, self.shape.hidden_size)
-        return linear(rms_norm(each, self._ones, self.shape.norm_eps).flatten(1), self._first)
-
-    @torch.inference_mode()
     def read(self, features: Tensor, rows: Rows, pages: KeyValuePages) -> Tensor:
         """[N, H] for whoever goes on from the scored rows of texts, one each; of the other rows only keys and values are made, a
         third of the work. features: [T, L H] the target's layers at the place before each row."""
