@@ -67,8 +67,10 @@ class HeadsSettings(DayZeroSettings):
 class EagleSettings(DayZeroSettings):
     """Of an EAGLE layer."""
 
-    rows_per_step: int = 256
-    max_tokens: int = 512
+    rows_per_step: int = 128
+    common_tokens: int = 512
+    sampled_tokens: int = 512
+    max_tokens: int = 256
     """Of a text, prompt and answer: of a longer one so many, another stretch each time."""
 
     def __post_init__(self) -> None:

@@ -129,7 +129,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ("EVERDRAFT_DTYPE", "int8", "target.dtype is 'int8', expected one of float32, bfloat16"),
         ("EVERDRAFT_TRAFFIC_POLICY", "all", "traffic.policy is 'all', expected one of off, tenant, shared"),
         ("EVERDRAFT_TRAFFIC_TENANTS", "a=all", "expected one of off, tenant, shared"),
-        ("EVERDRAFT_ENGINE_SOURCES", "medusa,oracle", "engine.sources has oracle, expected only medusa, hydra, suffix"),
+        ("EVERDRAFT_ENGINE_SOURCES", "medusa,oracle", "engine.sources has oracle, expected only medusa, hydra, eagle, suffix"),
         ("EVERDRAFT_ENGINE_SSD_LISTEN", "7000", "engine.ssd_listen is '7000', expected HOST:PORT of one address of this host"),
         ("EVERDRAFT_ENGINE_SSD_LISTEN", "0.0.0.0:7000", "0.0.0.0 is all of them"),
         ("EVERDRAFT_ENGINE_MAX_RUNNING", "0", "engine.max_running is 0, expected at least 1"),
