@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
 
-from models.eagle import EagleLayer
+from models.eagle import EagleLayer, untrained_config
+from models.loading import load_target
+from models.source import bundled_target
 from pipelines.checkpoint import Checkpoint, Manifest
 from pipelines.errors import ForeignCheckpoint
+from pipelines.store import open_store
+from serving.assemble import build_engine
 from serving.engine import Engine, FixedBudget
+from serving.messages import Request
+from serving.settings import EngineSettings
 from serving.target import Target
 from speculator.batch import Batch, Sampling, Sequence
 from speculator.draft_runner import Track
@@ -261,3 +268,35 @@ def test_asked_twice_in_one_step_it_says_the_same() -> None:
     source.begin(sequence)
     hear(source, sequence, 0, 19)
     assert drafted(source, sequence) == drafted(source, sequence)
+
+
+@pytest.mark.slow
+def test_an_engine_is_assembled_with_an_eagle_layer_and_follows_its_slot(tmp_path: Path) -> None:
+    bundled = load_target(str(bundled_target()))
+    layer = EagleLayer(untrained_config(bundled.config), bundled.decoder)
+    manifest, _ = open_store(tmp_path).save(
+        {name: each.detach() for name, each in layer.tensors.items()},
+        kind="eagle",
+        parent=None,
+        target=bundled.fingerprint,
+        tokenizer=bundled.tokenizer.fingerprint,
+        config=layer.config,
+        created_at=1.0,
+    )
+    values = {"target": str(bundled_target()), "threads": 1, "max_cached_tokens": 2048, "page_size": 16}
+    places = {"registry": f"sqlite:///{tmp_path / 'registry.db'}", "checkpoints": str(tmp_path / "checkpoints")}
+    settings = EngineSettings(sources=("eagle", "suffix"), heads=str(tmp_path), **places, **values)  # type: ignore[arg-type]
+    engine = build_engine(settings, bundled)
+    bare = build_engine(EngineSettings(sources=(), **values), bundled)  # type: ignore[arg-type]
+    try:
+        assert engine.speculator.source_names == ("suffix", "eagle")
+        assert engine.speculator.versions["eagle"] == manifest.version
+        assert engine.swap.slot.kind == "eagle"
+        assert engine.target.capture == (2, 4, 6)
+        engine.controller = FixedBudget(9, frozenset({"eagle"}))
+        asked = [Request(id=number, prompt_ids=(5, 6, 7), max_tokens=20, temperature=0.8, seed=number) for number in range(2)]
+        assert generate(engine, asked, [0, 0]) == generate(bare, asked, [0, 0])
+        assert engine.stats.counters["draft_tokens"] > 0
+    finally:
+        engine.close()
+        bare.close()
