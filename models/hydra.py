@@ -32,6 +32,8 @@ class HydraHeads(DraftHeads):
 
                                               steps   sql   math  dialogue     sql   math  dialogue
         Medusa heads                            852   1.97  2.50  2.18        1.98  2.01  1.91
+        h + SiLU([h, e(0), …, e(k)] R + b)      407   2.15  2.79  2.11        2.27  2.58  2.51
+        the same + [h, e(0), …, e(k)] L         244   2.15  2.84  2.18        2.20  2.62  2.56
         s + SiLU([s, e] R + b), own weights     373   2.14  2.77  2.30        2.29  2.57  2.41
         the same, shared                        519   2.12  2.75  2.47        2.27  2.56  2.46
         with W, own weights                     283   2.15  2.87  2.41        2.31  2.64  2.53

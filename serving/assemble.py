@@ -45,9 +45,8 @@ from speculator.ssd.speculator import SsdSpeculator
 from speculator.ssd.transport import Link
 from speculator.static_draft import draft_model, draft_source, find_static_draft
 from speculator.static_eagle import eagle_source, served_layer
-from speculator.static_heads import BUNDLED, KIND, find_static_heads, heads_source, served_heads
+from speculator.static_heads import BUNDLED, KIND, draft_vocabulary, find_static_heads, heads_source, served_heads
 from speculator.suffix import SuffixSpeculator
-from speculator.vocabulary import DraftVocabulary
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +214,7 @@ def _heads(
         name=name,
         version=floor.manifest.version if floor else "untrained",
         max_tree=settings.max_tree,
-        vocabulary=DraftVocabulary(decoder.output_embeddings()),
+        vocabulary=draft_vocabulary(kind, decoder.output_embeddings()),
     )
 
 

@@ -32,7 +32,7 @@ class DraftVocabulary:
 
     def __init__(self, embeddings: Tensor, size: int | None = None) -> None:
         vocab_size = len(embeddings)
-        self.size = min(vocab_size, size or max(_FEWEST, vocab_size // _SHARE))
+        self.size = min(vocab_size, size or self.size_for(vocab_size))
         self._embeddings = embeddings
         self._weight = pack_weight(embeddings[: self.size].contiguous())
         self.ids = torch.arange(self.size, dtype=torch.int32, device=embeddings.device)
@@ -42,6 +42,11 @@ class DraftVocabulary:
         self._uses = [0] * self.size
         self._hand = self.size
         """Goes down: the least frequent of the tokens never used leave first."""
+
+    @staticmethod
+    def size_for(vocab_size: int) -> int:
+        """Tokens for a drafter that the target waits for, unless it knows better."""
+        return max(_FEWEST, vocab_size // _SHARE)
 
     def scores(self, states: Tensor) -> Tensor:
         """[…, N] float32 from states […, H]."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.errors import Exit
+from speculator.kinds import HEADS
 from tests.cli.commands import Commands
 
 pytestmark = pytest.mark.slow
@@ -23,9 +24,12 @@ def prompts(tmp_path: Path) -> Path:
     return file
 
 
-def test_heads_written_to_a_folder_can_be_drafted_with(everdraft_command: Commands, tmp_path: Path, prompts: Path) -> None:
+@pytest.mark.parametrize("kind", HEADS)
+def test_heads_written_to_a_folder_can_be_drafted_with(
+    everdraft_command: Commands, tmp_path: Path, prompts: Path, kind: str
+) -> None:
     heads = tmp_path / "heads"
-    made = everdraft_command("dayzero", str(prompts), "--out", str(heads), *SMALL)
+    made = everdraft_command("dayzero", str(prompts), "--kind", kind, "--out", str(heads), *SMALL)
     assert made.code == Exit.OK, made.err
     (version,) = (path.name for path in heads.iterdir())
     assert f"version {version}: 3 answers" in made.out, "half of six are kept aside"
@@ -37,12 +41,13 @@ def test_heads_written_to_a_folder_can_be_drafted_with(everdraft_command: Comman
     assert sum(row["proposed"]) > 0
 
 
-def test_published_heads_are_champion(everdraft_command: Commands, prompts: Path) -> None:
-    made = everdraft_command("dayzero", str(prompts), "--publish", *SMALL)
+@pytest.mark.parametrize("kind", HEADS)
+def test_published_heads_are_champion(everdraft_command: Commands, prompts: Path, kind: str) -> None:
+    made = everdraft_command("dayzero", str(prompts), "--kind", kind, "--publish", *SMALL)
     assert made.code == Exit.OK, made.err
     assert "champion of generation 1" in made.out
     (version,) = json.loads(everdraft_command("versions", "--json").out)
-    assert version["state"] == "champion"
+    assert (version["state"], version["manifest"]["kind"]) == ("champion", kind)
     replayed = everdraft_command("replay", str(prompts), "--with", "champion", "--limit", "1", "--json")
     assert json.loads(replayed.out)[0]["version"] == version["manifest"]["version"]
 
@@ -58,6 +63,9 @@ def test_what_cannot_work_is_told_by_name(everdraft_command: Commands, tmp_path:
     nothing = everdraft_command("dayzero", str(prompts), *out, "--seconds", "0")
     assert nothing.code == Exit.USAGE
     assert "seconds is 0" in nothing.err
+    foreign = everdraft_command("dayzero", str(prompts), *out, "--kind", "hydra", "--num-blocks", "2")
+    assert foreign.code == Exit.USAGE
+    assert "num_blocks is given; expected none, as kind is hydra" in foreign.err
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     nothing = everdraft_command("dayzero", str(empty), *out)

@@ -22,6 +22,7 @@ from speculator.drafts import Drafts, Tree
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Budget, Checkpoint, Speculator
+from speculator.static_heads import heads_of, heads_source, untrained_config
 from speculator.suffix import SuffixSpeculator
 from speculator.verify import Verdicts
 from tests.cli.commands import Commands, trace_of
@@ -38,6 +39,11 @@ def heads(decoder: Decoder) -> Speculator:
     """Heads near the identity: they expect the target's choice again, which a small random target often makes."""
     module = MedusaHeads(decoder.config.hidden_size, 3, 1, VOCAB)
     return MedusaSpeculator(module, decoder.logits, name="medusa", version="v", max_tree=NODES)
+
+
+def hydra(decoder: Decoder) -> Speculator:
+    module = heads_of("hydra", untrained_config("hydra", decoder.config, num_heads=3), decoder)
+    return heads_source(module, decoder.logits, name="hydra", version="v", max_tree=NODES)
 
 
 def served(speculator: Speculator, decoder: Decoder) -> Iterator[tuple[Text, int]]:
@@ -58,7 +64,7 @@ def served(speculator: Speculator, decoder: Decoder) -> Iterator[tuple[Text, int
         yield Text("d", "default", (*prompt, *said), len(prompt), sampling), num_steps
 
 
-@pytest.mark.parametrize("source", [suffix, heads])
+@pytest.mark.parametrize("source", [suffix, heads, hydra])
 def test_a_replay_takes_exactly_the_steps_that_serving_took(source: Callable[[Decoder], Speculator]) -> None:
     decoder = tiny_decoder()
     texts, num_steps = zip(*served(source(decoder), decoder), strict=True)

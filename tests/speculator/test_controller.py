@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from speculator import kinds
 from speculator.batch import Batch, Chunk, Sampling, Sequence
 from speculator.controller import PLAIN, Controller, _arms
 from speculator.cost import StepCosts
+from speculator.shadow import Shadow
 from tests.speculator.worlds import World, best_fixed, pass_seconds
 
 HEADS = 5e-4
@@ -170,6 +172,24 @@ def test_a_budget_names_the_sources_and_the_price_of_every_node() -> None:
 )
 def test_of_those_that_cost_something_one_drafts_at_a_time_each_with_the_cheap_ones(sources: str, arms: list[str]) -> None:
     assert _arms(sources.split()) == [frozenset(arm.split()) for arm in arms]
+
+
+class StaticIsBetter(Shadow):
+    """Has seen the static copies get twice as much accepted."""
+
+    def recent(self, source: str) -> tuple[float, int]:
+        return (3.0 if source.endswith("-static") else 1.5), 50
+
+
+@pytest.mark.parametrize("kind", kinds.HEADS)
+def test_what_was_scored_on_the_same_text_decides_between_the_copies_of_some_heads(kind: str) -> None:
+    costs = StepCosts()
+    costs.profile(lambda num_sequences, rows: pass_seconds(rows))
+    others = [other for name in kinds.HEADS if name != kind for other in (name, f"{name}-static")]
+    ours = Controller([kind, f"{kind}-static", "suffix"], costs=costs, shadow=StaticIsBetter(every=16))
+    assert ours.budget(Batch((sequence(),))).sources == {f"{kind}-static", "suffix"}
+    beside = Controller([kind, f"{kind}-static", *others], costs=costs, shadow=StaticIsBetter(every=16))
+    assert beside.budget(Batch((sequence(),))).sources == {f"{kinds.HEADS[0]}-static"}, "the first kind is tried first"
 
 
 def test_a_draft_model_that_pays_takes_over_from_heads_and_gives_way_where_it_does_not() -> None:

@@ -21,6 +21,7 @@ from speculator.heads import HeadsSpeculator, Root
 from speculator.hydra import HydraSpeculator
 from speculator.medusa import MedusaSpeculator
 from speculator.protocol import Budget
+from speculator.static_heads import draft_vocabulary
 
 HIDDEN, VOCAB, DEPTH = 16, 6, 3
 EMBEDDINGS = torch.randn(VOCAB, HIDDEN, generator=torch.Generator().manual_seed(0))
@@ -164,3 +165,9 @@ def test_a_checkpoint_of_the_other_kind_is_refused(kind: str) -> None:
     assert sources[kind].version == "v"
     with pytest.raises(ForeignCheckpoint, match="version 9: heads hold tensors"):
         sources[kind].load(checkpoint(kind, weights[other]))
+
+
+@pytest.mark.parametrize(("num_tokens", "medusa", "hydra_size"), [(60, 60, 60), (8192, 2048, 1024), (40_000, 10_000, 5000)])
+def test_what_is_read_for_every_level_is_half_of_what_is_read_once(num_tokens: int, medusa: int, hydra_size: int) -> None:
+    embeddings = torch.zeros(num_tokens, 2)
+    assert [draft_vocabulary(kind, embeddings).size for kind in ("medusa", "hydra")] == [medusa, hydra_size]
