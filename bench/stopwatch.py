@@ -19,7 +19,8 @@ class Stopwatch:
 
     def __init__(self, source: Speculator) -> None:
         self._source = source
-        self.name, self.version, self.needs_hidden = source.name, source.version, source.needs_hidden
+        self.name, self.version = source.name, source.version
+        self.needs_hidden, self.needs_layers = source.needs_hidden, source.needs_layers
         self.num_proposals = 0
         self.proposing = 0.0
         """Seconds."""

@@ -1,4 +1,4 @@
-"""`everdraft dayzero`: first heads, or a first draft model, for a target from prompts alone, which the target answers."""
+"""`everdraft dayzero`: first heads, eagle layer or draft model for a target from prompts alone, which the target answers."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ from pipelines.registry import Slot, open_registry
 from pipelines.store import CheckpointStore, open_store
 from serving.assemble import build_engine
 from speculator import draft_lm
-from speculator.kinds import HEADS, HYDRA, MEDUSA
+from speculator.kinds import EAGLE, HEADS, HYDRA, MEDUSA
 from speculator.records import record_of
 from trainer.answers import Answer
 from trainer.dayzero import first_heads
 from trainer.dayzero_draft import first_draft
-from trainer.dayzero_settings import RATE_OF_LAYERS, DraftSettings, HeadsSettings
+from trainer.dayzero_eagle import first_layer
+from trainer.dayzero_settings import RATE_OF_LAYERS, DraftSettings, EagleSettings, HeadsSettings
 from trainer.taught import Taught
 
 _AT_ONCE = 16
@@ -40,6 +41,7 @@ _SHOWN_EVERY = 50
 _ONLY = {
     MEDUSA: {"num_heads": "num_heads", "num_blocks": "num_blocks"},
     HYDRA: {"num_heads": "num_heads"},
+    EAGLE: {},
     draft_lm.KIND: {
         "from_layers": "",
         "hidden_size": "hidden_size",
@@ -50,7 +52,7 @@ _ONLY = {
     },
 }
 """What cannot be said of every kind: the field of its shape that each name stands for, if any."""
-_LIMIT = {MEDUSA: 1500, HYDRA: 1500, draft_lm.KIND: 4000}
+_LIMIT = {MEDUSA: 1500, HYDRA: 1500, EAGLE: 1500, draft_lm.KIND: 4000}
 """Prompts: a model of its own has more to learn than heads on the target's own states."""
 
 
@@ -88,13 +90,15 @@ def dayzero(config: Configuration, lesson: Lesson, *, kind: str, out: Path | Non
     print(_published(config, manifest) if out is None else f"written to {out / manifest.version}")
 
 
-def _settings(kind: str, given: Mapping[str, Any], seed: int) -> HeadsSettings | DraftSettings:
+def _settings(kind: str, given: Mapping[str, Any], seed: int) -> HeadsSettings | EagleSettings | DraftSettings:
     """Raises ValueError for a value that cannot work, or that only another kind has."""
     foreign = [name for names in _ONLY.values() for name in names if name in given and name not in _ONLY[kind]]
     if foreign:
         raise ValueError(f"{foreign[0]} is given; expected none, as kind is {kind}")
     if kind in HEADS:
         return HeadsSettings(**given, kind=kind, seed=seed)
+    if kind == EAGLE:
+        return EagleSettings(**given, seed=seed)
     shape = {field: given[name] for name, field in _ONLY[kind].items() if field and name in given}
     if shape and "from_layers" in given:
         raise ValueError(f"{next(name for name in given if _ONLY[kind].get(name))} is given; expected none, as from_layers is")
@@ -134,7 +138,7 @@ def _learnt(
     target: Target,
     texts: Sequence[Text],
     store: CheckpointStore,
-    settings: HeadsSettings | DraftSettings,
+    settings: HeadsSettings | EagleSettings | DraftSettings,
     start: DraftModel | None,
 ) -> Manifest:
     def progress(step: int, loss: float) -> None:
@@ -144,6 +148,8 @@ def _learnt(
     answers = [Answer(text.tokens[: text.num_prompt], text.output_ids, record_of(text.sampling)) for text in texts]
     if isinstance(settings, HeadsSettings):
         return first_heads(taught, answers, store, settings, progress)
+    if isinstance(settings, EagleSettings):
+        return first_layer(taught, answers, store, settings, progress)
     return first_draft(taught, answers, store, settings, progress, start=start)
 
 

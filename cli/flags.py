@@ -149,7 +149,7 @@ def json_flag(parser: Parser) -> None:
 
 def slot_flag(parser: Parser) -> None:
     parser.add_argument("--slot", metavar="NAME", help="part of a slot's name as `status` shows it, where there are several")
-    parser.add_argument("--kind", choices=get_args(Kind), help="slot of heads (medusa, hydra) or of a draft model (draft-lm)")
+    parser.add_argument("--kind", choices=get_args(Kind), help="slot of heads, of an eagle layer or of a draft model")
 
 
 def versions_flags(parser: Parser) -> None:
@@ -285,8 +285,8 @@ def replay_flags(parser: Parser) -> None:
         dest="sources",
         action="append",
         metavar="SOURCE",
-        help="suffix, recycling, rest, static, champion, draft-lm, a version, a folder of weights, or several joined by +; "
-        "may be repeated (default: the first three, as far as they are there)",
+        help="suffix, recycling, rest, static, champion, eagle, draft-lm, a version, a folder of weights, or several joined by "
+        "+; may be repeated (default: the first three, as far as they are there)",
     )
     parser.add_argument("--limit", type=count, default=200, metavar="N", help="texts (default: 200)")
     parser.add_argument("--nodes", type=count, metavar="N", help="drafted a step (default: trainer.budget)")
@@ -310,7 +310,7 @@ def dayzero_flags(parser: Parser) -> None:
     where.add_argument("--out", type=Path, metavar="DIR", help="write them here, for --engine-heads or --engine-draft")
     where.add_argument("--publish", action="store_true", help="make them champion at the registry")
     parser.add_argument(
-        "--kind", choices=get_args(Kind), default="medusa", help="heads of that kind, or a draft language model (default: medusa)"
+        "--kind", choices=get_args(Kind), default="medusa", help="heads, an eagle layer or a draft model (default: medusa)"
     )
     parser.add_argument("--limit", type=count, metavar="N", help="prompts (default: 1500, for a draft model 4000)")
     parser.add_argument(

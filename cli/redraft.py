@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
+from torch import Tensor
 
 from cli.answers import Text
 from models.decoder import Decoder
@@ -22,7 +23,7 @@ def redrafted(
     num_nodes: drafted nodes in each step.
     """
     for number, text in zip(itertools.count(1), texts, strict=False):
-        hidden = decoder.hidden_states(torch.tensor(text.tokens[:-1])) if speculator.needs_hidden else None
+        hidden, layers = _states(speculator, decoder, text)
         yield text, redraft(
             speculator,
             text.tokens,
@@ -32,4 +33,12 @@ def redrafted(
             number=number,
             tenant=text.tenant,
             hidden=hidden,
+            layers=layers,
         )
+
+
+def _states(speculator: Speculator, decoder: Decoder, text: Text) -> tuple[Tensor | None, Mapping[int, Tensor]]:
+    """What the target said of a text, as far as the speculator needs it."""
+    if not speculator.needs_hidden and not speculator.needs_layers:
+        return None, {}
+    return decoder.read(torch.tensor(text.tokens[:-1]), speculator.needs_layers)

@@ -17,28 +17,31 @@ from pipelines.store import open_store
 from speculator import static_draft, static_heads
 from speculator.draft_lm import KIND as DRAFT_MODEL
 from speculator.draft_lm import DraftModelSpeculator
+from speculator.eagle import EagleSpeculator
 from speculator.heads import HeadsSpeculator
-from speculator.kinds import HEADS, HYDRA, MEDUSA
+from speculator.kinds import EAGLE, HEADS, HYDRA, MEDUSA
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
 from speculator.recycling import RecyclingSpeculator
 from speculator.rest import RestSpeculator
 from speculator.static_draft import draft_model, draft_source
+from speculator.static_eagle import eagle_source, served_layer
 from speculator.static_heads import BUNDLED, find_static
 from speculator.suffix import SuffixSpeculator
 
 SUFFIX, RECYCLING, REST, STATIC, CHAMPION = "suffix", "recycling", "rest", "static", "champion"
-_WEIGHTS = {MEDUSA: "heads", HYDRA: "heads", DRAFT_MODEL: "draft model"}
+_WEIGHTS = {MEDUSA: "heads", HYDRA: "heads", EAGLE: "eagle layer", DRAFT_MODEL: "draft model"}
 
 
 def present(config: Configuration, target: Target) -> list[str]:
-    """What there is to draft with, plainly: the suffix tree, static heads and champion where they exist, and the draft model
-    where it is served."""
+    """What there is to draft with, plainly: the suffix tree, static heads and champion where they exist, and the eagle layer and
+    the draft model where they are served."""
     names = [SUFFIX]
-    if DRAFT_MODEL in config.engine.sources:
-        with suppress(NotThere):
-            draft_named(STATIC, config, target)
-            names.append(DRAFT_MODEL)
+    for kind, named in ((EAGLE, eagle_named), (DRAFT_MODEL, draft_named)):
+        if kind in config.engine.sources:
+            with suppress(NotThere):
+                named(STATIC, config, target)
+                names.append(kind)
     for name in (STATIC, CHAMPION):
         with suppress(NotThere):
             heads_named(name, config, target)
@@ -60,11 +63,15 @@ def source_named(name: str, config: Configuration, target: Target, num_nodes: in
         return _rest(config, target, num_nodes)
     if name == DRAFT_MODEL:
         return _draft_source(draft_named(STATIC, config, target), target, name, num_nodes)
+    if name == EAGLE:
+        return _eagle_source(eagle_named(STATIC, config, target), target, name, num_nodes)
     try:
         return heads_source(heads_named(name, config, target), target, name, num_nodes)
     except NotThere:
         with suppress(NotThere):
             return _draft_source(draft_named(name, config, target), target, name, num_nodes)
+        with suppress(NotThere):
+            return _eagle_source(eagle_named(name, config, target), target, name, num_nodes)
         raise
 
 
@@ -94,6 +101,12 @@ def _draft_source(draft: Checkpoint, target: Target, name: str, num_nodes: int) 
     )
 
 
+def _eagle_source(layer: Checkpoint, target: Target, name: str, num_nodes: int) -> EagleSpeculator:
+    """An eagle layer that drafts for `target`, one text at a time."""
+    module = served_layer(layer, target.decoder)
+    return eagle_source(module, version=layer.manifest.version, max_tree=num_nodes, name=name)
+
+
 def heads_named(name: str, config: Configuration, target: Target) -> Checkpoint:
     """The heads that `name` stands for: `static`, `champion`, a folder or a version; of the kinds that are served first of all.
 
@@ -112,6 +125,11 @@ def draft_named(name: str, config: Configuration, target: Target) -> Checkpoint:
     """The draft model that `name` stands for, as in `heads_named`."""
     folder = Path(config.engine.draft) if config.engine.draft else static_draft.BUNDLED
     return _named(name, DRAFT_MODEL, folder, config, target)
+
+
+def eagle_named(name: str, config: Configuration, target: Target) -> Checkpoint:
+    """The eagle layer that `name` stands for, as in `heads_named`; the static one lies beside the static heads."""
+    return _named(name, EAGLE, static_folder(config), config, target)
 
 
 def static_folder(config: Configuration) -> Path:

@@ -268,6 +268,7 @@ drafts before it has traffic. They go into a folder, to be served as static weig
             "everdraft dayzero prompts.jsonl --target ./my-model --out ./my-heads",
             "everdraft dayzero prompts.jsonl --publish --seconds 600",
             "everdraft dayzero prompts.jsonl --kind hydra --target ./my-model --out ./my-heads",
+            "everdraft dayzero prompts.jsonl --kind eagle --target ./my-model --out ./my-heads",
             "everdraft dayzero prompts.jsonl --kind draft-lm --from-layers 0,1,11 --target ./my-model --out ./my-draft",
             "everdraft dayzero prompts.jsonl --kind draft-lm --hidden-size 256 --num-layers 4 --out ./my-draft",
         ),

@@ -5,8 +5,9 @@ Legend: T rows, H hidden size, A query heads, K key-value heads, D head size, V 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -47,13 +48,15 @@ class Scores:
     hidden: Tensor
     """[N, H] after the last norm."""
     layers: Mapping[int, Tensor]
-    """[N, H] for each captured layer: 0 the embeddings, m after layer m."""
+    """[T, H] for each captured layer, of all rows, scored or not: 0 the embeddings, m after layer m."""
     read: Tensor | None = None
     """[R, H] of the rows to be scored later, after the last norm."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class Layer:
+    """The weights of one layer, packed."""
+
     input_norm: Tensor
     qkv: Weight
     qkv_bias: Tensor | None
@@ -67,9 +70,45 @@ class _Layer:
     down: Weight
     down_bias: Tensor | None
 
+    @classmethod
+    def packed(
+        cls,
+        weights: Mapping[str, Tensor],
+        prefix: str,
+        dtype: torch.dtype,
+        device: torch.device,
+        pack: Callable[[Tensor], Weight] = pack_weight,
+    ) -> Layer:
+        """From tensors by Hugging Face name, those of the layer beginning with `prefix`."""
 
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(layer, query [T, A, D], key [T, K, D], value [T, K, D]) -> [T, A, D]"""
+        def get(name: str) -> Tensor:
+            return weights[f"{prefix}.{name}"].to(device=device, dtype=dtype)
+
+        def optional(name: str) -> Tensor | None:
+            return get(name) if f"{prefix}.{name}" in weights else None
+
+        def joined(block: str, *names: str) -> tuple[Weight, Tensor | None]:
+            weight = torch.cat([get(f"{block}.{name}.weight") for name in names])
+            biases = [optional(f"{block}.{name}.bias") for name in names]
+            present = [bias for bias in biases if bias is not None]
+            return pack(weight), torch.cat(present) if present else None
+
+        return cls(
+            get("input_layernorm.weight"),
+            *joined("self_attn", "q_proj", "k_proj", "v_proj"),
+            optional("self_attn.q_norm.weight"),
+            optional("self_attn.k_norm.weight"),
+            *joined("self_attn", "o_proj"),
+            get("post_attention_layernorm.weight"),
+            *joined("mlp", "gate_proj", "up_proj"),
+            *joined("mlp", "down_proj"),
+        )
+
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(query [T, A, D], key [T, K, D], value [T, K, D]) -> [T, A, D]"""
+AttendByLayer = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""The same, the layer first."""
 
 
 class Decoder:
@@ -97,38 +136,8 @@ class Decoder:
         def get(name: str) -> Tensor:
             return weights[name].to(device=device, dtype=dtype)
 
-        def optional(name: str) -> Tensor | None:
-            return get(name) if name in weights else None
-
-        def joined(prefix: str, names: Sequence[str]) -> tuple[Weight, Tensor | None]:
-            weight = torch.cat([get(f"{prefix}.{name}.weight") for name in names])
-            biases = [optional(f"{prefix}.{name}.bias") for name in names]
-            present = [bias for bias in biases if bias is not None]
-            return pack(weight), torch.cat(present) if present else None
-
-        def layer(index: int) -> _Layer:
-            prefix = f"model.layers.{index}"
-            qkv, qkv_bias = joined(f"{prefix}.self_attn", ("q_proj", "k_proj", "v_proj"))
-            out, out_bias = joined(f"{prefix}.self_attn", ("o_proj",))
-            gate_up, gate_up_bias = joined(f"{prefix}.mlp", ("gate_proj", "up_proj"))
-            down, down_bias = joined(f"{prefix}.mlp", ("down_proj",))
-            return _Layer(
-                get(f"{prefix}.input_layernorm.weight"),
-                qkv,
-                qkv_bias,
-                optional(f"{prefix}.self_attn.q_norm.weight"),
-                optional(f"{prefix}.self_attn.k_norm.weight"),
-                out,
-                out_bias,
-                get(f"{prefix}.post_attention_layernorm.weight"),
-                gate_up,
-                gate_up_bias,
-                down,
-                down_bias,
-            )
-
         self._embedding = get("model.embed_tokens.weight")
-        self._layers = [layer(index) for index in range(config.num_layers)]
+        self._layers = [Layer.packed(weights, f"model.layers.{index}", dtype, device, pack) for index in range(config.num_layers)]
         self._norm = get("model.norm.weight")
         head = "model.embed_tokens.weight" if config.tie_embeddings else "lm_head.weight"
         self._unembedding: Weight = pack(get(head))
@@ -145,7 +154,6 @@ class Decoder:
         captured: dict[int, Tensor] = {}
         states = self._paged(rows, pages, capture, captured)
         hidden = _selected(states, rows.scored)
-        captured = {layer: _selected(state, rows.scored) for layer, state in captured.items()}
         return Scores(self.logits(hidden), hidden, captured, None if rows.read is None else states[rows.read])
 
     @torch.inference_mode()
@@ -154,7 +162,7 @@ class Decoder:
         return _selected(self._paged(rows, pages, (), {}), rows.scored)
 
     @torch.inference_mode()
-    def attended(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+    def attended(self, tokens: Tensor, positions: Tensor, attend: AttendByLayer) -> Tensor:
         """[T, H] after the last norm, with the attention of whoever wants to see it; nothing is written."""
         return self._run(tokens, positions, attend, (), {})
 
@@ -166,9 +174,13 @@ class Decoder:
 
         return self._run(rows.tokens, rows.positions, attend, capture, captured)
 
-    @torch.no_grad()
     def hidden_states(self, tokens: Tensor) -> Tensor:
         """[T, H] after the last norm, for one whole sequence [T], without pages: how the teacher reads."""
+        return self.read(tokens)[0]
+
+    @torch.no_grad()
+    def read(self, tokens: Tensor, capture: Collection[int] = ()) -> tuple[Tensor, dict[int, Tensor]]:
+        """As `hidden_states`, and the states [T, H] of the layers captured."""
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             queries, keys, values = (heads.transpose(0, 1).unsqueeze(0) for heads in (query, key, value))
@@ -176,11 +188,16 @@ class Decoder:
             return out.squeeze(0).transpose(0, 1)
 
         positions = torch.arange(len(tokens), device=self.device)
-        return self._run(tokens.to(self.device), positions, attend, (), {})
+        captured: dict[int, Tensor] = {}
+        return self._run(tokens.to(self.device), positions, attend, capture, captured), captured
 
     def embed(self, tokens: Tensor) -> Tensor:
         """[T, H] the input embeddings of tokens [T]."""
         return F.embedding(tokens, self._embedding)
+
+    def output_norm(self) -> Tensor:
+        """[H] the weight of the last norm. Not to be written to."""
+        return self._norm
 
     def output_embeddings(self) -> Tensor:
         """[V, H]: a token's score is its row times the hidden state. Not to be written to.
@@ -195,37 +212,46 @@ class Decoder:
         return flat.float().view(*hidden.shape[:-1], flat.shape[-1])
 
     def _run(
-        self, tokens: Tensor, positions: Tensor, attend: Attend, capture: Collection[int], captured: dict[int, Tensor]
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        attend: AttendByLayer,
+        capture: Collection[int],
+        captured: dict[int, Tensor],
     ) -> Tensor:
-        x = self.embed(tokens)
+        config, x = self.config, self.embed(tokens)
         cos, sin = self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
         for index, layer in enumerate(self._layers):
             if index in capture:
                 captured[index] = x
-            x = self._mlp(layer, self._attention(layer, index, x, cos, sin, attend))
+            normed = rms_norm(x, layer.input_norm, config.norm_eps)
+            x = mlp(config, layer, attention(config, layer, normed, x, cos, sin, partial(attend, index)))
         if len(self._layers) in capture:
             captured[len(self._layers)] = x
-        return self._rms(x, self._norm)
+        return rms_norm(x, self._norm, config.norm_eps)
 
-    def _attention(self, layer: _Layer, index: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
-        config = self.config
-        num_turned = config.num_heads + config.num_kv_heads
-        joined = linear(self._rms(x, layer.input_norm), layer.qkv, layer.qkv_bias)
-        heads = joined.view(len(x), num_turned + config.num_kv_heads, config.head_dim)
-        turned, value = heads[:, :num_turned], heads[:, num_turned:]
-        if layer.query_norm is not None and layer.key_norm is not None:
-            query, key = heads[:, : config.num_heads], turned[:, config.num_heads :]
-            turned = torch.cat((self._rms(query, layer.query_norm), self._rms(key, layer.key_norm)), 1)
-        turned = apply_rope(turned, cos, sin)
-        out = attend(index, turned[:, : config.num_heads], turned[:, config.num_heads :], value)
-        return linear_add(x, out.reshape(len(x), -1), layer.out, layer.out_bias)
 
-    def _mlp(self, layer: _Layer, x: Tensor) -> Tensor:
-        gate_up = linear(self._rms(x, layer.mlp_norm), layer.gate_up, layer.gate_up_bias)
-        return linear_add(x, swiglu(gate_up), layer.down, layer.down_bias)
+def attention(
+    config: DecoderConfig, layer: Layer, normed: Tensor, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend
+) -> Tensor:
+    """[T, H] x + attention, from what its queries, keys and values are made of: `normed` [T, H], or wider."""
+    num_turned = config.num_heads + config.num_kv_heads
+    joined = linear(normed, layer.qkv, layer.qkv_bias)
+    heads = joined.view(len(x), num_turned + config.num_kv_heads, config.head_dim)
+    turned, value = heads[:, :num_turned], heads[:, num_turned:]
+    if layer.query_norm is not None and layer.key_norm is not None:
+        query, key = heads[:, : config.num_heads], turned[:, config.num_heads :]
+        eps = config.norm_eps
+        turned = torch.cat((rms_norm(query, layer.query_norm, eps), rms_norm(key, layer.key_norm, eps)), 1)
+    turned = apply_rope(turned, cos, sin)
+    out = attend(turned[:, : config.num_heads], turned[:, config.num_heads :], value)
+    return linear_add(x, out.reshape(len(x), -1), layer.out, layer.out_bias)
 
-    def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
-        return rms_norm(x, weight, self.config.norm_eps)
+
+def mlp(config: DecoderConfig, layer: Layer, x: Tensor) -> Tensor:
+    """[T, H] x + SwiGLU."""
+    gate_up = linear(rms_norm(x, layer.mlp_norm, config.norm_eps), layer.gate_up, layer.gate_up_bias)
+    return linear_add(x, swiglu(gate_up), layer.down, layer.down_bias)
 
 
 def _selected(states: Tensor, rows: Tensor | None) -> Tensor:

@@ -60,7 +60,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     """Content hash of kind, target, tokenizer, parent, config and weights: the name of the version."""
     kind: str
-    """Kind of speculator: `medusa`, `hydra`, `draft-lm`."""
+    """Kind of speculator: `medusa`, `hydra`, `eagle`, `draft-lm`."""
     scope: str = "all"
     """Of the slot that it was made for."""
     parent: str | None

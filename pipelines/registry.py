@@ -14,7 +14,7 @@ import msgspec
 
 from pipelines.checkpoint import Manifest
 
-Kind = Literal["medusa", "hydra", "draft-lm"]
+Kind = Literal["medusa", "hydra", "eagle", "draft-lm"]
 """Of speculators whose weights are published: heads of two kinds, draft language models."""
 TRIED_OUT: frozenset[str] = frozenset({"medusa", "hydra"})
 """Kinds of which servers can let a second version serve a share."""

@@ -33,8 +33,9 @@ from speculator.constraint.grammars import Grammars
 from speculator.controller import Controller
 from speculator.cost import StepCosts
 from speculator.drafts import Law
+from speculator.eagle import EagleSpeculator
 from speculator.heads import HeadsSpeculator
-from speculator.kinds import HEADS, rival, static
+from speculator.kinds import EAGLE, HEADS, rival, static
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
 from speculator.recycling import RecyclingSpeculator
@@ -48,6 +49,7 @@ from speculator.ssd.speculator import NAME as SSD
 from speculator.ssd.speculator import SsdSpeculator
 from speculator.ssd.transport import Link
 from speculator.static_draft import draft_model, draft_source, find_static_draft
+from speculator.static_eagle import eagle_source, served_layer
 from speculator.static_heads import BUNDLED, KIND, draft_vocabulary, find_static_heads, heads_source, served_heads
 from speculator.suffix import SuffixSpeculator
 from speculator.suffix_files import SuffixFiles
@@ -103,7 +105,9 @@ def _static_heads(settings: EngineSettings, loaded: LoadedTarget, kind: str) -> 
     heads = find_static_heads(folder, target=loaded.fingerprint, tokenizer=tokenizer, stored=loaded.stored, kind=kind)
     if heads is None:
         flag = "" if kind == KIND else f" --kind {kind}"
-        log.warning("no static heads for this target in %s: heads start untrained (see `everdraft dayzero%s`)", folder, flag)
+        what = "eagle layer" if kind == EAGLE else "heads"
+        words = "no static %s for this target in %s: drafts start untrained (see `everdraft dayzero%s`)"
+        log.warning(words, what, folder, flag)
     return heads
 
 
@@ -121,6 +125,8 @@ def _sources(
         sources.append(RecyclingSpeculator(loaded.config.vocab_size))
     if "rest" in settings.sources:
         sources.append(RestSpeculator(Path(settings.rest), loaded.tokenizer.fingerprint))
+    if EAGLE in settings.sources:
+        sources.append(_eagle(settings, loaded, target.pool))
     if {draft_lm.KIND, SSD} & set(settings.sources):
         sources += _draft_model(settings, loaded, target.pool)
     if sparse_self.KIND in settings.sources:
@@ -138,6 +144,18 @@ def _suffix_files(settings: EngineSettings, loaded: LoadedTarget) -> SuffixFiles
     except OSError as error:
         log.warning("suffix trees are not kept: %s", error)
         return None
+
+
+def _eagle(settings: EngineSettings, loaded: LoadedTarget, pool: PagePool) -> EagleSpeculator:
+    found = _static_heads(settings, loaded, EAGLE)
+    return eagle_source(
+        served_layer(found, loaded.decoder),
+        version=found.manifest.version if found else "untrained",
+        max_tree=settings.max_tree,
+        page_size=pool.page_size,
+        num_pages=pool.num_pages,
+        law=Law(settings.law),
+    )
 
 
 def _draft_model(settings: EngineSettings, loaded: LoadedTarget, pool: PagePool) -> list[Speculator]:
@@ -266,7 +284,7 @@ def _further_swaps(settings: EngineSettings, loaded: LoadedTarget) -> tuple[Swap
 def _kinds(settings: EngineSettings) -> list[str]:
     """Of weights that are served and published, heads first."""
     drafts = {draft_lm.KIND, SSD} & set(settings.sources)
-    return [*_heads_kinds(settings), *[draft_lm.KIND] * bool(drafts)]
+    return [*_heads_kinds(settings), *[EAGLE] * (EAGLE in settings.sources), *[draft_lm.KIND] * bool(drafts)]
 
 
 def _heads_kinds(settings: EngineSettings) -> list[str]:
@@ -281,7 +299,7 @@ def _presence(settings: EngineSettings, engine: Engine) -> Presence:
         name=f"serving:{settings.name}",
         at=time.time(),
         ttl=10 * settings.poll_seconds + 5.0,
-        version=next((versions[name] for name in (*_heads_kinds(settings), draft_lm.KIND, SSD) if name in versions), None),
+        version=next((versions[name] for name in (*_heads_kinds(settings), EAGLE, draft_lm.KIND, SSD) if name in versions), None),
         generation=engine.swap.generation,
         figures={
             "busy": float(scheduler.has_work),

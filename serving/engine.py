@@ -85,6 +85,7 @@ class Engine:
         """probe_share: of the requests, served without drafts, to compare with. grammars: None: answers cannot be constrained."""
         assert speculator.max_tree <= scheduler.max_tree, "a draft would not fit behind its text"
         self.target = target
+        target.capture = speculator.needs_layers
         self.scheduler = scheduler
         self.speculator = speculator
         self.controller: Budgeting = controller or FixedBudget(scheduler.max_tree)

@@ -215,6 +215,7 @@ class Scheduler:
     def _preempt(self, sequence: Sequence) -> None:
         """It gives its pages up and waits again."""
         self._leave(sequence)
+        sequence.num_written = 0
         bisect.insort(self._waiting, sequence, key=_rank)
         self.counters["preemptions"] += 1
 
@@ -223,7 +224,6 @@ class Scheduler:
         self._running.remove(sequence)
         self.cache.end(sequence)
         sequence.pages = PageTable(self.pool.page_size)
-        sequence.num_written = 0
 
     def _hand_in(self, sequence: Sequence) -> None:
         if self._share_prefixes:

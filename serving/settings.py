@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from serving.rollout import RolloutSettings
 from speculator.drafts import Law
-from speculator.kinds import HEADS
+from speculator.kinds import EAGLE, HEADS
 from speculator.ssd.address import Address
 
-SOURCES = (*HEADS, "suffix", "recycling", "rest", "draft-lm", "ssd", "self")
+SOURCES = (*HEADS, EAGLE, "suffix", "recycling", "rest", "draft-lm", "ssd", "self")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,8 @@ class EngineSettings:
     max_tree: int = 32
     """Most drafted nodes of one sequence."""
     sources: tuple[str, ...] = ("medusa", "suffix")
-    """What may draft: `medusa`, `hydra`, `suffix`, `recycling`, `rest`, `draft-lm`, `ssd`, `self`. Empty: plain decoding."""
+    """What may draft: `medusa`, `hydra`, `eagle`, `suffix`, `recycling`, `rest`, `draft-lm`, `ssd`, `self`. Empty: plain
+    decoding."""
     heads: str = ""
     """Directory with the static heads; empty: the bundled ones, where they fit the target."""
     draft: str = ""

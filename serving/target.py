@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Sequence as SequenceOf
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,6 +24,8 @@ class Target:
     def __init__(self, decoder: Decoder, pool: PagePool) -> None:
         self.decoder = decoder
         self.pool = pool
+        self.capture: tuple[int, ...] = ()
+        """Layers whose states sequences are handed: see `Sequence.layers`."""
         self.pages = KeyValuePages(decoder.config, pool.num_slots, decoder.dtype, decoder.device)
         self._scores: Scores | None = None
         self._drafts: Drafts | None = None
@@ -28,7 +33,7 @@ class Target:
     def launch(self, batch: Batch, drafts: Drafts) -> None:
         """Starts one pass over every draft and prompt chunk. `drafts` has a tree for each of `batch.choosing`."""
         self._drafts = drafts
-        self._scores = self.decoder.forward(self._rows(batch, drafts), self.pages)
+        self._scores = self.decoder.forward(self._rows(batch, drafts), self.pages, self.capture)
 
     def wait(self) -> Scores:
         """The scores of every node of the drafts, [N, …]."""
@@ -37,7 +42,8 @@ class Target:
 
     def keep(self, batch: Batch, verdicts: Verdicts) -> None:
         """Moves the keys and values of accepted nodes behind their prefix, and hands each sequence the hidden state that chose
-        its newest token, and what it wants to know of its prompt. To be called before the sequences move on."""
+        its newest token, the states of other layers that are asked for, and what it wants to know of its prompt. To be called
+        before the sequences move on."""
         assert self._scores is not None
         assert self._drafts is not None
         if self._scores.read is not None:
@@ -54,6 +60,27 @@ class Target:
         if source:
             device = self.decoder.device
             self.pages.move(torch.tensor(source, device=device), torch.tensor(destination, device=device))
+        if self.capture:
+            self._hand_over(batch, verdicts, self._scores.layers, rows)
+
+    def _hand_over(self, batch: Batch, verdicts: Verdicts, layers: Mapping[int, Tensor], starts: SequenceOf[int]) -> None:
+        """To each sequence the states of what this step wrote of it: its root and the accepted nodes, or some of its prompt."""
+        rows: list[int] = []
+        ends: list[tuple[Sequence, int]] = []
+        for sequence, start, accepted in zip(batch.decoding, starts, verdicts.accepted, strict=False):
+            rows += [start, *(start + node for node in accepted)]
+            ends.append((sequence, len(rows)))
+        start = starts[len(batch.decoding)]
+        for chunk in batch.chunks:
+            rows += range(start, start + chunk.num_tokens)
+            start += chunk.num_tokens
+            ends.append((chunk.sequence, len(rows)))
+        written = torch.tensor(rows, device=self.decoder.device)
+        states = {layer: layers[layer].index_select(0, written) for layer in self.capture}
+        first = 0
+        for sequence, end in ends:
+            sequence.layers = {layer: each[first:end] for layer, each in states.items()}
+            first = end
 
     def keys_and_values(self, sequence: Sequence) -> tuple[Tensor, Tensor]:
         """[M, K, L, D] copies of what is written for a sequence: for tests and audits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -85,6 +86,9 @@ class Sequence:
     hidden: Tensor | None = None
     """[H] the target's final hidden state (after the last norm) at position `num_written - 1`: the state that chose the
     newest token. None before the prompt is through, or when no source asked for it."""
+    layers: Mapping[int, Tensor] = field(default_factory=dict)
+    """[n, H] the target's states behind the layers that sources asked for, at the last n of `num_written` positions: those that
+    the last step of this sequence wrote."""
 
     @property
     def num_output(self) -> int:

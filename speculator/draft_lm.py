@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
 from functools import partial
+from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from models.config import DecoderConfig
@@ -16,7 +18,7 @@ from models.errors import BadModel, ModelError
 from pipelines.errors import ForeignCheckpoint
 from speculator.batch import Batch, Sequence
 from speculator.belief import beliefs, draw
-from speculator.draft_runner import DraftRunner, Prepared, Track
+from speculator.draft_runner import Branch, DraftRunner, PagedReader, Track
 from speculator.drafts import Drafts, Law, Tree
 from speculator.growth import BranchGrowth, Growth
 from speculator.guesses import Choice, guesses
@@ -45,8 +47,13 @@ def check_fits(checkpoint: Checkpoint, shape: DecoderConfig) -> None:
         raise ForeignCheckpoint(f"version {checkpoint.manifest.version}: {error}") from error
 
 
-class DraftModelSpeculator:
-    """runner: over pages numbered as the target's, so that a sequence's pages are its pages here too.
+R = TypeVar("R", bound=PagedReader)
+
+
+class BranchSpeculator(Generic[R]):
+    """A drafter that the target waits for, with pages of its own: it reads what is new of each text, and grows branches behind.
+
+    runner: over pages numbered as the target's, so that a sequence's pages are its pages here too.
 
     depth: levels of a tree, each a pass of the model. width: nodes read at each level, for one sequence. siblings: candidates for
     the children of a node; with one of each it drafts a chain. law: how drafts for sampled answers are made; where they are
@@ -54,12 +61,13 @@ class DraftModelSpeculator:
     """
 
     needs_hidden = False
+    needs_layers: tuple[int, ...] = ()
 
     def __init__(
         self,
-        runner: DraftRunner,
+        runner: R,
         *,
-        name: str = KIND,
+        name: str,
         version: str,
         max_tree: int = 32,
         depth: int = 5,
@@ -77,7 +85,7 @@ class DraftModelSpeculator:
         self._siblings = siblings
         self._law = law
         self._tracks: dict[int, Track] = {}
-        self._preparing: Preparing[tuple[str, Prepared]] = Preparing("weights of the draft model not taken")
+        self._preparing: Preparing[tuple[str, Any]] = Preparing(f"weights of {name} not taken")
         self._said: deque[int] = deque(maxlen=_MOST_SAID)
         self._seconds_per_call = 0.0
 
@@ -116,9 +124,21 @@ class DraftModelSpeculator:
 
         Raises ForeignCheckpoint, changing nothing, for weights that do not fit.
         """
-        check_fits(checkpoint, self._runner.shape)
+        self.check(checkpoint)
         runner = self._runner
         self._preparing.want(lambda: (checkpoint.manifest.version, runner.prepared(checkpoint.weights)))
+
+    def check(self, checkpoint: Checkpoint) -> None:
+        """Raises ForeignCheckpoint for weights that cannot take the place of those in use."""
+        raise NotImplementedError
+
+    def read(self, batch: Batch, asked: SequenceOf[int]) -> tuple[list[int], Tensor]:
+        """Reads what is new of each text; the rows that are through, and the states [rows, H] of their newest tokens."""
+        raise NotImplementedError
+
+    def grow(self, branches: SequenceOf[Branch], parents: Tensor) -> Tensor:
+        """[N, H] reads the newest token of each branch; parents: [N, H] the states of those that they follow."""
+        raise NotImplementedError
 
     def _take_weights(self) -> None:
         found = self._preparing.taken()
@@ -132,7 +152,9 @@ class DraftModelSpeculator:
     def _drafted(self, batch: Batch, asked: SequenceOf[int], budget: tuple[int, int], depth: int) -> dict[int, Tree]:
         """By row, for those whose text is read to its end. budget: nodes that may be pruned later, and nodes that may not."""
         largest, certain = (min(each, self._max_tree) for each in budget)
-        rows, states = self._read(batch, asked)
+        rows, states = self.read(batch, asked)
+        if not rows:
+            return {}
         growing = {}
         for row in rows:
             sequence = batch.decoding[row]
@@ -141,18 +163,56 @@ class DraftModelSpeculator:
             growing[row] = BranchGrowth(sequence.tokens[-1], track, len(sequence.tokens), width=width, most=most)
         deepening = dict(growing)
         for level in range(depth):
-            self._sprout(batch, deepening, states, level)
+            starts = self._sprout(batch, deepening, states, level)
             deepening = {
                 row: growth for row, growth in deepening.items() if level + 1 < min(depth, batch.decoding[row].num_left - 1)
             }
-            branches = [branch for growth in deepening.values() for branch in growth.branches()]
-            if not branches:
+            grown = [(starts[row], branch) for row, growth in deepening.items() for branch in growth.branches()]
+            if not grown:
                 break
-            states = self._runner.grow(branches)
+            parents = torch.tensor([start + branch.parent for start, branch in grown], device=states.device)
+            states = self.grow([branch for _, branch in grown], states[parents])
         return {row: growth.tree() for row, growth in growing.items()}
 
-    def _read(self, batch: Batch, asked: SequenceOf[int]) -> tuple[list[int], Tensor]:
-        """Reads what is new of each text; the rows that are through, and the states [rows, H] of their newest tokens."""
+    def _sprout(self, batch: Batch, growing: Mapping[int, Growth], states: Tensor, level: int) -> dict[int, int]:
+        """Gives every node that was read its children; returns where the nodes of each growth begin among the states.
+
+        states: [nodes, H], in the order of the growths and their nodes.
+        """
+        scores, ids = self._runner.scores(states), self._runner.vocabulary.ids
+        at, starts = 0, {}
+        guessing: list[tuple[Growth, int, int]] = []
+        choices: list[Choice] = []
+        for row, growth in growing.items():
+            sequence, stop = batch.decoding[row], at + len(growth.reading)
+            starts[row] = at
+            choice = sequence.sampling, sequence.num_output + level
+            if self._law.draws(sequence.sampling):
+                siblings = SPARE if self._law is Law.WITHOUT_REPLACEMENT else 1
+                believed = beliefs(scores[at:stop], [choice] * (stop - at), ids)
+                growth.sprout_drawn(believed, partial(draw, choice=choice), siblings)
+            else:
+                guessing.append((growth, at, stop))
+            choices += [choice] * (stop - at)
+            at = stop
+        if guessing:
+            tokens, chances = guesses(scores, choices, self._siblings, ids)
+            for growth, first, stop in guessing:
+                growth.sprout(tokens[first:stop], chances[first:stop])
+        return starts
+
+
+class DraftModelSpeculator(BranchSpeculator[DraftRunner]):
+    """A language model of its own."""
+
+    def __init__(self, runner: DraftRunner, *, name: str = KIND, version: str, **growth: Any) -> None:
+        """growth: see `BranchSpeculator`."""
+        super().__init__(runner, name=name, version=version, **growth)
+
+    def check(self, checkpoint: Checkpoint) -> None:
+        check_fits(checkpoint, self._runner.shape)
+
+    def read(self, batch: Batch, asked: SequenceOf[int]) -> tuple[list[int], Tensor]:
         texts, through = [], []
         for row in asked:
             sequence = batch.decoding[row]
@@ -168,24 +228,5 @@ class DraftModelSpeculator:
         kept = [at for at, done in enumerate(through) if done]
         return [asked[at] for at in kept], states[kept]
 
-    def _sprout(self, batch: Batch, growing: Mapping[int, Growth], states: Tensor, level: int) -> None:
-        """Gives every node that was read its children. states: [nodes, H], in the order of the growths and their nodes."""
-        scores, ids = self._runner.vocabulary.scores(states), self._runner.vocabulary.ids
-        at = 0
-        guessing: list[tuple[Growth, int, int]] = []
-        choices: list[Choice] = []
-        for row, growth in growing.items():
-            sequence, stop = batch.decoding[row], at + len(growth.reading)
-            choice = sequence.sampling, sequence.num_output + level
-            if self._law.draws(sequence.sampling):
-                siblings = SPARE if self._law is Law.WITHOUT_REPLACEMENT else 1
-                believed = beliefs(scores[at:stop], [choice] * (stop - at), ids)
-                growth.sprout_drawn(believed, partial(draw, choice=choice), siblings)
-            else:
-                guessing.append((growth, at, stop))
-            choices += [choice] * (stop - at)
-            at = stop
-        if guessing:
-            tokens, chances = guesses(scores, choices, self._siblings, ids)
-            for growth, first, stop in guessing:
-                growth.sprout(tokens[first:stop], chances[first:stop])
+    def grow(self, branches: SequenceOf[Branch], parents: Tensor) -> Tensor:
+        return self._runner.grow(branches)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -38,10 +38,12 @@ class Track:
     pages: PageTable
     num_read: int = 0
     """Its first tokens, whose keys and values are in the pages."""
+    first: int = 0
+    """Tokens before this one were never read, and nobody looks at them."""
 
     def seen(self, length: int) -> NDArray[np.int64]:
-        """[length] the slots of its first `length` tokens."""
-        return self.pages.slots(0, length)
+        """[length - first] the slots of its first `length` tokens, as far as they were read."""
+        return self.pages.slots(self.first, length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Branch:
     """Where it goes: a position of the track's pages, at least `text_length`, that no other branch uses."""
     behind: tuple[int, ...] = field(default=())
     """Places of its ancestors behind the text, oldest first."""
+    parent: int = 0
+    """Of the tokens of this text that were read just before, the one that it follows."""
 
     @property
     def position(self) -> int:
@@ -82,6 +86,60 @@ def _made(values: list[int], device: torch.device) -> Tensor:
 Prepared = tuple[Decoder, DraftVocabulary]
 
 
+class PagedRows:
+    """Lays out what a pass over texts reads: where its keys and values go, and what each row may look at."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def of_texts(self, texts: Sequence[tuple[Track, Sequence[int]]], scored: Sequence[int] | None = None) -> Rows:
+        """What follows `num_read` of each text, which counts as read from now on. scored: see `DraftRunner.read`."""
+        tokens: list[int] = []
+        positions: list[int] = []
+        slots: list[int] = []
+        wanted: list[int] = []
+        spans: list[Span] = []
+        for (track, following), count in zip(texts, scored or [1] * len(texts), strict=True):
+            start, stop, first = track.num_read, track.num_read + len(following), len(tokens)
+            keys = self._keys(track, stop)
+            spans.append(Span(first, len(following), keys))
+            own = range(keys.stop - len(following), keys.stop) if isinstance(keys, slice) else keys[-len(following) :].tolist()
+            slots += own
+            tokens += following
+            positions += range(start, stop)
+            wanted += range(len(tokens) - count, len(tokens))
+            track.num_read = stop
+        return self._rows(tokens, positions, slots, spans, wanted)
+
+    def _rows(
+        self, tokens: list[int], positions: list[int], slots: list[int], spans: list[Span], wanted: list[int]
+    ) -> Rows:
+        device = self._device
+        scored = _made(wanted, device) if len(wanted) < len(tokens) else None
+        return Rows(_made(tokens, device), _made(positions, device), _made(slots, device), Spans(spans), scored)
+
+    def _keys(self, track: Track, length: int) -> slice | Tensor:
+        found = track.pages.keys(length)
+        if isinstance(found, slice):
+            return slice(found.start + track.first, found.stop)
+        return torch.from_numpy(found[track.first :]).to(self._device)
+
+
+class PagedReader(Protocol):
+    """As much of whoever reads over pages of its own as is the same for all of them."""
+
+    vocabulary: DraftVocabulary
+
+    def prepared(self, weights: Mapping[str, Tensor]) -> Any:
+        """Weights in the form they are used in: any thread's work."""
+
+    def take(self, prepared: Any) -> None:
+        """Goes on with those weights."""
+
+    def scores(self, states: Tensor) -> Tensor:
+        """[N, V] of its vocabulary."""
+
+
 class DraftRunner:
     """page_size, num_pages: of its pages; the target's, where the two run parallel. vocabulary: tokens worth drafting; None: as
     many as `DraftVocabulary` thinks right for a drafter that the target waits for."""
@@ -101,6 +159,7 @@ class DraftRunner:
         self._device, self._dtype = device, dtype
         self.shape = model.shape
         """Of the models that it can run: that of its pages."""
+        self._rows = PagedRows(device)
         self._decoder, self.vocabulary = self.prepared(model.tensors)
         self._pages = KeyValuePages(model.shape, page_size * num_pages, dtype, device)
 
@@ -121,34 +180,12 @@ class DraftRunner:
 
         scored: of how many of its last tokens the states are wanted, text by text; None: of the last one. Returns [their sum, H].
         """
-        tokens: list[int] = []
-        positions: list[int] = []
-        slots: list[int] = []
-        wanted: list[int] = []
-        spans: list[Span] = []
-        for (track, following), count in zip(texts, scored or [1] * len(texts), strict=True):
-            start, stop, first = track.num_read, track.num_read + len(following), len(tokens)
-            keys = self._keys(track, stop)
-            spans.append(Span(first, len(following), keys))
-            slots += range(keys.stop - len(following), keys.stop) if isinstance(keys, slice) else keys[start:].tolist()
-            tokens += following
-            positions += range(start, stop)
-            wanted += range(len(tokens) - count, len(tokens))
-            track.num_read = stop
-        return self._run(tokens, positions, slots, spans, wanted)
+        return self._decoder.states(self._rows.of_texts(texts, scored), self._pages)
 
     def grow(self, branches: Sequence[Branch]) -> Tensor:
         """Reads the newest token of each branch: hidden states [N, H]."""
         return self._decoder.states(branch_rows(branches, self._device), self._pages)
 
-    def _run(
-        self, tokens: list[int], positions: list[int], slots: list[int], spans: list[Span], wanted: list[int]
-    ) -> Tensor:
-        device = self._device
-        scored = _made(wanted, device) if len(wanted) < len(tokens) else None
-        rows = Rows(_made(tokens, device), _made(positions, device), _made(slots, device), Spans(spans), scored)
-        return self._decoder.states(rows, self._pages)
-
-    def _keys(self, track: Track, length: int) -> slice | Tensor:
-        found = track.pages.keys(length)
-        return found if isinstance(found, slice) else torch.from_numpy(found).to(self._device)
+    def scores(self, states: Tensor) -> Tensor:
+        """[N, V] of its vocabulary."""
+        return self.vocabulary.scores(states)

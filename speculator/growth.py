@@ -122,13 +122,18 @@ class BranchGrowth(Growth):
         self._places: dict[int, tuple[int, ...]] = {0: ()}
         """Of a node that was read and its ancestors, the text left out."""
         self._next_place = text_length
+        self._row = {0: 0}
+        """Of a node that was read: its place among those of its level."""
 
     def branches(self) -> list[Branch]:
         """What to read for the next level: the likeliest of the newest nodes. Empty: it is not worth it."""
-        return [self._branch(node) for node in self._newest]
+        found = [self._branch(node) for node in self._newest]
+        self._row = {node: row for row, node in enumerate(self._newest)}
+        return found
 
     def _branch(self, node: int) -> Branch:
-        behind, place = self._places[self._parent[node]], self._next_place
+        parent = self._parent[node]
+        behind, place = self._places[parent], self._next_place
         self._places[node] = (*behind, place)
         self._next_place += 1
-        return Branch(self._track, self._text_length, self._tokens[node], place, behind)
+        return Branch(self._track, self._text_length, self._tokens[node], place, behind, self._row[parent])

@@ -59,6 +59,7 @@ class HeadsSpeculator(Generic[H]):
 
     KIND: ClassVar[str]
     needs_hidden = True
+    needs_layers: tuple[int, ...] = ()
 
     def __init__(
         self,

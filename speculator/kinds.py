@@ -1,10 +1,12 @@
-"""Kinds of heads, and what their sources are called: the copy that learns has the name of its kind."""
+"""Kinds of weights that draft from the target's states, and what their sources are called: whoever learns has its kind's name."""
 
 from __future__ import annotations
 
 MEDUSA, HYDRA = "medusa", "hydra"
 HEADS = (MEDUSA, HYDRA)
 """Kinds of heads; of each there may be a copy that learns, the static floor, and a second version on trial."""
+EAGLE = "eagle"
+"""A layer that goes on from the target's layers; one copy drafts, as of a draft model."""
 
 _STATIC, _RIVAL = "-static", "-rival"
 

@@ -85,6 +85,10 @@ class MergedSpeculator:
     def needs_hidden(self) -> bool:
         return any(source.needs_hidden for source in self._sources)
 
+    @property
+    def needs_layers(self) -> tuple[int, ...]:
+        return tuple(sorted({layer for source in self._sources for layer in source.needs_layers}))
+
     def begin(self, sequence: steps.Sequence) -> None:
         for source in self._sources:
             source.begin(sequence)

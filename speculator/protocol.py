@@ -50,6 +50,10 @@ class Speculator(Protocol):
     def needs_hidden(self) -> bool:
         """Whether `Sequence.hidden` must be kept for it."""
 
+    @property
+    def needs_layers(self) -> tuple[int, ...]:
+        """The target's layers whose states it wants of all that is written (`Sequence.layers`); most want none."""
+
     def begin(self, sequence: Sequence) -> None:
         """A sequence enters; its tokens are the prompt."""
 

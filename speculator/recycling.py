@@ -29,6 +29,7 @@ class RecyclingSpeculator:
     name = "recycling"
     version = "latest"
     needs_hidden = False
+    needs_layers: tuple[int, ...] = ()
 
     def __init__(self, vocab_size: int, *, max_tenants: int = 16, max_tree: int = 16) -> None:
         self._vocab_size = vocab_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import replace
 
@@ -36,15 +36,17 @@ def redraft(
     number: int = 1,
     tenant: str = "default",
     hidden: Tensor | None = None,
+    layers: Mapping[int, Tensor] | None = None,
 ) -> Simulated:
     """Serves a text (prompt and answer) again: what a speculator learns from one helps it with the next.
 
-    number: of the text, another one each time. hidden: [len(tokens) - 1, H] the target's states, for who needs them.
+    number: of the text, another one each time. hidden: [len(tokens) - 1, H] the target's states, for who needs them; layers:
+    those behind each of its layers that is asked for.
     num_nodes: drafted nodes in each step.
     """
     if len(tokens) - num_prompt < 2:  # the first token comes with the prompt's pass: no step was taken
         return Simulated()
-    again = _Again(speculator, tokens, num_prompt, sampling, Budget(num_nodes), number, tenant, hidden)
+    again = _Again(speculator, tokens, num_prompt, sampling, Budget(num_nodes), number, tenant, hidden, layers or {})
     simulated = simulate(tokens, num_prompt, again.draft)
     again.end()
     return simulated
@@ -63,10 +65,12 @@ class _Again:
         number: int,
         tenant: str,
         hidden: Tensor | None,
+        layers: Mapping[int, Tensor],
     ) -> None:
         self._speculator = speculator
         self._tokens = tuple(tokens)
         self._hidden = hidden
+        self._layers = layers
         self._budget = budget
         prompt = list(tokens[:num_prompt])
         sampling = replace(sampling, max_tokens=len(tokens) - num_prompt)
@@ -93,7 +97,8 @@ class _Again:
         sequence = self._sequence
         emitted = self._tokens[len(sequence.tokens) : num_tokens]
         sequence.tokens.extend(emitted)
-        sequence.num_written = num_tokens - 1
+        written, sequence.num_written = sequence.num_written, num_tokens - 1
+        sequence.layers = {layer: states[written : num_tokens - 1] for layer, states in self._layers.items()}
         sequence.hidden = None if self._hidden is None else self._hidden[num_tokens - 2]
         path = tuple(_path(self._drafts.tree(0), emitted))
         self._speculator.observe(self._batch, self._drafts, Verdicts((path,), (emitted,)))

@@ -38,6 +38,7 @@ class RestSpeculator:
 
     name = "rest"
     needs_hidden = False
+    needs_layers: tuple[int, ...] = ()
 
     def __init__(
         self, root: Path, tokenizer: str, *, max_tree: int = 16, clock: Callable[[], float] = time.monotonic

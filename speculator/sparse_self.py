@@ -45,6 +45,7 @@ class SparseSelfSpeculator:
 
     name = KIND
     needs_hidden = False
+    needs_layers: tuple[int, ...] = ()
 
     def __init__(
         self,

@@ -68,6 +68,7 @@ class SuffixSpeculator:
     name = "suffix"
     version = "counts"
     needs_hidden = False
+    needs_layers: tuple[int, ...] = ()
 
     def __init__(
         self,

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import torch
 
+from models.eagle import layers_read
 from pipelines.registry import Kind, Registry, Slot
 from pipelines.store import open_store
 from pipelines.traffic_log import TrafficReader
+from speculator.kinds import EAGLE
 from trainer.audit import Audit
 from trainer.champion import Champions
 from trainer.descent import Descent
 from trainer.draft_trade import DraftTrade
+from trainer.eagle_trade import EagleTrade
 from trainer.feed import Feed
 from trainer.gate import Rules
 from trainer.heads_trade import HeadsTrade
@@ -39,6 +42,7 @@ from trainer.trainer import Trainer
 TRADES: Mapping[Kind, Callable[[TrainerSettings, Taught, LessonCache, torch.Generator], Trade]] = {
     "medusa": HeadsTrade,
     "hydra": HeadsTrade,
+    "eagle": EagleTrade,
     "draft-lm": DraftTrade,
 }
 
@@ -59,7 +63,8 @@ def assemble(
     generator = torch.Generator().manual_seed(settings.seed)
     store = open_store(settings.checkpoints, max_bytes=settings.max_store_bytes)
 
-    lessons = LessonCache(ReplayTeacher(taught.decoder, Sizing(settings.slice_seconds)), settings.cache_bytes)
+    layers = layers_read(taught.decoder.config) if settings.kind == EAGLE else ()
+    lessons = LessonCache(ReplayTeacher(taught.decoder, Sizing(settings.slice_seconds), layers), settings.cache_bytes)
     trade = TRADES[settings.kind](settings, taught, lessons, generator)
     pools = Pools(settings, record, generator)
     memory = Memory(file, record, trade, pools, generator)

@@ -63,6 +63,21 @@ class HeadsSettings(DayZeroSettings):
             raise ValueError(f"kind is {self.kind!r}, expected one of {', '.join(HEADS)}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class EagleSettings(DayZeroSettings):
+    """Of an EAGLE layer."""
+
+    rows_per_step: int = 128
+    common_tokens: int = 512
+    sampled_tokens: int = 512
+    max_tokens: int = 256
+    """Of a text, prompt and answer: of a longer one so many, another stretch each time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect_one("max_tokens")
+
+
 RATE_OF_LAYERS = 1e-3
 """Learning rate of a draft that begins as layers of the target: they know something, and want smaller steps than new ones (see
 `trainer.draft_distil`)."""

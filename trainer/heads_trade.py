@@ -84,13 +84,13 @@ class HeadsTrade:
 
 
 def static_heads(folder: str, taught: Taught, kind: str) -> Checkpoint | None:
-    """The static heads of a kind made for this target, if there are any; an empty `folder`: among the bundled ones."""
+    """The static heads, or eagle layer, made for this target, if there are any; an empty `folder`: among the bundled ones."""
     path = Path(folder) if folder else BUNDLED
     static = find_static_heads(
         path, target=taught.fingerprint, tokenizer=taught.tokenizer, stored=taught.stored, kind=kind
     )
     if static is None:
-        log.warning("no static heads for this target in %s: training starts from untrained ones", path)
+        log.warning("nothing static of kind %s for this target in %s: training starts from untrained weights", kind, path)
     return static
 
 

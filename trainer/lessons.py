@@ -25,6 +25,8 @@ class Lesson:
     """[P, H] behind the last norm."""
     tokens: Tensor
     """[P] int64: the tokens that these states chose."""
+    layers: Tensor | None = None
+    """[T, L H] of all of the text but its last token, prompt included: the layers side by side that the teacher was asked for."""
 
     def __len__(self) -> int:
         return len(self.hidden)
@@ -34,7 +36,8 @@ class Lesson:
 
     @property
     def num_bytes(self) -> int:
-        return sum(tensor.numel() * tensor.element_size() for tensor in (self.hidden, self.tokens))
+        held = [self.hidden, self.tokens, *([] if self.layers is None else [self.layers])]
+        return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
     def padded(self) -> Tensor:
         """[>= P, H] the states, and zeros up to a shape that is used again and again."""

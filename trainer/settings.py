@@ -41,8 +41,8 @@ class TrainerSettings:
     draft: str = ""
     """Directory with the static draft model; empty: the bundled one, where it fits the target."""
     kind: Kind = "medusa"
-    """What is trained: heads (`medusa` or `hydra`), or a draft language model (`draft-lm`). A trainer of each may run at the same
-    time."""
+    """What is trained: heads (`medusa` or `hydra`), a layer on the target (`eagle`), or a draft language model (`draft-lm`).
+    A trainer of each may run at the same time."""
     scope: str = "all"
     """Whose: everyone's (`all`), or that of the tenant of that name."""
     name: str = "trainer"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from kernels.attention import Span, Spans
-from models.decoder import Decoder, Rows
+from models.decoder import Decoder, Rows, Scores
 from models.pages import KeyValuePages
 from trainer.kept import Kept
 from trainer.lessons import Lesson
@@ -34,9 +34,11 @@ class ReplayTeacher:
     the reading. Padding goes behind the text, where no row of it looks.
     """
 
-    def __init__(self, decoder: Decoder, sizing: Sizing) -> None:
+    def __init__(self, decoder: Decoder, sizing: Sizing, layers: Sequence[int] = ()) -> None:
+        """layers: of the target, whose states go into lessons too."""
         self._decoder = decoder
         self._sizing = sizing
+        self._layers = tuple(layers)
 
     def read(self, trace: Kept) -> Slices:
         length = len(trace.tokens) - 1  # the state after the last token chose nothing
@@ -46,23 +48,28 @@ class ReplayTeacher:
         chosen = torch.tensor(trace.trace.output_ids, device=tokens.device)
         if len(tokens) <= self._sizing.rows:
             with self._sizing.slice(len(tokens)):
-                return Lesson(self._decoder.hidden_states(tokens)[first:length].clone(), chosen)
-        states = yield from self._in_chunks(tokens, first)
-        return Lesson(states[: length - first].clone(), chosen)
+                hidden, captured = self._decoder.read(tokens, self._layers)
+                return Lesson(hidden[first:length].clone(), chosen, self._joined(captured, length))
+        states, captured = yield from self._in_chunks(tokens, first)
+        return Lesson(states[: length - first].clone(), chosen, self._joined(captured, length))
 
-    def _in_chunks(self, tokens: Tensor, first: int) -> Generator[None, None, Tensor]:
+    def _joined(self, captured: Mapping[int, Tensor], length: int) -> Tensor | None:
+        return torch.cat([captured[layer][:length] for layer in self._layers], -1) if self._layers else None
+
+    def _in_chunks(self, tokens: Tensor, first: int) -> Generator[None, None, tuple[Tensor, dict[int, Tensor]]]:
         decoder = self._decoder
         pages = KeyValuePages(decoder.config, len(tokens), decoder.dtype, decoder.device)
-        states: list[Tensor] = []
+        read: list[Scores] = []
         start = 0
         while start < len(tokens):
             stop = min(len(tokens), start + self._sizing.rows)
             with self._sizing.slice(stop - start):
-                states.append(decoder.forward(_chunk(tokens, start, stop, first), pages).hidden)
+                read.append(decoder.forward(_chunk(tokens, start, stop, first), pages, self._layers))
             start = stop
             if start < len(tokens):
                 yield
-        return torch.cat(states)
+        layers = {layer: torch.cat([each.layers[layer] for each in read]) for layer in self._layers}
+        return torch.cat([each.hidden for each in read]), layers
 
 
 def _chunk(tokens: Tensor, start: int, stop: int, first: int) -> Rows:

@@ -24,6 +24,7 @@ class ArcticSpeculator:
 
     version = "counts"
     needs_hidden = False
+    needs_layers: tuple[int, ...] = ()
 
     def __init__(self, *, trees: bool) -> None:
         try:

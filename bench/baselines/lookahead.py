@@ -31,6 +31,7 @@ class LookaheadSpeculator:
     name = "lookahead"
     version = f"{LEVEL}-{WINDOW}-{GUESSES}"
     needs_hidden = False
+    needs_layers: tuple[int, ...] = ()
 
     def __init__(self) -> None:
         self._texts: dict[int, _Text] = {}

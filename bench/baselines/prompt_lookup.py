@@ -24,6 +24,7 @@ class PromptLookupSpeculator:
     name = "prompt-lookup"
     version = "3-grams"
     needs_hidden = False
+    needs_layers: tuple[int, ...] = ()
 
     def __init__(self) -> None:
         self._texts: dict[int, _Text] = {}

@@ -49,6 +49,7 @@ class SsdSpeculator:
     """
 
     needs_hidden = False
+    needs_layers: tuple[int, ...] = ()
     kind = KIND
     """Of the checkpoints that it takes."""
 

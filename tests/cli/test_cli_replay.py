@@ -85,6 +85,7 @@ class Witness:
     name = "witness"
     version = "1"
     needs_hidden = False
+    needs_layers: tuple[int, ...] = ()
 
     def begin(self, sequence: Sequence) -> None: ...
 

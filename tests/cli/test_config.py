@@ -137,7 +137,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ("EVERDRAFT_DTYPE", "int4", "target.dtype is 'int4', expected one of float32, bfloat16, int8 (from EVERDRAFT_DTYPE)"),
         ("EVERDRAFT_TRAFFIC_POLICY", "all", "traffic.policy is 'all', expected one of off, tenant, shared"),
         ("EVERDRAFT_TRAFFIC_TENANTS", "a=all", "expected one of off, tenant, shared"),
-        ("EVERDRAFT_ENGINE_SOURCES", "medusa,oracle", "engine.sources has oracle, expected only medusa, hydra, suffix"),
+        ("EVERDRAFT_ENGINE_SOURCES", "medusa,oracle", "engine.sources has oracle, expected only medusa, hydra, eagle"),
         ("EVERDRAFT_ENGINE_SOURCES", "rest", "engine.sources has rest, expected a folder for it in rest"),
         ("EVERDRAFT_ENGINE_SSD_LISTEN", "7000", "engine.ssd_listen is '7000', expected HOST:PORT of one address of this host"),
         ("EVERDRAFT_ENGINE_SSD_LISTEN", "0.0.0.0:7000", "0.0.0.0 is all of them"),

@@ -95,6 +95,7 @@ class GuessingSpeculator:
     name = "guessing"
     version = "guess-1"
     needs_hidden = False
+    needs_layers: tuple[int, ...] = ()
 
     def __init__(
         self, answers: dict[int, tuple[int, ...]], seed: int, max_nodes: int = 12, hit_rate: float = 0.6

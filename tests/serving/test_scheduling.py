@@ -119,6 +119,15 @@ def test_an_equal_does_not_push_anybody_out() -> None:
     assert engine.scheduler.counters["preemptions"] == 0
 
 
+def test_one_that_has_ended_still_tells_what_was_written_of_it() -> None:
+    """Sources that learn when it leaves go by that."""
+    engine = engine_of()
+    engine.submit(request(0, 6))
+    (sequence,) = engine.scheduler.waiting
+    first_tokens(engine)
+    assert sequence.num_written == len(sequence.tokens) - 1 == 11
+
+
 def test_what_could_never_fit_is_refused_and_what_just_fits_is_served() -> None:
     engine = engine_of(num_pages=8)  # 32 tokens, 12 of them for a draft
     refused = engine.submit(request(0, 15))

@@ -105,11 +105,11 @@ def test_what_it_has_read_is_what_a_fresh_reading_gives() -> None:
         track = source._tracks[1]
         if track.num_read:
             runner = source._runner
-            keys = runner._pages.keys[:, :, runner._keys(track, track.num_read)]
+            keys = runner._pages.keys[:, :, runner._rows._keys(track, track.num_read)]
             fresh = runner_of(draft)
             again = type(track)(PageTable(runner.page_size, range(20)))
             fresh.read([(again, sequence.tokens[: track.num_read])])
-            assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._keys(again, track.num_read)], atol=1e-5)
+            assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._rows._keys(again, track.num_read)], atol=1e-5)
 
 
 def test_a_long_prompt_is_read_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:

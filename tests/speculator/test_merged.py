@@ -27,6 +27,7 @@ class Scripted:
     trees: list[Tree]
     version: str = "1"
     needs_hidden: bool = False
+    needs_layers: tuple[int, ...] = ()
     told: list[str] = field(default_factory=list)
 
     def begin(self, sequence: Sequence) -> None:

@@ -43,6 +43,7 @@ class ChainSource:
     random: random.Random
     version: str = "v"
     needs_hidden: bool = False
+    needs_layers: tuple[int, ...] = ()
     step: int = 0
     asked: int = 0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -55,8 +55,8 @@ class ScriptedDecoder:
         for token in range(VOCAB):
             self.unembedding[token, following(token)] = 6.0
 
-    def hidden_states(self, tokens: Tensor) -> Tensor:
-        return self.embed(tokens)
+    def read(self, tokens: Tensor, capture: Collection[int] = ()) -> tuple[Tensor, dict[int, Tensor]]:
+        return self.embed(tokens), {layer: self.embed(tokens) for layer in capture}
 
     def embed(self, tokens: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(tokens, VOCAB).float()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.decoder import Decoder
 from models.loading import load_target
 from tests.models.families import VOCAB, random_tokens, save_model
 from tests.trainer.scripted import trace
@@ -44,6 +45,16 @@ def test_chunks_of_any_size_read_the_same_states(decoder: object, prompt: int, o
     lesson = finish(teacher.read(each))
     assert len(lesson) == output
     torch.testing.assert_close(lesson.hidden, states(decoder, each), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [32, 1024])
+def test_layers_that_are_asked_for_are_those_of_the_whole_text_side_by_side(decoder: Decoder, rows: int) -> None:
+    each = kept(30, 41)
+    lesson = finish(ReplayTeacher(decoder, _Fixed(rows), (0, 2)).read(each))
+    _, captured = decoder.read(torch.tensor(each.tokens[:-1]), (0, 2))
+    assert lesson.layers is not None
+    torch.testing.assert_close(lesson.layers, torch.cat((captured[0], captured[2]), -1), rtol=1e-4, atol=1e-4)
+    assert lesson.num_bytes == 4 * (lesson.hidden.numel() + lesson.layers.numel()) + 8 * 41
 
 
 class _Fixed(Sizing):

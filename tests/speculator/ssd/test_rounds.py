@@ -108,11 +108,11 @@ def test_its_keys_are_those_of_a_fresh_reading() -> None:
             track, runner = draftee.track, link.worker._runner
             if not track.num_read:
                 continue
-            keys = runner._pages.keys[:, :, runner._keys(track, track.num_read)]
+            keys = runner._pages.keys[:, :, runner._rows._keys(track, track.num_read)]
             fresh = runner_of(OTHER)
             again = type(track)(PageTable(runner.page_size, range(40)))
             fresh.read([(again, draftee.tokens[: track.num_read])])
-            assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._keys(again, track.num_read)], atol=1e-5)
+            assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._rows._keys(again, track.num_read)], atol=1e-5)
 
 
 @pytest.mark.parametrize("room", [0, 1, 5, 17])

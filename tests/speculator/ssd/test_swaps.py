@@ -173,7 +173,7 @@ def test_after_a_swap_texts_are_read_again_when_there_is_time(monkeypatch: pytes
     fresh = runner_of(newer)
     again = type(track)(PageTable(runner.page_size, range(40)))
     fresh.read([(again, draftee.tokens[: track.num_read])])
-    keys = runner._pages.keys[:, :, runner._keys(track, track.num_read)]
-    assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._keys(again, track.num_read)], atol=1e-5)
+    keys = runner._pages.keys[:, :, runner._rows._keys(track, track.num_read)]
+    assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._rows._keys(again, track.num_read)], atol=1e-5)
 
 
