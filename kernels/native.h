@@ -59,15 +59,23 @@ static inline float sum(floats value) {
     return lanes[0];
 }
 
-/* Lane i of the result is the sum of vector i: LANES vectors, folded two by two. Each sum is folded in the same order. */
-static inline floats sums(floats *vectors) {
+/* Folds `count` vectors two by two. */
+static inline __attribute__((always_inline)) void fold(floats *vectors, const int count) {
     integers left, right; /* of two vectors side by side: the even lanes, the odd ones */
     for (int lane = 0; lane < LANES; lane++) left[lane] = 2 * lane, right[lane] = 2 * lane + 1;
-    for (int count = LANES; count > 1; count /= 2)
-        for (int pair = 0; pair < count / 2; pair++) {
-            const floats a = vectors[2 * pair], b = vectors[2 * pair + 1];
-            vectors[pair] = __builtin_shuffle(a, b, left) + __builtin_shuffle(a, b, right);
-        }
+#pragma GCC unroll 8
+    for (int pair = 0; pair < count / 2; pair++) {
+        const floats a = vectors[2 * pair], b = vectors[2 * pair + 1];
+        vectors[pair] = __builtin_shuffle(a, b, left) + __builtin_shuffle(a, b, right);
+    }
+}
+
+/* Lane i of the result is the sum of vector i of LANES. Each sum is folded in the same order. Unrolled, all of it stays in registers. */
+static inline __attribute__((always_inline)) floats sums(floats *vectors) {
+    if (LANES > 8) fold(vectors, 16);
+    if (LANES > 4) fold(vectors, 8);
+    fold(vectors, 4);
+    fold(vectors, 2);
     return vectors[0];
 }
 

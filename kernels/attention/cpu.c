@@ -13,6 +13,7 @@ enum { START, NUM_ROWS, NUM_KEYS, FIRST_SLOT, SLOTS, ANCESTORS, NUM_WORDS, FIELD
 
 #define MOST_ROWS 8
 #define MOST_DIM 512
+#define AHEAD 64 /* keys by which reading is ahead: for 8 texts of 8,192 keys four rows each take 8 ms instead of 10 */
 #if defined(__AVX512F__)
 #define MOST_QUERIES 6 /* 24 sums and 4 values in 32 registers */
 #else
@@ -30,13 +31,20 @@ typedef struct {
     float *scores; /* [num_rows * group, room] */
 } block;
 
+/* Has `count` numbers brought near, by lines of 64 bytes. */
+static inline __attribute__((always_inline)) void fetch(const float *from, const long count) {
+    for (long at = 0; at < count; at += 16) __builtin_prefetch(from + at);
+}
+
 /* scores[i] = scale * query . key i for LANES keys. */
 static inline __attribute__((always_inline)) void score(const float *query, const float *const *keys, const long dim,
                                                         const float scale, float *scores) {
     floats totals[LANES];
+#pragma GCC unroll 16
     for (int key = 0; key < LANES; key++) {
-        totals[key] = all(0.0f);
-        for (long at = 0; at + LANES <= dim; at += LANES) totals[key] += load(query + at) * load(keys[key] + at);
+        floats total = all(0.0f);
+        for (long at = 0; at + LANES <= dim; at += LANES) total += load(query + at) * load(keys[key] + at);
+        totals[key] = total;
     }
     floats result = sums(totals);
     for (long at = dim / LANES * LANES; at < dim; at++)
@@ -73,6 +81,7 @@ static inline __attribute__((always_inline)) void mix_prefix(const int count, co
         for (int part = 0; part < parts; part++) total[each][part] = all(0.0f);
     for (long key = 0; key < here->num_prefix; key++) {
         const float *value = values + here->prefix[key] * dim;
+        if (key + AHEAD < here->num_prefix) fetch(values + here->prefix[key + AHEAD] * dim, parts * LANES);
         for (int each = 0; each < count; each++)
             for (int part = 0; part < parts; part++) total[each][part] += scores[each * here->room + key] * load(value + part * LANES);
     }
@@ -132,6 +141,8 @@ static inline __attribute__((always_inline)) void attend(const block *here, cons
     const long num_queries = here->num_rows * here->group;
     for (long first = 0; first < here->num_prefix; first += LANES) {
         gather(here->keys, here->prefix, first, here->num_prefix, dim, keys);
+        for (long key = first + AHEAD; key < first + AHEAD + LANES && key < here->num_prefix; key++)
+            fetch(here->keys + here->prefix[key] * dim, dim);
         for (long each = 0; each < num_queries; each++)
             score(query + each / here->group * stride + each % here->group * dim, keys, dim, scale,
                   here->scores + each * here->room + first);
