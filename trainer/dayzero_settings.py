@@ -68,6 +68,7 @@ class EagleSettings(DayZeroSettings):
     """Of an EAGLE layer."""
 
     rows_per_step: int = 128
+    learning_rate: float = 1e-3
     common_tokens: int = 512
     sampled_tokens: int = 512
     max_tokens: int = 256

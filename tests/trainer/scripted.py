@@ -11,21 +11,24 @@ import random
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from models import eagle
 from models.decoder import Decoder
 from models.draft import DraftModel, DraftShape
+from models.eagle import EagleLayer
 from models.heads import DraftHeads
 from pipelines.registry import Registry, Slot, open_registry
 from pipelines.store import open_store
 from pipelines.trace import SamplingRecord, Trace
 from pipelines.traffic_log import TrafficReader, open_reader, open_writer
 from speculator.draft_lm import KIND as DRAFT_MODEL
+from speculator.kinds import EAGLE
 from speculator.static_heads import KIND, find_static, heads_of, untrained_config
+from tests.serving.rig import tiny_config
 from trainer.assemble import assemble
 from trainer.settings import TrainerSettings
 from trainer.taught import Taught
@@ -48,18 +51,25 @@ class ScriptedDecoder:
     """As much of a `Decoder` as the trainer uses."""
 
     def __init__(self) -> None:
-        self.config = SimpleNamespace(hidden_size=VOCAB, vocab_size=VOCAB, max_positions=256)
+        sizes = {"hidden_size": VOCAB, "vocab_size": VOCAB, "intermediate_size": 32, "num_layers": 3, "num_heads": 2}
+        self.config = tiny_config(**sizes, num_kv_heads=1)
         self.dtype = torch.float32
         self.device = torch.device("cpu")
         self.unembedding = torch.zeros(VOCAB, VOCAB)
         for token in range(VOCAB):
             self.unembedding[token, following(token)] = 6.0
 
+    def hidden_states(self, tokens: Tensor) -> Tensor:
+        return self.embed(tokens)
+
     def read(self, tokens: Tensor, capture: Collection[int] = ()) -> tuple[Tensor, dict[int, Tensor]]:
         return self.embed(tokens), {layer: self.embed(tokens) for layer in capture}
 
     def embed(self, tokens: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(tokens, VOCAB).float()
+
+    def output_norm(self) -> Tensor:
+        return torch.ones(VOCAB)
 
     def output_embeddings(self) -> Tensor:
         return self.unembedding.t()
@@ -107,6 +117,18 @@ def untrained_draft(seed: int = 1) -> DraftModel:
     return DraftModel(SMALL.config_for(taught().decoder.config), torch.Generator().manual_seed(seed))
 
 
+def untrained(kind: str) -> tuple[dict[str, int | float | str | bool], dict[str, Tensor]]:
+    """Config and weights of any kind."""
+    if kind == DRAFT_MODEL:
+        draft = untrained_draft()
+        return draft.config, draft.tensors
+    if kind == EAGLE:
+        layer = EagleLayer(eagle.untrained_config(taught().decoder.config), taught().decoder)
+        return layer.config, layer.tensors
+    heads = untrained_heads(kind)
+    return heads.config, dict(heads.named_parameters())
+
+
 class House:
     """A log, a registry and a store in a folder."""
 
@@ -141,15 +163,14 @@ class House:
     def add_static(self) -> str:
         """Saves untrained weights as the static ones; returns their version."""
         kind = self.settings.kind
-        draft = untrained_draft()
-        heads = None if kind == DRAFT_MODEL else untrained_heads(kind)
+        config, tensors = untrained(kind)
         manifest, _ = open_store(self.settings.heads).save(
-            dict(heads.named_parameters()) if heads else draft.tensors,
+            tensors,
             kind=kind,
             parent=None,
             target=TARGET,
             tokenizer=TOKENIZER,
-            config=heads.config if heads else draft.config,
+            config=config,
             created_at=1.0,
         )
         return manifest.version

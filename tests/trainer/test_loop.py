@@ -15,9 +15,11 @@ from pipelines.trace import SamplingRecord
 from pipelines.traffic_log import TrafficReader
 from speculator.simulate import Simulated
 from speculator.static_draft import draft_model
+from speculator.static_eagle import served_layer
 from speculator.static_heads import served_heads
 from tests.trainer.scripted import SLOT, TARGET, TOKENIZER, VOCAB, House, taught, trace, train_until, weights
 from trainer.chain_drafter import ChainDrafter
+from trainer.eagle_drafter import EagleDrafter
 from trainer.heads_drafter import HeadsDrafter
 from trainer.judge import Drafter
 from trainer.kept import Kept
@@ -33,7 +35,7 @@ def worth(house: House, version: str) -> float:
     """Tokens per step that a version brings on traffic nobody has seen, with three nodes."""
     location = house.registry.location(house.slot, version)
     checkpoint = house.store.load(location, target=TARGET, tokenizer=TOKENIZER, kind=house.slot.kind)
-    drafter = of_draft(checkpoint) if house.slot.kind == "draft-lm" else of_heads(checkpoint)
+    drafter = {"draft-lm": of_draft, "eagle": of_layer}.get(house.slot.kind, of_heads)(checkpoint)
     fresh = [Kept.of(number, trace(number, sampling=GREEDY)) for number in range(50_000, 50_040)]
     return sum((finish(drafter.steps(each)) for each in fresh), Simulated()).tokens_per_step
 
@@ -46,6 +48,12 @@ def of_heads(checkpoint: Checkpoint) -> Drafter:
 
 def of_draft(checkpoint: Checkpoint) -> Drafter:
     return ChainDrafter(draft_model(checkpoint), lookahead=3, sizing=Sizing(1.0))
+
+
+def of_layer(checkpoint: Checkpoint) -> Drafter:
+    layer = served_layer(checkpoint, taught().decoder)
+    lessons = LessonCache(ReplayTeacher(taught().decoder, Sizing(1.0), layer.layers), 1 << 20)
+    return EagleDrafter(layer, lessons, taught(), lookahead=3, sizing=Sizing(1.0))
 
 
 def published(trainer: Trainer, times: int = 1) -> Callable[[], bool]:

@@ -31,7 +31,7 @@ GIVEN = {"target": "t", "traffic": "sqlite:///a", "registry": "sqlite:///b", "ch
         ("rows_per_step", 0),
         ("lookahead", 0),
         ("hybrid", -1.0),
-        ("kind", "eagle"),
+        ("kind", "oracle"),
         ("slice_seconds", float("nan")),
         ("niceness", 20),
         ("max_held_out", 10),
