@@ -14,8 +14,10 @@ from pipelines.registry import Act, Registry
 
 log = logging.getLogger(__name__)
 
-_LINES = 1000
-"""Of the audit log, looked at each time: a server that was away for longer does not hear of what was purged before them."""
+_LINES_AT_START = 1000
+"""Of the audit log: what was purged before them a server does not hear of that was away since."""
+_LINES = 50
+"""Looked at each time from then on."""
 
 
 class Purges:
@@ -53,14 +55,14 @@ class Purges:
         while not self._stop.is_set():
             try:
                 with closing(self._open_registry()) as registry:
-                    while not self._stop.is_set():
-                        self._look(registry)
-                        self._stop.wait(self._interval)
+                    self._look(registry, _LINES_AT_START)  # also when the registry was away for a while
+                    while not self._stop.wait(self._interval):
+                        self._look(registry, _LINES)
             except PipelineError as error:
                 log.debug("registry: %s", error)  # `Swap` says it
                 self._stop.wait(self._interval)
 
-    def _look(self, registry: Registry) -> None:
-        purged = [act for act in registry.acts(_LINES) if act.action == PURGE]
+    def _look(self, registry: Registry, num_lines: int) -> None:
+        purged = [act for act in registry.acts(num_lines) if act.action == PURGE]
         self._new.extend(act for act in reversed(purged) if act not in self._known)
-        self._known = set(purged)
+        self._known.update(purged)

@@ -1,7 +1,7 @@
 """The likeliest tokens of each row in C (`cpu.c`): for float32 on a CPU.
 
 Eight of 8,192 real scores, 17 rows, on one core of a busy machine: 45 us; `kernels.candidates` 130 us, torch's topk 200 us
-(without a softmax), numpy's argpartition 170 us.
+(without a softmax), numpy's argpartition 170 us. In an engine, of 10 to 17 rows that are not in the cache any more: 55 to 105 us.
 """
 
 from __future__ import annotations

@@ -101,6 +101,14 @@ def test_what_the_target_thought_likely_is_proposed_rejected_drafts_included() -
     assert server.draft(sequence).tokens[:2] == [4, 7]
 
 
+def test_nobody_looks_for_the_likeliest_unless_a_source_asks() -> None:
+    verdicts = verify(Drafts.empty([3]), logits_of(1, 0), [GREEDY], [0])
+    assert verdicts.likeliest is not None
+    assert "_found" not in vars(verdicts.likeliest)
+    assert verdicts.likeliest.tokens[0, 0] == verdicts.emitted[0][0]
+    assert "_found" in vars(verdicts.likeliest)
+
+
 def test_no_tenant_is_drafted_for_from_anothers_text() -> None:
     server = Server()
     say(server, server.begin([1, 2], "a"), 5, 6)

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from speculator.drafts import Tree
 from speculator.rest_hits import Hits
@@ -24,9 +25,8 @@ def occurrences(texts: list[list[int]], pattern: list[int]) -> list[list[int]]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(TEXTS, st.integers(1, 40))
-def test_places_are_sorted_as_by_hand(texts: list[list[int]], depth: int) -> None:
-    values = joined(texts)
+@given(st.one_of(TEXTS.map(joined), st.lists(st.integers(0, 2), max_size=40).map(np.array)), st.integers(1, 40))
+def test_places_are_sorted_as_by_hand(values: NDArray[np.int32], depth: int) -> None:
     deep = 1 << (depth - 1).bit_length()  # prefix doubling goes to the next power of two
     listed = values.tolist()
     expected = sorted(range(len(values)), key=lambda place: listed[place : place + deep])
