@@ -1,9 +1,9 @@
 """Our suffix decoding against `arctic-inference`'s, on the same texts: answers on the task groups, one after another.
 
 Both draft along a text that is there already, so both emit the same tokens; each learns from a text for the next. Theirs drafts
-paths, as vLLM has it, and trees, of as many tokens as were matched at most, which is its default; both may draft 16, and the
-details say how many they do. The time of a proposal is all that it takes to give the engine a draft: of theirs, what it takes to
-make it a tree of ours is part. Not measured where it is not installed.
+paths of as many tokens as were matched at most, as vLLM has it by default, and trees of up to four times as many. All may draft
+16; the details say how many they do. The time of a proposal is all that it takes to give the engine a draft: of theirs, what it
+takes to make it a tree of ours is part. Not measured where it is not installed.
 """
 
 from __future__ import annotations

@@ -159,8 +159,11 @@ class _Cache:
     def stop_request(self, number: int) -> None:
         self.told.append(("stop", number))
 
-    def speculate(self, number: int, context: list[int], most: int, *, use_tree_spec: bool) -> SimpleNamespace:
+    def speculate(
+        self, number: int, context: list[int], most: int, *, max_spec_factor: float, use_tree_spec: bool
+    ) -> SimpleNamespace:
         assert len(context) <= 24
+        assert max_spec_factor == (4.0 if use_tree_spec else 1.0)
         found = {"token_ids": [8, 9, 7], "parents": [-1, 0, 0], "probs": [0.5, 0.25, 0.125]}
         return SimpleNamespace(**{name: values[:most] for name, values in found.items()})
 
