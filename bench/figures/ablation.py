@@ -19,7 +19,7 @@ from bench.rig import Answer, Ask, Client, acceptance_length, tokens_per_second
 from bench.sizes import TEMPERATURES
 from serving.engine import FixedBudget
 from serving.settings import SOURCES, EngineSettings
-from speculator.kinds import HEADS, kind_of, static
+from speculator.kinds import EAGLE, HEADS, kind_of, static
 
 MERGED = Goal(
     name="ablation", title="all sources merged against each alone, tokens per step at the same nodes", at_least=1.0, aim=1.1
@@ -50,7 +50,8 @@ def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
 
 def possible(settings: EngineSettings) -> tuple[str, ...]:
     """Sources that can be asked for, in the order of `SOURCES`; the server's own first, since the first heads are followed."""
-    left_out = {"ssd"} | ({"rest"} if not settings.rest else set())
+    # `self` leaves texts as short as these alone, and nobody has trained a layer unless the server names it
+    left_out = {"ssd", "self"} | ({"rest"} if not settings.rest else set()) | {EAGLE} - set(settings.sources)
     return tuple(name for name in dict.fromkeys((*settings.sources, *SOURCES)) if name not in left_out)
 
 

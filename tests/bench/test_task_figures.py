@@ -90,8 +90,9 @@ def test_every_source_that_can_draft_here_is_asked_for_the_servers_own_first() -
     settings = EngineSettings(target="x", sources=("hydra", "suffix"))
     found = ablation.possible(settings)
     assert found[:2] == ("hydra", "suffix")
-    assert set(found) == set(SOURCES) - {"ssd", "rest"}
+    assert set(found) == set(SOURCES) - {"ssd", "rest", "self", "eagle"}
     assert "rest" in ablation.possible(replace(settings, rest="somewhere"))
+    assert "eagle" in ablation.possible(replace(settings, sources=("eagle",)))
 
 
 @pytest.fixture(scope="module")

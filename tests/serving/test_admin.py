@@ -109,7 +109,7 @@ def test_a_kind_means_the_slot_beside_the_one_that_is_served(admin: TestClient, 
     assert post(admin, "/speculators/e/rollback?kind=draft-lm")["champion"] == "d"
     assert registry.state(SLOT) == SlotState(generation=2, champion="b", previous="a")
     assert "'e'" in get(admin, "/speculators/e", 404)["error"]["message"]
-    assert get(admin, "/status?kind=eagle", 400)["error"]["param"] == "kind"
+    assert get(admin, "/status?kind=oracle", 400)["error"]["param"] == "kind"
 
 
 def test_a_canary_is_rolled_back_without_touching_the_champion(admin: TestClient, registry: Registry) -> None:

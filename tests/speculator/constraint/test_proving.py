@@ -73,9 +73,19 @@ def test_no_more_outcomes_are_remembered_than_there_is_room_for(prover: Prover, 
     assert tried == ["a", "b", "c", "a"]
 
 
+class Silent:
+    """The way to a process that never answers, without the wait for it."""
+
+    def send(self, wanted: Constraint) -> None: ...
+
+    def poll(self, seconds: float) -> bool:
+        return False
+
+
 def test_a_constraint_that_was_too_slow_once_may_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = Prover("", (), 0, seconds=0.0)
-    assert "not compiled after 0 s" in refusal(subject, constraint("regex", "a{2}"))
-    subject._seconds = 30.0
+    subject = Prover("", (), 0, seconds=30.0)
+    monkeypatch.setattr(subject, "_ready", Silent)
+    assert "not compiled after 30 s" in refusal(subject, constraint("regex", "a{2}"))
+    monkeypatch.undo()
     subject.prove(constraint("regex", "a{2}"))
     subject.close()
