@@ -63,6 +63,7 @@ class Controller:
     def budget(self, batch: Batch) -> Budget:
         """What the next draft may hold. To be asked once a step."""
         self._since_explored += 1
+        self._hear_news()
         self._budget = self._decide(batch)
         self._zero_share += _RECENT * ((self._budget.nodes == 0) - self._zero_share)
         return self._budget
@@ -72,7 +73,6 @@ class Controller:
     ) -> None:
         """After a step without prompt tokens. step_seconds: all of it but the drafting."""
         plain_seconds = self._costs.seconds(num_sequences)
-        self._hear_news()
         self._costs.measured(num_sequences, num_drafted, step_seconds)
         if self.enabled and plain_seconds and self._since_explored:
             gain = num_emitted / num_sequences * plain_seconds / (step_seconds + draft_seconds)

@@ -28,19 +28,13 @@ class _Pending:
 
 
 class Shadow:
-    """Holds trees until the text they bet on is there. Every `every` steps is due; 0: never.
+    """Holds trees until the text they bet on is there. Every `every` steps is due; 0: never."""
 
-    forgetting: weight that the recent mean keeps per scored tree (0.98: about the last fifty).
-    """
-
-    def __init__(self, every: int, forgetting: float = 0.98) -> None:
+    def __init__(self, every: int) -> None:
         self._every = every
-        self._forgetting = forgetting
         self._step = 0.0
         self._pending: defaultdict[int, list[_Pending]] = defaultdict(list)
         self._counters: Counter[str] = Counter()
-        self._recent: dict[str, float] = {}
-        self._num_scored: Counter[str] = Counter()
         self._news: list[Scored | str] = []
 
     def due(self, drafting: bool = True) -> bool:
@@ -88,18 +82,12 @@ class Shadow:
         if left:
             self._pending[sequence.id] = left
 
-    def recent(self, source: str) -> tuple[float, int]:
-        """Mean tokens per step the source would have had lately, and how many trees that rests on."""
-        return self._recent.get(source, 1.0), self._num_scored[source]
-
     def counters(self) -> dict[str, float]:
         """`shadow_steps:<source>` and `shadow_tokens:<source>`: their ratio is a mean acceptance length."""
         return dict(self._counters)
 
     def forget(self, source: str) -> None:
-        """Starts the recent mean anew: the source has other weights now."""
-        self._recent.pop(source, None)
-        self._num_scored[source] = 0
+        """The source has other weights now."""
         self._news.append(source)
 
     def _score(self, pending: _Pending, tokens: list[int], ended: bool) -> None:
@@ -112,9 +100,6 @@ class Shadow:
         source = pending.of
         self._counters[f"shadow_steps:{source}"] += 1
         self._counters[f"shadow_tokens:{source}"] += length
-        keep = min(self._forgetting, 1 - 1 / (self._num_scored[source] + 1))
-        self._recent[source] = keep * self._recent.get(source, 0.0) + (1 - keep) * length
-        self._num_scored[source] += 1
 
 
 def accepted_along(tree: Tree, tokens: list[int], start: int) -> int:

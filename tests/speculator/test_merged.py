@@ -16,6 +16,7 @@ from speculator.merged import MergedSpeculator
 from speculator.protocol import Budget, Speculator
 from speculator.shadow import Shadow
 from speculator.verify import Verdicts
+from tests.speculator.test_shadow import mean_of
 from tests.speculator.toys import paths
 
 
@@ -204,8 +205,8 @@ def test_a_shadowed_step_asks_everybody_but_drafts_with_the_allowed() -> None:
         assert drafts.trees[0].tokens == [0, 5]
         observed(speculator, batch, drafts, (6, 7, 8))
     assert left_out.told.count("propose") == 2
-    assert shadow.recent("b") == (3.0, 2)  # six, seven and the bonus token
-    assert shadow.recent("a") == (1.0, 2)
+    assert mean_of(shadow, "b") == (3.0, 2)  # six, seven and the bonus token
+    assert mean_of(shadow, "a") == (1.0, 2)
 
 
 def test_steps_with_new_prompts_only_draft_nothing() -> None:
