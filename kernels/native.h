@@ -131,6 +131,13 @@ static inline floats exponential(floats x) {
     return series * (floats)bits;
 }
 
+/* The finaliser of MurmurHash3 (Appleby), which the noise is made of. */
+static inline words hashed(words x) {
+    x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
+    x = (x ^ (x >> 13)) * 0xC2B2AE35u;
+    return x ^ (x >> 16);
+}
+
 /* At least `bytes` at a multiple of 64, the same for every call of a thread from one file; none if there is no memory. */
 static inline void *scratch_of(size_t bytes) {
     static _Thread_local void *kept;

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import c_float, c_int, c_long, c_void_p
+from ctypes import c_float, c_int, c_long, c_uint32, c_void_p
 from functools import lru_cache
 from pathlib import Path
 
@@ -60,6 +60,7 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "everdraft_replace_float": (c_void_p, c_long, c_long, c_void_p),
     "everdraft_replace_bfloat16": (c_void_p, c_long, c_long, c_void_p),
     "everdraft_candidates": (c_void_p, c_long, c_long, c_void_p, c_void_p, c_void_p, c_long, c_void_p, c_void_p),
+    "everdraft_chosen": (c_void_p, c_long, c_float, c_uint32, c_uint32),
     "everdraft_likeliest": (c_void_p, c_long, c_long, c_long, c_void_p, c_void_p),
     "everdraft_rope": (c_void_p, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_void_p),
 }
@@ -108,6 +109,7 @@ def library() -> ctypes.CDLL | None:
             library = ctypes.CDLL(str(_compiled(command, cache)))
         for name, arguments in (_ARGUMENTS | (_TILES if hasattr(library, "everdraft_linear_tiles") else {})).items():
             getattr(library, name).argtypes = arguments
+        library.everdraft_chosen.restype = c_long
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         log.warning("the C kernels cannot be used: plain torch kernels, several times slower on a CPU: %s", _reason(error))
         return None

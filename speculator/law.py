@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.candidates import Noise
-from kernels.gumbel import gumbel
+from kernels.gumbel import chosen, gumbel
 from kernels.gumbel.key import keys, uniform
 from speculator.batch import Sampling
 from speculator.processor import Processor, edited
@@ -141,7 +141,12 @@ class Chooser:
         sampling = self._sampling[row]
         if sampling.greedy and not self._processors[row]:
             return int(self._rows[node].argmax()) if self._rows is not None else self._best[node]
-        return _argmax(noisy_scores(self._scores(row, node), sampling, position))
+        scores = self._scores(row, node)
+        if sampling.greedy:
+            return _argmax(scores)
+        if sampling.filtered:
+            return chosen(process(scores, sampling), 1.0, sampling.seed, sampling.choice, position)
+        return chosen(scores.float(), sampling.temperature, sampling.seed, sampling.choice, position)
 
     def probs(self, row: int, node: int) -> NDArray[np.float64]:
         """[V] the target's distribution at `node` for sequence `row`, which is not greedy."""

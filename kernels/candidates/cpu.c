@@ -10,12 +10,6 @@
 #define MOST 64 /* candidates */
 #define HOPELESS 10.0f /* tokens e^10 times less likely than the likeliest are passed over: noise seldom makes up for that */
 
-static inline words mix(words x) {
-    x = (x ^ (x >> 16)) * 0x85EBCA6Bu;
-    x = (x ^ (x >> 13)) * 0xC2B2AE35u;
-    return x ^ (x >> 16);
-}
-
 /* ln(1 + f) for f in [-1/2, 1/2], by the series of its area tangent. */
 static inline floats log_near_one(floats f) {
     const floats s = f / (f + 2.0f), square = s * s;
@@ -72,7 +66,7 @@ int everdraft_candidates(const float *logits, long rows, long vocab, const float
                 }
                 words token = lane + (uint32_t)at;
                 if (ids) memcpy(&token, ids + at, (at + LANES <= vocab ? LANES : vocab - at) * sizeof *ids);
-                const floats noise = gumbel(mix(mix(token ^ keys[1]) ^ keys[2]));
+                const floats noise = gumbel(hashed(hashed(token ^ keys[1]) ^ keys[2]));
                 store(scores + at, either(hopeful, here + noise, nothing));
             }
             largest = most(scores, vocab);

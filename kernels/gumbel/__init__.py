@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from kernels.gumbel import reference
-from kernels.gumbel.cpu import gumbel_cpu
+from kernels.gumbel.cpu import chosen_cpu, gumbel_cpu
+from kernels.native import runs_natively
 
 
 def gumbel(seed: int, choice: int, position: int, vocab_size: int, device: torch.device) -> Tensor:
@@ -16,4 +17,12 @@ def gumbel(seed: int, choice: int, position: int, vocab_size: int, device: torch
     return reference.gumbel(seed, choice, position, vocab_size, device)
 
 
-__all__ = ["gumbel"]
+def chosen(logits: Tensor, temperature: float, seed: int, choice: int, position: int) -> int:
+    """The token with the highest score, noise included, of float32 [V]: see `reference.scores`."""
+    if runs_natively(logits) and logits.is_contiguous():
+        return chosen_cpu(logits, temperature, seed, choice, position)
+    scores = reference.scores(logits, temperature, gumbel(seed, choice, position, logits.shape[-1], logits.device))
+    return int(scores.numpy().argmax() if scores.device.type == "cpu" else scores.argmax())
+
+
+__all__ = ["chosen", "gumbel"]

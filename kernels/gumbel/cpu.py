@@ -1,4 +1,5 @@
-"""The same noise in numpy, for the CPU: 34 us for 8,192 tokens on one core, where plain torch takes 220 us."""
+"""The same noise in numpy, for the CPU: 34 us for 8,192 tokens on one core, where plain torch takes 220 us; and the choice by
+it in C (`cpu.c`), which takes 13 us where these and torch take 55."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kernels.gumbel.key import MIX_FIRST, MIX_SECOND, keys
+from kernels.native import loaded
 
 _FIRST, _SECOND = np.uint32(MIX_FIRST), np.uint32(MIX_SECOND)
 
@@ -22,6 +25,13 @@ def gumbel_cpu(seed: int, choice: int, position: int, vocab_size: int) -> NDArra
         np.log(noise, out=noise)
         np.negative(noise, out=noise)
     return noise.astype(np.float32)
+
+
+def chosen_cpu(logits: Tensor, temperature: float, seed: int, choice: int, position: int) -> int:
+    """The argmax of `reference.scores` for logits [V] in one piece, but where the two best are equal to seven digits: these
+    logarithms are the C library's."""
+    found: int = loaded().everdraft_chosen(logits.data_ptr(), logits.shape[-1], temperature, *keys(seed, choice, position))
+    return found
 
 
 @lru_cache(maxsize=64)

@@ -23,6 +23,11 @@ def gumbel(seed: int, choice: int, position: int, vocab_size: int, device: torch
     return -(-uniform.log_()).log_().float()
 
 
+def scores(logits: Tensor, temperature: float, noise: Tensor) -> Tensor:
+    """[V] float32 whose argmax draws from the softmax of logits [V] / temperature; written to `noise` [V]."""
+    return noise.add_(logits / temperature)
+
+
 @lru_cache(maxsize=8)
 def _token_ids(vocab_size: int, device: torch.device) -> Tensor:
     return torch.arange(vocab_size, dtype=torch.int64, device=device)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from kernels.gumbel import gumbel, reference
+from kernels.gumbel import chosen, gumbel, reference
 from kernels.gumbel.cpu import gumbel_cpu
 
 CPU = torch.device("cpu")
@@ -68,3 +68,23 @@ def test_no_hash_gives_infinite_noise(bits: int) -> None:
     uniform = (torch.tensor([bits]).double() + 0.5) * 2.0**-32
     assert torch.isfinite(-(-uniform.log()).log()).all()
     assert 0.0 < uniform.item() < 1.0
+
+
+@pytest.mark.parametrize("temperature", [0.3, 0.8, 1.0, 1.7])
+@pytest.mark.parametrize("vocab_size", [1, 15, 16, 100, 8192])
+def test_the_choice_is_the_argmax_of_the_noisy_scores(vocab_size: int, temperature: float) -> None:
+    generator = torch.Generator().manual_seed(vocab_size)
+    for position, spread in enumerate((0.0, 0.1, 1.0, 3.0, 30.0) * 10):
+        logits = spread * torch.randn(vocab_size, generator=generator)
+        noise = gumbel(7, 2, position, vocab_size, CPU)
+        expected = int(reference.scores(logits, temperature, noise).argmax())
+        assert chosen(logits, temperature, 7, 2, position) == expected
+
+
+def test_the_choice_passes_over_what_is_excluded() -> None:
+    logits = torch.full((100,), -torch.inf)
+    logits[[17, 60]] = torch.tensor([0.0, 1.0])
+    choices = [chosen(logits, 1.0, seed, 0, 0) for seed in range(2000)]
+    # the chance of the second is 1 / (1 + e^-1) = 0.731, with a standard deviation of 0.01
+    assert set(choices) == {17, 60}
+    assert abs(choices.count(60) / len(choices) - 0.731) < 0.04
