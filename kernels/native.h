@@ -18,6 +18,13 @@
 #include <unistd.h>
 #endif
 
+/* Whether kernels/linear has products on matrix tiles. */
+#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AVX512F__) && defined(__linux__)
+#define TILES_OF_BFLOAT16 1
+#else
+#define TILES_OF_BFLOAT16 0
+#endif
+
 #if defined(__AVX512F__)
 #define LANES 16
 #elif defined(__AVX2__)

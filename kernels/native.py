@@ -61,6 +61,10 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "everdraft_replace_bfloat16": (c_void_p, c_long, c_long, c_void_p),
     "everdraft_candidates": (c_void_p, c_long, c_long, c_void_p, c_void_p, c_void_p, c_long, c_void_p, c_void_p),
     "everdraft_chosen": (c_void_p, c_long, c_float, c_uint32, c_uint32),
+    "everdraft_layers": (
+        *(c_void_p, c_long, c_long, c_long, c_long, c_float, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_void_p),
+        *(c_void_p, c_void_p, c_long, c_void_p, c_long, c_long, c_float, c_void_p, c_int),
+    ),
     "everdraft_likeliest": (c_void_p, c_long, c_long, c_long, c_void_p, c_void_p),
     "everdraft_rope": (c_void_p, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_void_p),
 }

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels import layers as native_layers
 from kernels.attention import Spans, ragged_attention, write_pages
 from kernels.linear import Weight, linear, linear_add, pack_weight, quantise_weight, unpack_weight
 from kernels.norm import rms_norm
@@ -138,6 +139,7 @@ class Decoder:
 
         self._embedding = get("model.embed_tokens.weight")
         self._layers = [Layer.packed(weights, f"model.layers.{index}", dtype, device, pack) for index in range(config.num_layers)]
+        self._packed = native_layers.pack_layers(self._layers, config.num_heads, config.num_kv_heads, config.norm_eps)
         self._norm = get("model.norm.weight")
         head = "model.embed_tokens.weight" if config.tie_embeddings else "lm_head.weight"
         self._unembedding: Weight = pack(get(head))
@@ -167,6 +169,12 @@ class Decoder:
         return self._run(tokens, positions, attend, (), {})
 
     def _paged(self, rows: Rows, pages: KeyValuePages, capture: Collection[int], captured: dict[int, Tensor]) -> Tensor:
+        if self._packed is not None and native_layers.fits(pages.keys):
+            x = self.embed(rows.tokens)
+            places = rows.positions, rows.slots
+            captured |= self._packed.run(x, self._cos, self._sin, *places, pages.keys, pages.values, rows.spans, capture)
+            return rms_norm(x, self._norm, self.config.norm_eps)
+
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             keys, values = pages.keys[layer], pages.values[layer]
             write_pages(keys, values, rows.slots, key, value)

@@ -123,7 +123,7 @@ PANEL(bfloat16, uint32_t, (WIDTH / 2))
    what lies below its 24 bits, so three products give float32's. They are added up apart and joined at the end, whether
    they lie in one tile (few rows) or in three. Sixteen rows take little longer than the weight takes to arrive from memory. */
 
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AVX512F__) && defined(__linux__)
+#if TILES_OF_BFLOAT16
 
 enum { TILE_ROWS = 16, TILE_K = 32, TILE_COLUMNS = 16, TILES = 2, PARTS = 3, TILE = TILE_ROWS * TILE_K };
 enum { FEW_ROWS = TILE_ROWS / PARTS };

@@ -29,4 +29,4 @@ def linear_int8(rows: Tensor, weight: Int8Weight, bias: Tensor | None = None, ad
     return reference.linear(rows, weight, bias, added)
 
 
-__all__ = ["MOST_INPUTS", "Int8Weight", "linear_int8", "quantise_weight", "unpack_int8"]
+__all__ = ["MOST_INPUTS", "Int8Weight", "QuantisedPanels", "linear_int8", "quantise_weight", "unpack_int8"]

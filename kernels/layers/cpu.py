@@ -1,0 +1,132 @@
+"""The layers of a decoder in C (`cpu.c`): the kernels of the other folders, with nothing between them.
+
+Of a pass of the bundled target's six layers, which is some sixty kernels, two thirds of a millisecond were Python.
+
+Legend: T rows, H hidden size, A query heads, K key-value heads, D head size, M layers, S slots, P positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels.attention.spans import Spans
+from kernels.linear import Weight
+from kernels.linear.cpu import Panels
+from kernels.linear_int8 import QuantisedPanels
+from kernels.native import loaded
+
+_LAYOUTS = {"float": 0, "bfloat16": 1, "tiles": 2}
+_MEANS = {"vectors": 3, "tiles": 4}
+
+
+class LayerWeights(Protocol):
+    """One layer of `models.decoder`, packed by the C kernels."""
+
+    @property
+    def input_norm(self) -> Tensor: ...
+    @property
+    def qkv(self) -> Weight: ...
+    @property
+    def qkv_bias(self) -> Tensor | None: ...
+    @property
+    def query_norm(self) -> Tensor | None: ...
+    @property
+    def key_norm(self) -> Tensor | None: ...
+    @property
+    def out(self) -> Weight: ...
+    @property
+    def out_bias(self) -> Tensor | None: ...
+    @property
+    def mlp_norm(self) -> Tensor: ...
+    @property
+    def gate_up(self) -> Weight: ...
+    @property
+    def gate_up_bias(self) -> Tensor | None: ...
+    @property
+    def down(self) -> Weight: ...
+    @property
+    def down_bias(self) -> Tensor | None: ...
+
+
+class PackedLayers:
+    """The addresses of all weights, as `cpu.c` reads them. Weights may be written to, but not be replaced."""
+
+    def __init__(self, layers: Sequence[LayerWeights], num_heads: int, num_kv_heads: int, eps: float) -> None:
+        self._layers = tuple(layers)
+        self._num_heads, self._num_kv_heads, self._eps = num_heads, num_kv_heads, eps
+        self.dim = _panels(self._layers[0].out).num_in // num_heads
+        self._table = np.array([_row(layer) for layer in self._layers], np.int64)
+
+    def run(
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        positions: Tensor,
+        slots: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        spans: Spans,
+        captured: Collection[int] = (),
+    ) -> dict[int, Tensor]:
+        """Turns the embeddings x [T, H] into what the last layer makes of them, in place, and writes keys and values.
+
+        cos, sin: [P, D] of `kernels.rope.rope_table`. positions, slots: [T] int64. keys, values: [M, K, S, D]. captured: layers
+        before which the states are wanted, [T, H] each; M: after the last. Raises MemoryError.
+        """
+        assert all(each.is_contiguous() for each in (x, cos, sin, positions, slots, keys, values))
+        assert positions.dtype == slots.dtype == torch.int64
+        assert len(x) == len(positions) == len(slots) == spans.num_rows
+        states = {layer: torch.empty_like(x) for layer in captured}
+        where = np.zeros(len(self._layers) + 1, np.int64)
+        for layer, tensor in states.items():
+            where[layer] = tensor.data_ptr()
+        table = spans.table
+        failed = loaded().everdraft_layers(
+            *(self._table.ctypes.data, len(self._layers), self._num_heads, self._num_kv_heads, self.dim, self._eps),
+            *(x.data_ptr(), len(x), cos.data_ptr(), sin.data_ptr(), positions.data_ptr(), slots.data_ptr()),
+            *(keys.data_ptr(), values.data_ptr(), keys.shape[2], table.ctypes.data, len(table), spans.most_keys),
+            *(self.dim**-0.5, where.ctypes.data, torch.get_num_threads()),
+        )
+        if failed:
+            raise MemoryError("layers: no memory for the states of the rows")
+        return states
+
+
+def _row(layer: LayerWeights) -> list[int]:
+    """The struct `layer` of `cpu.c`."""
+    return [
+        layer.input_norm.data_ptr(),
+        *_weight(layer.qkv, layer.qkv_bias),
+        _address(layer.query_norm),
+        _address(layer.key_norm),
+        *_weight(layer.out, layer.out_bias),
+        layer.mlp_norm.data_ptr(),
+        *_weight(layer.gate_up, layer.gate_up_bias),
+        *_weight(layer.down, layer.down_bias),
+    ]
+
+
+def _weight(weight: Weight, bias: Tensor | None) -> list[int]:
+    """The struct `weight`."""
+    panels = _panels(weight)
+    if isinstance(panels, Panels):
+        layout, scales, offsets = _LAYOUTS[panels.layout], 0, 0
+    else:
+        layout, scales, offsets = _MEANS[panels.means], panels.scales.data_ptr(), panels.offsets.data_ptr()
+    return [layout, panels.data.data_ptr(), panels.num_in, panels.num_out, _address(bias), scales, offsets]
+
+
+def _panels(weight: Weight) -> Panels | QuantisedPanels:
+    assert isinstance(weight, Panels | QuantisedPanels), "packed for torch"
+    return weight
+
+
+def _address(tensor: Tensor | None) -> int:
+    assert tensor is None or (tensor.dtype == torch.float32 and tensor.is_contiguous())
+    return 0 if tensor is None else tensor.data_ptr()
