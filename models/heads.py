@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels.linear import linear, pack_light
 from models.errors import BadModel
 
 Config = Mapping[str, int | float | str | bool]
@@ -78,12 +79,7 @@ class DraftHeads(nn.Module):
 
 
 class MedusaHeads(DraftHeads):
-    """K heads of residual blocks `h + SiLU(h W + b)`, which see no drafted token (Medusa, arXiv 2401.10774, section 2.1.1).
-
-    A block is one batched product over weights [K, in, out]: with H = 384, K = 4, one CPU thread, 0.33 ms for
-    one row and 0.61 ms for sixteen. The first block as a single [H, K H] product, which needs a layout of its
-    own, takes 0.33 and 0.77 ms.
-    """
+    """K heads of residual blocks `h + SiLU(h W + b)`, which see no drafted token (Medusa, arXiv 2401.10774, section 2.1.1)."""
 
     SIZES = ("hidden_size", "num_heads", "num_blocks", "vocab_size")
 
@@ -111,4 +107,24 @@ class MedusaHeads(DraftHeads):
 
     def along(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         states: Tensor = self(hidden)
+        return states
+
+
+class PackedMedusa:
+    """Medusa heads as they draft, with a copy of their weights packed light: what takes the time is reading them."""
+
+    def __init__(self, heads: MedusaHeads) -> None:
+        weight, bias = heads.weight.detach(), heads.bias.detach()
+        self._first = pack_light(weight[0].transpose(1, 2).flatten(0, 1).contiguous())
+        self._first_bias = bias[0].flatten().clone()
+        self._blocks = [[pack_light(each.t().contiguous()) for each in block] for block in weight[1:]]
+        self._biases = [block.clone() for block in bias[1:]]
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """[N, K, H], as the heads' own, from hidden states [N, H]."""
+        rows = hidden.unsqueeze(1)
+        states = F.silu(linear(hidden, self._first, self._first_bias)).unflatten(1, (-1, hidden.shape[1])).add_(rows)
+        for weights, biases in zip(self._blocks, self._biases, strict=True):
+            heads = zip(states.unbind(1), weights, biases, strict=True)
+            states = states + F.silu(torch.stack([linear(each.contiguous(), *block) for each, *block in heads], 1))
         return states

@@ -10,7 +10,7 @@ from collections.abc import Sequence as SequenceOf
 import torch
 from torch import Tensor
 
-from models.heads import MedusaHeads
+from models.heads import MedusaHeads, PackedMedusa
 from speculator.drafts import Tree
 from speculator.guesses import Choice
 from speculator.heads import HeadsSpeculator, Root
@@ -22,6 +22,9 @@ class MedusaSpeculator(HeadsSpeculator[MedusaHeads]):
     """All heads at once, and a lattice of what they say."""
 
     KIND = MEDUSA
+
+    def weights_taken(self) -> None:
+        self._packed = PackedMedusa(self._heads)
 
     def trees(self, hidden: Tensor, roots: SequenceOf[Root]) -> list[Tree]:
         tokens, chances = self.candidates(hidden, [root.choice for root in roots])
@@ -37,7 +40,7 @@ class MedusaSpeculator(HeadsSpeculator[MedusaHeads]):
         choices: [B] how the target will choose the token that the first head predicts.
         """
         depth = self.num_heads
-        states = self._heads(hidden).reshape(-1, hidden.shape[-1])  # [B K, H]
+        states = self._packed(hidden).reshape(-1, hidden.shape[-1])  # [B K, H]
         levels = [(sampling, position + level) for sampling, position in choices for level in range(depth)]
         tokens, chances = self.guessed(states, levels)
         starts = range(0, len(levels), depth)

@@ -15,6 +15,7 @@ from collections.abc import Sequence as SequenceOf
 import torch
 from torch import Tensor
 
+from kernels.linear import pack_weight
 from models.decoder import Decoder
 from models.pages import KeyValuePages
 from pipelines.errors import ForeignCheckpoint
@@ -73,7 +74,7 @@ class SparseSelfSpeculator:
         self._count, self._sink, self._window = count, sink, window
         self._every, self._fewest = every, fewest
         self._depth, self._width, self._siblings = depth, width, siblings
-        self._vocabulary = DraftVocabulary(decoder.output_embeddings())
+        self._vocabulary = DraftVocabulary(decoder.output_embeddings(), pack=pack_weight)  # not rounded: it is the target's own word
         self._views: dict[int, SparseView] = {}
         self._proposed: dict[int, Tree] = {}
         """By sequence, in this step."""

@@ -9,12 +9,12 @@ Legend: V tokens of the target, N tokens of the draft vocabulary, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
-from kernels.linear import linear, pack_weight, replace_row
+from kernels.linear import Weight, linear, pack_light, replace_row
 
 _SHARE = 4
 _FEWEST = 2048
@@ -27,14 +27,16 @@ class DraftVocabulary:
     frequent. A token that is used enters at once, for one that was not used lately: a hand goes round the columns, takes one use
     off each and stops where there is none left (the clock algorithm of page replacement), so that a step never searches.
 
-    embeddings: [V, H] the target's output embeddings.
+    embeddings: [V, H] the target's output embeddings. pack: how they are laid out, and whether rounded.
     """
 
-    def __init__(self, embeddings: Tensor, size: int | None = None) -> None:
+    def __init__(
+        self, embeddings: Tensor, size: int | None = None, pack: Callable[[Tensor], Weight] = pack_light
+    ) -> None:
         vocab_size = len(embeddings)
         self.size = min(vocab_size, size or self.size_for(vocab_size))
         self._embeddings = embeddings
-        self._weight = pack_weight(embeddings[: self.size].contiguous())
+        self._weight = pack(embeddings[: self.size].contiguous())
         self.ids = torch.arange(self.size, dtype=torch.int32, device=embeddings.device)
         """[N] int32: the token of each column of the scores."""
         self._column = {token: token for token in range(self.size)}
@@ -49,7 +51,7 @@ class DraftVocabulary:
         return max(_FEWEST, vocab_size // _SHARE)
 
     def scores(self, states: Tensor) -> Tensor:
-        """[…, N] float32 from states […, H]."""
+        """[…, N] float32, near the target's own, from states […, H]."""
         flat = linear(states.reshape(-1, states.shape[-1]), self._weight)
         return flat.float().view(*states.shape[:-1], self.size)
 

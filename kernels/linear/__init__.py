@@ -9,8 +9,16 @@ from torch import Tensor
 
 from kernels.linear import reference
 from kernels.linear.cpu import Panels, linear_panels, pack_panels, replace_in_panels, unpack_panels
-from kernels.linear_int8 import Int8Weight, linear_int8, quantise_weight, unpack_int8
-from kernels.native import runs_natively
+from kernels.linear_int8 import (
+    MOST_INPUTS,
+    Int8Weight,
+    QuantisedPanels,
+    linear_int8,
+    quantise_weight,
+    replace_in_int8,
+    unpack_int8,
+)
+from kernels.native import has_int8_tiles, runs_natively
 
 FloatWeight = Tensor | Panels
 """A packed weight, without loss."""
@@ -23,6 +31,16 @@ def pack_weight(weight: Tensor) -> FloatWeight:
     return pack_panels(weight) if runs_natively(weight) else reference.pack_weight(weight)
 
 
+def pack_light(weight: Tensor) -> Weight:
+    """From the [out, in] of a checkpoint, for who only guesses, such as a drafter: rounded to what is least to read, 8 bits where
+    the processor has tiles for them, else bfloat16."""
+    if not runs_natively(weight):
+        return reference.pack_weight(weight)
+    if has_int8_tiles() and weight.shape[1] <= MOST_INPUTS:
+        return quantise_weight(weight)
+    return pack_panels(weight.bfloat16().float())
+
+
 def unpack_weight(weight: Weight) -> Tensor:
     """[out, in] again, of the numbers that are multiplied with."""
     if isinstance(weight, Int8Weight):
@@ -30,11 +48,14 @@ def unpack_weight(weight: Weight) -> Tensor:
     return unpack_panels(weight) if isinstance(weight, Panels) else weight.t().contiguous()
 
 
-def replace_row(weight: FloatWeight, index: int, row: Tensor) -> None:
-    """Row `index` of what was packed, [out, in], becomes `row` [in]: of the same numbers, bfloat16 where the others are."""
+def replace_row(weight: Weight, index: int, row: Tensor) -> None:
+    """Row `index` of what was packed, [out, in], becomes `row` [in], which is rounded if they were."""
     if isinstance(weight, Panels):
-        replace_in_panels(weight, index, row)
+        replace_in_panels(weight, index, row if weight.layout == "float" else row.bfloat16().float())
+    elif isinstance(weight, QuantisedPanels):
+        replace_in_int8(weight, index, row)
     else:
+        assert isinstance(weight, Tensor)
         weight[:, index] = row
 
 
@@ -56,4 +77,14 @@ def linear_add(residual: Tensor, rows: Tensor, weight: Weight, bias: Tensor | No
     return reference.linear_add(residual, rows, weight, bias)
 
 
-__all__ = ["FloatWeight", "Weight", "linear", "linear_add", "pack_weight", "quantise_weight", "replace_row", "unpack_weight"]
+__all__ = [
+    "FloatWeight",
+    "Weight",
+    "linear",
+    "linear_add",
+    "pack_light",
+    "pack_weight",
+    "quantise_weight",
+    "replace_row",
+    "unpack_weight",
+]

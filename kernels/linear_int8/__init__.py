@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kernels.linear_int8 import reference
-from kernels.linear_int8.cpu import QuantisedPanels, linear_panels, pack_panels, unpack_panels
+from kernels.linear_int8.cpu import QuantisedPanels, linear_panels, pack_panels, replace_in_int8, unpack_panels
 from kernels.linear_int8.reference import MOST_INPUTS, Quantised
 from kernels.native import runs_natively
 
@@ -29,4 +29,12 @@ def linear_int8(rows: Tensor, weight: Int8Weight, bias: Tensor | None = None, ad
     return reference.linear(rows, weight, bias, added)
 
 
-__all__ = ["MOST_INPUTS", "Int8Weight", "QuantisedPanels", "linear_int8", "quantise_weight", "unpack_int8"]
+__all__ = [
+    "MOST_INPUTS",
+    "Int8Weight",
+    "QuantisedPanels",
+    "linear_int8",
+    "quantise_weight",
+    "replace_in_int8",
+    "unpack_int8",
+]

@@ -277,3 +277,19 @@ int everdraft_linear_int8(const float *x, long num_rows, long in, const int8_t *
     }
     return 0;
 }
+
+/* Column `column` of the panels becomes `row` [in], rounded. */
+void everdraft_replace_int8(int8_t *panels, long in, long column, const float *row, float *scales, int32_t *offsets) {
+    const float most_weight = 127.0f, smallest = 1e-30f, found = largest(row, in);
+    const float scale = (found < smallest ? smallest : found) / most_weight;
+    const long tile = column / TILE_COLUMNS, steps = (in + DEPTH - 1) / DEPTH, size = DEPTH * TILE_COLUMNS;
+    int8_t *to = panels + (tile / TILES * steps * TILES + tile % TILES) * size + column % TILE_COLUMNS * 4;
+    int32_t sum = 0;
+    for (long k = 0; k < in; k++) {
+        const int8_t number = (int8_t)__builtin_rintf(row[k] / scale);
+        to[k / DEPTH * TILES * size + k % DEPTH / 4 * 4 * TILE_COLUMNS + k % 4] = number;
+        sum += number;
+    }
+    scales[column] = scale;
+    offsets[column] = 128 * sum;
+}

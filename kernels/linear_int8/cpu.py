@@ -71,6 +71,18 @@ def unpack_panels(panels: QuantisedPanels) -> Tensor:
     return (numbers * panels.scales.unsqueeze(1))[: panels.num_out, : panels.num_in].contiguous()
 
 
+def replace_in_int8(panels: QuantisedPanels, column: int, row: Tensor) -> None:
+    """Column `column` becomes `row` [in], rounded as by `pack_panels`."""
+    assert row.dtype == torch.float32
+    assert row.is_contiguous()
+    assert row.shape == (panels.num_in,)
+    assert 0 <= column < panels.num_out
+    loaded().everdraft_replace_int8(
+        *(panels.data.data_ptr(), panels.num_in, column, row.data_ptr()),
+        *(panels.scales.data_ptr(), panels.offsets.data_ptr()),
+    )
+
+
 def linear_panels(rows: Tensor, panels: QuantisedPanels, bias: Tensor | None = None, added: Tensor | None = None) -> Tensor:
     """See `reference.linear`. Raises MemoryError."""
     rows = rows.contiguous()

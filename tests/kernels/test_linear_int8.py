@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kernels import linear, native
 from kernels.linear_int8 import MOST_INPUTS, reference
-from kernels.linear_int8.cpu import QuantisedPanels, linear_panels, pack_panels, unpack_panels
+from kernels.linear_int8.cpu import QuantisedPanels, linear_panels, pack_panels, replace_in_int8, unpack_panels
 from kernels.linear_int8.reference import Quantised
 
 needs_compiler = pytest.mark.skipif(native.compiler() is None, reason="no C compiler here")
@@ -92,6 +92,19 @@ def test_no_sum_overflows_at_the_most_inputs_that_there_may_be(sign: float, pack
     rows, weight = torch.full((1, MOST_INPUTS), sign), torch.ones(1, MOST_INPUTS)
     assert linear_panels(rows, pack(weight)).item() == pytest.approx(sign * MOST_INPUTS, rel=1e-6)
     the_same(rows, weight, pack)
+
+
+def test_a_row_of_a_weight_can_be_replaced(pack: Pack) -> None:
+    weight, other = numbers(70, 97), 3 * numbers(4, 97, seed=1)
+    other[3] = 0.0
+    packed = pack(weight.clone())
+    for index, row in zip((0, 41, 69, 15), other, strict=True):
+        replace_in_int8(packed, index, row)
+        weight[index] = row
+    afresh = pack(weight)
+    assert torch.equal(packed.data, afresh.data)
+    assert torch.equal(packed.scales, afresh.scales)
+    assert torch.equal(packed.offsets, afresh.offsets)
 
 
 def test_sums_beyond_what_float32_counts_are_exact(pack: Pack) -> None:

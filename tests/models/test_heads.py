@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.errors import BadModel
-from models.heads import MedusaHeads
+from models.heads import MedusaHeads, PackedMedusa
 
 
 def random_heads(num_blocks: int = 2) -> MedusaHeads:
@@ -54,6 +54,22 @@ def test_the_batched_product_equals_head_by_head(num_blocks: int, shape: tuple[i
     heads = random_heads(num_blocks)
     hidden = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(heads(hidden), one_by_one(heads, hidden), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_blocks", [1, 2, 3])
+@pytest.mark.parametrize("num_rows", [0, 1, 7])
+def test_packed_heads_are_the_heads_but_for_rounding(num_blocks: int, num_rows: int) -> None:
+    heads = random_heads(num_blocks)
+    with torch.no_grad():
+        heads.weight.copy_((heads.weight * 64).round().clamp(-126, 126) / 128)
+        heads.weight[:, :, 0] = 127 / 128  # the largest of each output: 8 bits hold all of them
+    hidden = torch.randn(num_rows, 16, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(PackedMedusa(heads)(hidden), heads(hidden), rtol=1e-3, atol=1e-3)
+
+
+def test_packed_heads_of_other_weights_are_near_them() -> None:
+    heads, hidden = random_heads(), torch.randn(40, 16, generator=torch.Generator().manual_seed(1))
+    assert F.cosine_similarity(PackedMedusa(heads)(hidden), heads(hidden), -1).min() > 0.999
 
 
 def test_config_and_weights_come_back_from_disk(tmp_path: Path) -> None:

@@ -25,12 +25,13 @@ def untrained() -> HydraHeads:
 
 
 def random_heads() -> HydraHeads:
-    """Of bfloat16 numbers, so that packing them loses nothing."""
+    """Of numbers of 8 bits, so that packing them loses nothing."""
     heads = untrained()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in heads.parameters():
-            parameter.copy_((0.3 * torch.randn(parameter.shape, generator=generator)).bfloat16())
+            parameter.copy_(torch.randint(-127, 128, parameter.shape, generator=generator) / 256)
+            parameter[:1] = 127 / 256
     return heads
 
 

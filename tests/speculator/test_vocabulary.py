@@ -6,6 +6,7 @@ import random
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from speculator.vocabulary import DraftVocabulary
@@ -13,9 +14,12 @@ from speculator.vocabulary import DraftVocabulary
 SIZE, HIDDEN = 200, 24
 
 
-@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def embeddings(request: pytest.FixtureRequest) -> Tensor:
-    return torch.randn(SIZE, HIDDEN, generator=torch.Generator().manual_seed(0)).to(request.param).float()
+@pytest.fixture
+def embeddings() -> Tensor:
+    """Of numbers of 8 bits, so that packing them loses nothing."""
+    numbers = torch.randint(-127, 128, (SIZE, HIDDEN), generator=torch.Generator().manual_seed(0))
+    numbers[:, 0] = 127
+    return numbers / 64
 
 
 def test_scores_are_the_targets_own_whatever_was_seen(embeddings: Tensor) -> None:
@@ -25,7 +29,16 @@ def test_scores_are_the_targets_own_whatever_was_seen(embeddings: Tensor) -> Non
     for _ in range(60):
         vocabulary.see(rng.choices(range(SIZE), k=9))
         assert len(set(vocabulary.ids.tolist())) == 40
-        torch.testing.assert_close(vocabulary.scores(states), (states @ embeddings.t())[..., vocabulary.ids.long()])
+        exact = (states @ embeddings.t())[..., vocabulary.ids.long()]
+        torch.testing.assert_close(vocabulary.scores(states), exact, rtol=1e-3, atol=1e-3)
+
+
+def test_rounding_hardly_turns_the_scores_of_other_numbers() -> None:
+    embeddings, states = (torch.randn(num, HIDDEN, generator=torch.Generator().manual_seed(num)) for num in (SIZE, 5))
+    vocabulary = DraftVocabulary(embeddings, 40)
+    vocabulary.see(range(100, 130))
+    exact = (states @ embeddings.t())[..., vocabulary.ids.long()]
+    assert F.cosine_similarity(vocabulary.scores(states), exact).min() > 0.999
 
 
 def test_the_lowest_ids_come_first_and_leave_from_the_end(embeddings: Tensor) -> None:
