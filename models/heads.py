@@ -114,7 +114,7 @@ class PackedMedusa:
     """Medusa heads as they draft, with a copy of their weights packed light: what takes the time is reading them."""
 
     def __init__(self, heads: MedusaHeads) -> None:
-        weight, bias = heads.weight.detach(), heads.bias.detach()
+        weight, bias, self._num_heads = heads.weight.detach(), heads.bias.detach(), heads.num_heads
         self._first = pack_light(weight[0].transpose(1, 2).flatten(0, 1).contiguous())
         self._first_bias = bias[0].flatten().clone()
         self._blocks = [[pack_light(each.t().contiguous()) for each in block] for block in weight[1:]]
@@ -122,8 +122,9 @@ class PackedMedusa:
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """[N, K, H], as the heads' own, from hidden states [N, H]."""
-        rows = hidden.unsqueeze(1)
-        states = F.silu(linear(hidden, self._first, self._first_bias)).unflatten(1, (-1, hidden.shape[1])).add_(rows)
+        num_rows, size = hidden.shape
+        states = F.silu(linear(hidden, self._first, self._first_bias))
+        states = states.view(num_rows, self._num_heads, size).add_(hidden.unsqueeze(1))
         for weights, biases in zip(self._blocks, self._biases, strict=True):
             heads = zip(states.unbind(1), weights, biases, strict=True)
             states = states + F.silu(torch.stack([linear(each.contiguous(), *block) for each, *block in heads], 1))

@@ -74,7 +74,8 @@ class SparseSelfSpeculator:
         self._count, self._sink, self._window = count, sink, window
         self._every, self._fewest = every, fewest
         self._depth, self._width, self._siblings = depth, width, siblings
-        self._vocabulary = DraftVocabulary(decoder.output_embeddings(), pack=pack_weight)  # not rounded: it is the target's own word
+        # not rounded: what it scores is all but the target's own
+        self._vocabulary = DraftVocabulary(decoder.output_embeddings(), pack=pack_weight)
         self._views: dict[int, SparseView] = {}
         self._proposed: dict[int, Tree] = {}
         """By sequence, in this step."""

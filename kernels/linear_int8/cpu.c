@@ -285,11 +285,19 @@ void everdraft_replace_int8(int8_t *panels, long in, long column, const float *r
     const long tile = column / TILE_COLUMNS, steps = (in + DEPTH - 1) / DEPTH, size = DEPTH * TILE_COLUMNS;
     int8_t *to = panels + (tile / TILES * steps * TILES + tile % TILES) * size + column % TILE_COLUMNS * 4;
     int32_t sum = 0;
-    for (long k = 0; k < in; k++) {
-        const int8_t number = (int8_t)__builtin_rintf(row[k] / scale);
-        to[k / DEPTH * TILES * size + k % DEPTH / 4 * 4 * TILE_COLUMNS + k % 4] = number;
-        sum += number;
+    for (long k = 0; k < in; k += DEPTH, to += TILES * size) {
+        int8_t numbers[DEPTH] = {0};
+        const long count = in - k < DEPTH ? in - k : DEPTH;
+        for (long at = 0; at < count; at++) numbers[at] = (int8_t)__builtin_rintf(row[k + at] / scale);
+        for (long at = 0; at < DEPTH; at++) sum += numbers[at];
+        for (long four = 0; four < DEPTH / 4; four++) memcpy(to + four * 4 * TILE_COLUMNS, numbers + 4 * four, 4);
     }
     scales[column] = scale;
     offsets[column] = 128 * sum;
+}
+
+/* `weight` [out, in] into panels that hold zeros. */
+void everdraft_pack_int8(const float *weight, long out, long in, int8_t *panels, float *scales, int32_t *offsets) {
+    for (long column = 0; column < out; column++)
+        everdraft_replace_int8(panels, in, column, weight + column * in, scales, offsets);
 }

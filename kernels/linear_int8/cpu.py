@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.linear_int8.reference import MOST_INPUTS, quantise
+from kernels.linear_int8.reference import MOST_INPUTS
 from kernels.native import has_int8_tiles, loaded
 
 Means = Literal["tiles", "vectors"]
@@ -50,19 +49,15 @@ def pack_panels(weight: Tensor, means: Means | None = None) -> QuantisedPanels:
     """From the [out, in] of a checkpoint; means: None for the faster one of this processor."""
     num_out, num_in = weight.shape
     assert num_in <= MOST_INPUTS
-    numbers, scales = quantise(weight)
-    more_in, more_out = -num_in % _DEPTH, -num_out % (_TILES * _COLUMNS)
-    numbers = F.pad(numbers, (0, more_in, 0, more_out))
-    # [panel, tile, output, step, four, input] of a four
-    apart = numbers.view(-1, _TILES, _COLUMNS, (num_in + more_in) // _DEPTH, _DEPTH // 4, 4)
-    return QuantisedPanels(
-        apart.permute(0, 3, 1, 4, 2, 5).contiguous(),
-        F.pad(scales, (0, more_out)),
-        128 * numbers.sum(1, dtype=torch.int32),
-        num_in,
-        num_out,
-        means or ("tiles" if has_int8_tiles() else "vectors"),
+    weight = weight.float().contiguous()
+    num_panels, num_steps = -(-num_out // (_TILES * _COLUMNS)), -(-num_in // _DEPTH)
+    data = torch.zeros((num_panels, num_steps, _TILES, _DEPTH // 4, _COLUMNS, 4), dtype=torch.int8)
+    scales = torch.zeros(num_panels * _TILES * _COLUMNS)
+    offsets = torch.zeros(len(scales), dtype=torch.int32)
+    loaded().everdraft_pack_int8(
+        weight.data_ptr(), num_out, num_in, data.data_ptr(), scales.data_ptr(), offsets.data_ptr()
     )
+    return QuantisedPanels(data, scales, offsets, num_in, num_out, means or ("tiles" if has_int8_tiles() else "vectors"))
 
 
 def unpack_panels(panels: QuantisedPanels) -> Tensor:
