@@ -145,6 +145,25 @@ static inline words hashed(words x) {
     return x ^ (x >> 16);
 }
 
+/* kernels/gumbel/key.py, token by token: a round of SplitMix64, and the u of a token from the two words of its key. */
+static inline uint64_t splitmix(uint64_t x) {
+    x += 0x9E3779B97F4A7C15u;
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+    return x ^ x >> 31;
+}
+
+static inline double uniform(uint32_t stream, uint32_t here, uint32_t token) {
+    uint32_t x = token ^ stream;
+    for (int round = 0; round < 2; round++) {
+        x = (x ^ x >> 16) * 0x85EBCA6Bu;
+        x = (x ^ x >> 13) * 0xC2B2AE35u;
+        x ^= x >> 16;
+        x ^= here;
+    }
+    return ((double)(x ^ here) + 0.5) * 0x1p-32;
+}
+
 /* At least `bytes` at a multiple of 64, the same for every call of a thread from one file; none if there is no memory. */
 static inline void *scratch_of(size_t bytes) {
     static _Thread_local void *kept;

@@ -68,6 +68,7 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
         *(c_void_p, c_void_p, c_long, c_void_p, c_long, c_long, c_float, c_void_p, c_int),
     ),
     "everdraft_likeliest": (c_void_p, c_long, c_long, c_long, c_void_p, c_void_p),
+    "everdraft_recycle": (c_void_p, c_long, c_void_p, c_void_p, c_void_p),
     "everdraft_rope": (c_void_p, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_void_p),
 }
 
@@ -115,7 +116,7 @@ def library() -> ctypes.CDLL | None:
             library = ctypes.CDLL(str(_compiled(command, cache)))
         for name, arguments in (_ARGUMENTS | (_TILES if hasattr(library, "everdraft_linear_tiles") else {})).items():
             getattr(library, name).argtypes = arguments
-        library.everdraft_chosen.restype = c_long
+        library.everdraft_chosen.restype = library.everdraft_recycle.restype = c_long
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         log.warning("the C kernels cannot be used: plain torch kernels, several times slower on a CPU: %s", _reason(error))
         return None

@@ -6,7 +6,7 @@ set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
@@ -92,6 +92,19 @@ class Tree:
         for node in range(1, len(self)):
             chance[node] = chance[self.parent[node]] * self.confidence[node]
         return chance
+
+
+def unpacked(sizes: list[int], numbers: list[int], confidences: list[float]) -> Iterator[Tree]:
+    """Trees of one source as C lays them down: of one after another the tokens, then the parents, then the depths.
+
+    sizes: nodes of each, the root included.
+    """
+    start = 0
+    for size in sizes:
+        at, stop = 3 * start, start + size
+        tokens, parents, depths = numbers[at : at + size], numbers[at + size : at + 2 * size], numbers[at + 2 * size : 3 * stop]
+        yield Tree(tokens, parents, depths, confidences[start:stop], [0] + [1] * (size - 1))
+        start = stop
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ class Recycled:
         self._tokens = np.zeros((vocab_size, COUNT), np.int32)
         self._probs = np.zeros((vocab_size, COUNT), np.float32)
         """Falling along a row; 0: there is no token."""
+        self.addresses = self._tokens.ctypes.data, self._probs.ctypes.data
+        """Of both, which stay where they are."""
 
     def learn(self, seen: NDArray[np.int64], tokens: NDArray[np.int32], probs: NDArray[np.float32]) -> None:
         """Takes in what may follow each of the tokens `seen` [N]: `tokens`, `probs` [N, C], likeliest first. Of a token that

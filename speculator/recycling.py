@@ -9,9 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
+from collections.abc import Sequence as SequenceOf
 
+from kernels.gumbel.key import stream
+from kernels.native import library
+from kernels.recycling import Asked, recycle
 from speculator.batch import Batch, Sequence
-from speculator.drafts import Drafts, Tree
+from speculator.drafts import Drafts, Tree, unpacked
 from speculator.law import Foresight
 from speculator.protocol import Budget, Checkpoint
 from speculator.recycled import Recycled
@@ -32,6 +36,7 @@ class RecyclingSpeculator:
     needs_layers: tuple[int, ...] = ()
 
     def __init__(self, vocab_size: int, *, max_tenants: int = 16, max_tree: int = 16) -> None:
+        self._natively = library() is not None
         self._vocab_size = vocab_size
         self._max_tenants = max_tenants
         self._max_tree = max_tree
@@ -51,7 +56,7 @@ class RecyclingSpeculator:
             return Drafts.empty([sequence.tokens[-1] for sequence in batch.decoding])
         started = time.perf_counter()
         num_nodes = min(budget.share(len(batch.decoding)), self._max_tree)
-        trees = [self._draft(sequence, num_nodes, budget.max_depth) for sequence in batch.decoding]
+        trees = self._draft(batch.decoding, num_nodes, budget.max_depth)
         taken = (time.perf_counter() - started) / len(trees)
         self._seconds_per_sequence += 0.1 * (taken - self._seconds_per_sequence)
         return Drafts.pack(trees, (self.name,), {self.name: self.version})
@@ -67,9 +72,13 @@ class RecyclingSpeculator:
             return
         tokens, probs = verdicts.likeliest.tokens, verdicts.likeliest.probs
         offsets = drafts.offsets.tolist()
-        for row, sequence in enumerate(batch.choosing):
-            nodes = slice(offsets[row], offsets[row + 1])
-            self._taught_by(sequence).learn(drafts.tokens[nodes], tokens[nodes], probs[nodes])
+        taught = [self._taught_by(sequence) for sequence in batch.choosing]
+        start = 0
+        for row, matrix in enumerate(taught, 1):
+            if row == len(taught) or taught[row] is not matrix:
+                nodes = slice(offsets[start], offsets[row])
+                matrix.learn(drafts.tokens[nodes], tokens[nodes], probs[nodes])
+                start = row
 
     def end(self, sequence: Sequence) -> None:
         self._alone.pop(sequence.id, None)
@@ -99,11 +108,29 @@ class RecyclingSpeculator:
         self._tenants.move_to_end(name)
         return matrix
 
-    def _draft(self, sequence: Sequence, num_nodes: int, max_depth: int) -> Tree:
-        tree = Tree.rooted(sequence.tokens[-1])
-        depth = min(max_depth, sequence.num_left - 1)
-        if depth > 0 and sequence.speculative:
-            matrices = [self._alone.get(sequence.id), self._tenants.get(sequence.tenant)]
+    def _draft(self, decoding: SequenceOf[Sequence], num_nodes: int, max_depth: int) -> list[Tree]:
+        trees = [Tree.rooted(sequence.tokens[-1]) for sequence in decoding]
+        depths = [min(max_depth, sequence.num_left - 1) * sequence.speculative for sequence in decoding]
+        rows = [row for row, depth in enumerate(depths) if depth > 0]
+        if self._natively:
+            asked = [self._asked(decoding[row], num_nodes, depths[row]) for row in rows]
+            for row, tree in zip(rows, unpacked(*recycle(asked)), strict=True):
+                trees[row] = tree
+            return trees
+        for row in rows:
+            sequence = decoding[row]
             foresight = None if sequence.sampling.greedy else Foresight(sequence.sampling, sequence.num_output)
-            grow(tree, Chances([each for each in matrices if each is not None], foresight), num_nodes, depth)
-        return tree
+            grow(trees[row], Chances(self._matrices(sequence), foresight), num_nodes, depths[row])
+        return trees
+
+    def _asked(self, sequence: Sequence, num_nodes: int, max_depth: int) -> Asked:
+        sampling, matrices = sequence.sampling, [each.addresses for each in self._matrices(sequence)]
+        first, second = (*matrices, (0, 0), (0, 0))[:2]
+        word = 0 if sampling.greedy else stream(sampling.seed, sampling.choice)
+        limits = sequence.tokens[-1], num_nodes, max_depth
+        return Asked(*first, *second, *limits, not sampling.greedy, word, sequence.num_output)
+
+    def _matrices(self, sequence: Sequence) -> list[Recycled]:
+        """What the sequence may draw on, the first first."""
+        matrices = self._alone.get(sequence.id), self._tenants.get(sequence.tenant)
+        return [each for each in matrices if each is not None]

@@ -12,8 +12,13 @@ MIX_FIRST, MIX_SECOND = 0x85EBCA6B, 0xC2B2AE35
 
 def keys(seed: int, choice: int, position: int) -> tuple[int, int]:
     """Two 32-bit words: one for the whole stream of a choice, one for this position in it."""
-    stream = _splitmix(_splitmix(seed & _WORD) ^ (choice & _WORD))
-    return stream & MASK, _splitmix(stream ^ (position & _WORD)) >> 32
+    word = stream(seed, choice)
+    return word & MASK, _splitmix(word ^ (position & _WORD)) >> 32
+
+
+def stream(seed: int, choice: int) -> int:
+    """64 bits that all positions of a choice share; the first word of `keys` is their lower half."""
+    return _splitmix(_splitmix(seed & _WORD) ^ (choice & _WORD))
 
 
 def uniform(stream: int, here: int, token: int) -> float:

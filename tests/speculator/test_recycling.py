@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.native import library
 from serving.messages import Request
 from speculator.batch import Batch, Chunk, Sampling, Sequence
 from speculator.drafts import Drafts, Tree
@@ -201,6 +202,24 @@ def test_growth_is_best_first(seed: int, num_nodes: int, max_depth: int) -> None
     assert all(everything[path] == pytest.approx(survival) for path, survival in drafted.items())
     assert sorted(drafted.values(), reverse=True) == pytest.approx(sorted(everything.values(), reverse=True)[:num_nodes])
     assert len(set(paths(tree))) == len(tree)
+
+
+@pytest.mark.skipif(library() is None, reason="no C compiler")
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 20), st.integers(1, 6), st.sampled_from([0.0, 0.8]))
+def test_drafts_in_c_are_those_in_python(seed: int, num_nodes: int, max_depth: int, temperature: float) -> None:
+    rng, server = random.Random(seed), Server()
+    sequences = [server.begin([rng.randrange(V) for _ in range(5)], rng.choice("ab"), learn=rng.random() < 0.7) for _ in range(4)]
+    trees = [random_tree(rng, rng.randrange(V), V, 12) for _ in sequences]
+    server.step(sequences, trees, logits_of(sum(map(len, trees)), seed % 1000))
+    for sequence, tree in zip(sequences, trees, strict=True):
+        sequence.tokens[-1] = tree.tokens[0]
+        sequence.sampling = Sampling(temperature=temperature, seed=rng.randrange(-(2**40), 2**40), choice=rng.randrange(3))
+    batch, budget = Batch(tuple(sequences)), Budget(num_nodes * len(sequences), max_depth)
+    native = server.speculator.propose(batch, budget).trees
+    server.speculator._natively = False
+    assert native == server.speculator.propose(batch, budget).trees
+    assert temperature or not num_nodes or any(len(tree) > 1 for tree in native)
 
 
 def test_a_draft_keeps_to_its_budget_and_to_what_may_still_be_emitted() -> None:

@@ -1,0 +1,7 @@
+"""Drafts from recycled tokens in C: one call for a whole batch."""
+
+from __future__ import annotations
+
+from kernels.recycling.cpu import Asked, recycle
+
+__all__ = ["Asked", "recycle"]
