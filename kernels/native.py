@@ -35,6 +35,8 @@ _TILES: dict[str, tuple[type, ...]] = {
     "everdraft_linear_tiles": (c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_int),
 }
 """Only where the processor has matrix tiles."""
+_COUNTING = ("everdraft_chosen", "everdraft_recycle", "everdraft_combine")
+"""Those that return a long."""
 _TIMEOUT = 120.0
 """Seconds for one run of the compiler."""
 
@@ -69,6 +71,10 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     ),
     "everdraft_likeliest": (c_void_p, c_long, c_long, c_long, c_void_p, c_void_p),
     "everdraft_recycle": (c_void_p, c_long, c_void_p, c_void_p, c_void_p),
+    "everdraft_combine": (
+        *(c_void_p, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p),
+        *(c_void_p, c_void_p, c_void_p),
+    ),
     "everdraft_rope": (c_void_p, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_void_p),
 }
 
@@ -116,7 +122,8 @@ def library() -> ctypes.CDLL | None:
             library = ctypes.CDLL(str(_compiled(command, cache)))
         for name, arguments in (_ARGUMENTS | (_TILES if hasattr(library, "everdraft_linear_tiles") else {})).items():
             getattr(library, name).argtypes = arguments
-        library.everdraft_chosen.restype = library.everdraft_recycle.restype = c_long
+        for name in _COUNTING:
+            getattr(library, name).restype = c_long
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         log.warning("the C kernels cannot be used: plain torch kernels, several times slower on a CPU: %s", _reason(error))
         return None

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from kernels.trees import Limits
 from speculator import batch as steps
 from speculator.batch import Batch
 from speculator.calibration import Calibration
+from speculator.combine import combine
 from speculator.constraint.drafting import within
 from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
-from speculator.merge import merge, prune
 from speculator.outlook import Scored
 from speculator.protocol import Budget, Speculator
 from speculator.shadow import Shadow
@@ -126,13 +127,9 @@ class Audition:
                 if not sequence.speculative or sequence.num_left <= 1:
                     continue
                 sampled = not sequence.sampling.greedy
-                trees = [
-                    self._calibration.applied(index, heard[index].trees[row], sampled)
-                    for index in sorted(by_name[name] for name in arm)
-                ]
-                (kept,) = prune(
-                    [merge(trees)], NODES, max_tree=self._max_tree, step_seconds=price, draft_seconds=drafting
-                )
+                proposed = {index: heard[index].trees[row] for index in sorted(by_name[name] for name in arm)}
+                limits = Limits(NODES, self._max_tree, price, drafting)
+                (kept,) = combine([sequence.tokens[-1]], [proposed], [sampled], self._calibration, limits)
                 took = (price[len(kept) - 1] + drafting) / price[0]
                 promise = Scored(arm, num_sequences, sampled, sum(kept.survival()), 0, took)
                 self._shadow.add_arm(promise, sequence, kept)

@@ -6,17 +6,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from kernels.trees import Limits
 from pipelines.errors import ForeignCheckpoint
 from speculator import batch as steps
 from speculator.audition import SEQUENCES, Audition
 from speculator.batch import Batch
 from speculator.calibration import Calibration
+from speculator.combine import combine
 from speculator.constraint.drafting import SOURCE as GRAMMAR
 from speculator.constraint.drafting import forced, within
 from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
 from speculator.kinds import kind_of
-from speculator.merge import merge, prune
 from speculator.protocol import Budget, Checkpoint, Speculator
 from speculator.rests import Rests
 from speculator.shadow import Shadow
@@ -137,12 +138,9 @@ class MergedSpeculator:
                 own = drafted.trees if len(drafted) == len(rows) else [drafted.trees[row] for row in rows]
                 self._proposed.append((index, {row: within(tree, decoding[row]) for row, tree in zip(rows, own, strict=True)}))
         names = self._names + self._force(decoding, budget)
-        trees = list(drafts.trees)
-        for row in self._asked:
-            trees[row] = self._merged(row, decoding[row])
         asked = tuple(decoding[row] for row in self._asked)
         expected = self.costs.drafting(arm, len(asked))
-        kept = prune(trees, budget.nodes, max_tree=self.max_tree, step_seconds=budget.step_seconds, draft_seconds=expected)
+        kept = self._combined(decoding, Limits(budget.nodes, self.max_tree, budget.step_seconds, expected))
         if not scored:
             self.costs.drafted(arm, len(asked), self._clock() - started)
         self._rests.judge(asked, [kept[row] for row in self._asked], len(decoding), budget.step_seconds, expected / len(asked))
@@ -241,14 +239,9 @@ class MergedSpeculator:
         self._proposed.append((len(self._sources), trees))
         return (GRAMMAR,) if any(len(tree) > 1 for tree in trees.values()) else ()
 
-    def _merged(self, row: int, sequence: steps.Sequence) -> Tree:
-        """The calibrated union of what was proposed for the sequence of a row; what was drawn for it stays alone."""
-        trees = []
-        for index, proposed in self._proposed:
-            tree = proposed.get(row)
-            if tree is not None and len(tree) > 1:
-                calibrated = self._calibration.applied(index, tree, not sequence.sampling.greedy)
-                if tree.beliefs:
-                    return calibrated
-                trees.append(calibrated)
-        return merge(trees) if trees else Tree.rooted(sequence.tokens[-1])
+    def _combined(self, decoding: tuple[steps.Sequence, ...], limits: Limits) -> list[Tree]:
+        """What was proposed, one tree for each sequence."""
+        proposed = [{index: trees[row] for index, trees in self._proposed if row in trees} for row in range(len(decoding))]
+        roots = [sequence.tokens[-1] for sequence in decoding]
+        sampled = [not sequence.sampling.greedy for sequence in decoding]
+        return combine(roots, proposed, sampled, self._calibration, limits)
