@@ -35,6 +35,8 @@ class SamplingParams:
     allowed_token_ids: list[int] | None = None
     structured_outputs: Mapping[str, Any] | None = None
     """What the answer has to look like: one of `json`, `regex`, `choice`, `grammar`, as in the field of that name."""
+    lossy_acceptance: bool | None = None
+    """True: sooner, and not the target's own, where `LLM` allows it. None: as `LLM` does."""
     stop: str | list[str] | None = None
     stop_token_ids: list[int] | None = None
     include_stop_str_in_output: bool = False

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from copy import copy
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -45,6 +47,9 @@ class Bias:
     def accept(self, token: int) -> None:
         """Whatever was said, the bias is the same."""
 
+    def fork(self) -> Self:
+        return self
+
 
 class Allowed:
     """Leaves some tokens alone, and rules out all others."""
@@ -58,6 +63,9 @@ class Allowed:
 
     def accept(self, token: int) -> None:
         """Whatever was said, the same are allowed."""
+
+    def fork(self) -> Self:
+        return self
 
 
 class LeastLength:
@@ -75,6 +83,9 @@ class LeastLength:
 
     def accept(self, token: int) -> None:
         self._num_left -= 1
+
+    def fork(self) -> Self:
+        return copy(self)
 
 
 class Penalties:
@@ -104,6 +115,11 @@ class Penalties:
 
     def accept(self, token: int) -> None:
         self._unread.append(token)
+
+    def fork(self) -> Self:
+        other = copy(self)
+        other._places, other._counts, other._unread = dict(self._places), self._counts.clone(), list(self._unread)
+        return other
 
     def _read(self, device: torch.device) -> None:
         """Up to the newest token."""

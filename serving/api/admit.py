@@ -7,11 +7,13 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from pipelines.trace import Typical
 from serving.api.answer import Answer, Origin
 from serving.api.errors import InvalidRequest
-from serving.api.resolve import Prompt, engine_request, stop_strings
+from serving.api.resolve import Prompt, engine_request, lossy_of, stop_strings
 from serving.api.schemas import GenerationBody
 from serving.api.service import Service
 from serving.lots import lot
@@ -29,11 +31,13 @@ class Head:
     created: int
     model: str
     system_fingerprint: str
+    lossy: Typical | UnsetType
 
     @classmethod
-    def new(cls, prefix: str, service: Service) -> Head:
+    def new(cls, prefix: str, body: GenerationBody, service: Service) -> Head:
         identity = f"{prefix}-{uuid.uuid4().hex}"
-        return cls(identity, int(time.time()), service.settings.model, service.fingerprint)
+        lossy = lossy_of(body, service) or UNSET
+        return cls(identity, int(time.time()), service.settings.model, service.fingerprint, lossy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from pipelines.trace import Edits
+from pipelines.trace import Edits, Typical
 from serving.api.errors import InvalidRequest, NotFound, shown
 from serving.api.schemas import GenerationBody
 from serving.api.service import Service
@@ -54,6 +54,10 @@ def check_common(body: GenerationBody, service: Service) -> None:
     for index, token in enumerate(body.stop_token_ids or ()):
         _check_token(token, f"stop_token_ids[{index}]", service)
     _check_edits(body, service)
+    if body.lossy_acceptance and not service.settings.lossy.allowed:
+        raise InvalidRequest(
+            "lossy_acceptance: expected false or nothing, got true; answers of this server are exact", "lossy_acceptance"
+        )
     for name, value in (body.metadata or {}).items():
         if len(value) > MAX_METADATA_CHARS:
             field = f"metadata.{name}"
@@ -138,12 +142,21 @@ def edits_of(body: GenerationBody) -> Edits:
     )
 
 
+def temperature_of(body: GenerationBody) -> float:
+    return 1.0 if body.temperature is None else body.temperature
+
+
+def lossy_of(body: GenerationBody, service: Service) -> Typical | None:
+    """How drafts are accepted that the target does not choose; None: its answers are exact."""
+    return service.settings.lossy.of(body.lossy_acceptance, temperature_of(body), body.speculative is not False)
+
+
 def engine_request(
     body: GenerationBody, prompt: Prompt, max_tokens: int, tenant: str, learn: bool, lot: float, service: Service
 ) -> Request:
     """The request that the engine gets for the first choice of one prompt. lot: see `serving.messages.Request`."""
     tokenizer = service.tokenizer
-    temperature = 1.0 if body.temperature is None else body.temperature
+    temperature = temperature_of(body)
     top_k = max(body.top_k or 0, 0)
     return Request(
         id=service.engine.next_id(),
@@ -157,6 +170,7 @@ def engine_request(
         seed=secrets.randbits(63) if body.seed is None else body.seed,
         stop_ids=tuple(sorted(stop_ids_of(body, service))),
         edits=edits_of(body),
+        lossy=lossy_of(body, service),
         logprobs=body.num_logprobs,
         prompt_logprobs=body.num_prompt_logprobs,
         priority=body.priority or 0,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from copy import copy
+from typing import Self
 
 import numpy as np
 import torch
@@ -51,6 +53,11 @@ class Guide:
             self._ended = True
         elif not self._matcher.consume_token(token):
             self._fail(self._matcher.get_error())
+
+    def fork(self) -> Self:
+        other = copy(self)
+        other._matcher = self._matcher.deep_copy()
+        return other
 
     def reach(self, tokens: Sequence[int]) -> int:
         """How many of these tokens (one at least), one after another, the grammar lets through from here."""
