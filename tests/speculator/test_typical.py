@@ -222,7 +222,7 @@ def test_nothing_that_filters_or_edits_exclude_is_accepted() -> None:
 
 
 def test_branches_that_were_tried_leave_no_trace_in_what_looks_at_the_history() -> None:
-    edits = Edits(repetition_penalty=1.7, presence_penalty=0.4, frequency_penalty=0.9, min_tokens=3)
+    edits = Edits(repetition_penalty=1.7, presence_penalty=0.4, frequency_penalty=0.9, min_tokens=5)
     for seed in range(20):
         rng, target = random.Random(seed), ToyTarget(VOCAB, seed)
         sampling = Sampling(seed=seed, stop_ids=frozenset({5}), edits=edits, lossy=Typical(epsilon=0.01, delta=0.01))
