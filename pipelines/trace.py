@@ -36,6 +36,8 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Stop ids are ruled out until the output has so many tokens."""
     allowed_token_ids: tuple[int, ...] = ()
     """All others are ruled out; empty: none is."""
+    bad_words: tuple[tuple[int, ...], ...] = ()
+    """Sequences of tokens that the output must not hold: the last is ruled out where those before it were just said."""
 
 
 NO_EDITS = Edits()

@@ -33,6 +33,7 @@ class SamplingParams:
     frequency_penalty: float = 0.0
     logit_bias: Mapping[int, float] | None = None
     allowed_token_ids: list[int] | None = None
+    bad_words: list[str] | None = None
     structured_outputs: Mapping[str, Any] | None = None
     """What the answer has to look like: one of `json`, `regex`, `choice`, `grammar`, as in the field of that name."""
     lossy_acceptance: bool | None = None

@@ -1,4 +1,4 @@
-"""The processors behind `Edits`: bias, allowed tokens and a least length, then penalties on what was said before.
+"""The processors behind `Edits`: bias, allowed tokens, bad words and a least length, then penalties on what was said before.
 
 Semantics are vLLM's; presence and frequency are OpenAI's. Legend: V tokens of the target.
 """
@@ -26,6 +26,8 @@ def processors_of(sampling: Sampling, prompt: Sequence[int]) -> tuple[Processor,
         found.append(Bias(edits.logit_bias))
     if edits.allowed_token_ids:
         found.append(Allowed(edits.allowed_token_ids))
+    if edits.bad_words:
+        found.append(BadWords(edits.bad_words))
     if edits.min_tokens and sampling.stop_ids:
         found.append(LeastLength(edits.min_tokens, sampling.stop_ids))
     if (edits.repetition_penalty, edits.presence_penalty, edits.frequency_penalty) != (1.0, 0.0, 0.0):
@@ -66,6 +68,32 @@ class Allowed:
 
     def fork(self) -> Self:
         return self
+
+
+class BadWords:
+    """Rules out the last token of each word where the output ends in those before it. As with vLLM the prompt does not count."""
+
+    def __init__(self, words: Iterable[Sequence[int]]) -> None:
+        self._lasts: dict[tuple[int, ...], list[int]] = {}
+        """By the tokens before it."""
+        for *before, last in words:
+            self._lasts.setdefault(tuple(before), []).append(last)
+        self._lengths = sorted({len(before) for before in self._lasts})
+        self._tail: tuple[int, ...] = ()
+        """The newest tokens of the output, as many as matter."""
+
+    def edit(self, scores: Tensor) -> Tensor:
+        for length in self._lengths:
+            if length <= len(self._tail):
+                scores[self._lasts.get(self._tail[len(self._tail) - length :], [])] = -math.inf
+        return scores
+
+    def accept(self, token: int) -> None:
+        said = (*self._tail, token)
+        self._tail = said[max(0, len(said) - self._lengths[-1]) :]
+
+    def fork(self) -> Self:
+        return copy(self)
 
 
 class LeastLength:

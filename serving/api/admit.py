@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from pipelines.trace import Typical
 from serving.api.answer import Answer, Origin
 from serving.api.errors import InvalidRequest
-from serving.api.resolve import Prompt, engine_request, lossy_of, stop_strings
+from serving.api.resolve import Prompt, edits_of, engine_request, lossy_of, stop_strings
 from serving.api.schemas import GenerationBody
 from serving.api.service import Service
 from serving.lots import lot
@@ -63,14 +63,14 @@ def admit(
     if num_choices > limit:
         raise InvalidRequest(f"n: expected at most {limit}, the answers that run at once, got {num_choices}", "n")
     consent = service.traffic.allowed(tenant, body.store)
-    stops = stop_strings(body)
+    stops, edits = stop_strings(body), edits_of(body, service)
     metadata = body.metadata or {}
     answers: list[Answer] = []
     for ask in asks:
         conversation = conversation_id(metadata.get("conversation"), body.user, ask.opening)
         drawn = lot(f"{tenant} {conversation}")
         request = engine_request(body, ask.prompt, ask.max_tokens, tenant, consent is not None, drawn, service)
-        request = replace(request, constraint=constraint)
+        request = replace(request, constraint=constraint, edits=edits)
         for choice in range(num_choices):
             origin = Origin(f"{head.id}-{len(answers)}", consent, conversation, metadata.get("domain"))
             # one seed: the noise of each choice is keyed by its index

@@ -60,6 +60,8 @@ class GenerationBody(msgspec.Struct, frozen=True, kw_only=True):
     """Added to the scores of token ids."""
     allowed_token_ids: list[int] | None = None
     """All other tokens are ruled out."""
+    bad_words: list[str] | None = None
+    """The answer holds none of them, as far as they are written in the tokenizer's own tokens."""
     min_tokens: Annotated[int, Meta(ge=0, le=MAX_COUNT)] | None = None
     """Before so many tokens nothing stops the answer."""
     prompt_logprobs: NumTop | None = None

@@ -96,7 +96,7 @@ class Guide:
         if self._complete:
             scores[self._ends] = 0.0
             return scores
-        self._fail("logit_bias or allowed_token_ids leave nothing of what may follow")
+        self._fail("logit_bias, allowed_token_ids or bad_words leave nothing of what may follow")
         return scores.zero_()
 
     def _fail(self, why: str) -> None:

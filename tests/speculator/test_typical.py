@@ -35,6 +35,7 @@ SAMPLINGS = [
     Sampling(temperature=1.3, top_p=0.8, min_p=0.05),
     Sampling(temperature=0.8, stop_ids=frozenset({2, 4})),
     Sampling(temperature=0.9, edits=Edits(repetition_penalty=1.7, presence_penalty=0.4, frequency_penalty=0.9)),
+    Sampling(temperature=1.1, edits=Edits(bad_words=((0,), (1, 2), (2, 3, 1), (4, 4)))),
     Sampling(
         temperature=0.9,
         stop_ids=frozenset({2}),
@@ -222,7 +223,8 @@ def test_nothing_that_filters_or_edits_exclude_is_accepted() -> None:
 
 
 def test_branches_that_were_tried_leave_no_trace_in_what_looks_at_the_history() -> None:
-    edits = Edits(repetition_penalty=1.7, presence_penalty=0.4, frequency_penalty=0.9, min_tokens=5)
+    pairs = tuple((a, b) for a in range(VOCAB) for b in range(VOCAB) if (a + b) % 3 == 1)
+    edits = Edits(repetition_penalty=1.7, presence_penalty=0.4, frequency_penalty=0.9, min_tokens=5, bad_words=pairs)
     for seed in range(20):
         rng, target = random.Random(seed), ToyTarget(VOCAB, seed)
         sampling = Sampling(seed=seed, stop_ids=frozenset({5}), edits=edits, lossy=Typical(epsilon=0.01, delta=0.01))
