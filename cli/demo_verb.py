@@ -45,6 +45,7 @@ def _own(data: Path) -> dict[str, str]:
         "host": "127.0.0.1",
         "port": "0",
         "traffic_policy": "shared",
+        "lossy_acceptance": "off",
         "trainer_kind": "medusa",
         "data": str(data),
         "traffic": f"sqlite:///{data / 'traffic.db'}",

@@ -54,7 +54,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Texts:
-    """Which texts to replay."""
+    """Which texts to replay. What a log holds of lossy answers is left out: their texts are not the target's own."""
 
     files: tuple[Path, ...]
     """Of prompts, which the target answers; empty: what the traffic log holds."""
@@ -100,7 +100,8 @@ def _recorded(config: Configuration, target: Target, texts: Texts) -> list[Text]
         raise UsageError("traffic.url is off: no log is kept; expected files of prompts to replay")
     newest: deque[Text] = deque(maxlen=texts.limit)
     for trace in _traces(config.traffic_url):
-        if trace.target == target.fingerprint and texts.tenant in (None, trace.tenant):
+        ours = trace.target == target.fingerprint and trace.sampling.lossy is None
+        if ours and texts.tenant in (None, trace.tenant):
             tokens = (*trace.prompt_ids, *trace.output_ids)
             sampling = sampling_of(trace.sampling)
             newest.append(Text(trace.domain or "unnamed", trace.tenant, tokens, len(trace.prompt_ids), sampling))

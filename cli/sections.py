@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pipelines.trace import TYPICAL, Typical
 from serving.api.settings import ApiSettings
+from serving.lossy import Allowance, Lossy
 from serving.settings import EngineSettings
 from serving.traffic import Policy
 
@@ -58,6 +60,13 @@ class ServerSection:
     """Tenant behind each API key, as key=tenant; empty: everyone may call, as tenant `default`."""
     admin_key: str = field(default="", repr=False)
     """What opens the admin API and the dashboard's buttons; empty: a key that the first start leaves in the data folder."""
+    lossy_acceptance: Allowance = "off"
+    """LOSSY: who gets sampled answers for which more of the drafts is accepted than the target would say (typical acceptance):
+    off (nobody), on-request (requests with lossy_acceptance: true), or default (all but those with lossy_acceptance: false)."""
+    lossy_epsilon: float = TYPICAL.epsilon
+    """With lossy acceptance: a drafted token likelier than this is always accepted."""
+    lossy_delta: float = TYPICAL.delta
+    """With lossy acceptance: so is one likelier than this times exp(-H), H being the target's entropy there, in nats."""
     cors_origins: tuple[str, ...] = ApiSettings.cors_origins
     """Web origins whose pages may call; *: all."""
     max_in_flight: int = ApiSettings.max_in_flight
@@ -75,10 +84,16 @@ class ServerSection:
         for name in ("max_in_flight", "max_body_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        _ = self.lossy
         if self.drain_seconds < 0:
             raise ValueError(f"drain_seconds is {self.drain_seconds}, expected 0 or more")
         if not all(key and tenant for key, tenant in self.api_keys.items()):
             raise ValueError("api_keys has an empty key or tenant, expected key=tenant")
+
+    @property
+    def lossy(self) -> Lossy:
+        typical = Typical(epsilon=self.lossy_epsilon, delta=self.lossy_delta)
+        return Lossy(lossy_acceptance=self.lossy_acceptance, typical=typical)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,8 @@ def serve(config: Configuration) -> None:
     settings = _api_settings(config)
     if not settings.keys and config.server.host not in _LOOPBACK:
         log.warning("no API keys: whoever reaches %s may call", config.server.host)
+    if settings.lossy.allowed:
+        log.warning("lossy_acceptance is %s: %s", settings.lossy.lossy_acceptance, settings.lossy)
     with ExitStack() as stack:
         bound = stack.enter_context(_listen(config.server.host, config.server.port))
         writer = _writer(config)
@@ -109,6 +111,7 @@ def _api_settings(config: Configuration) -> ApiSettings:
         model=server.served_model_name or target_name(target.path),
         max_model_len=server.max_model_len or longest,
         keys=server.api_keys,
+        lossy=server.lossy,
         admin_key=server.admin_key or admin_key(config.data),
         cors_origins=server.cors_origins,
         max_in_flight=server.max_in_flight,

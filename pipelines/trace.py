@@ -36,9 +36,22 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Stop ids are ruled out until the output has so many tokens."""
     allowed_token_ids: tuple[int, ...] = ()
     """All others are ruled out; empty: none is."""
+    bad_words: tuple[tuple[int, ...], ...] = ()
+    """Sequences of tokens that the output must not hold: the last is ruled out where those before it were just said."""
 
 
 NO_EDITS = Edits()
+
+
+class Typical(msgspec.Struct, frozen=True, kw_only=True):
+    """Thresholds of typical acceptance (Medusa, arXiv 2401.10774, section 2.3.1), which is lossy: see `speculator.typical`."""
+
+    epsilon: float = 0.09
+    """A drafted token likelier than this is always accepted."""
+    delta: float = 0.3
+    """Where the target is undecided, with entropy H in nats, one likelier than delta * exp(-H) is."""
+
+TYPICAL = Typical()
 
 
 class SamplingRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +71,9 @@ class SamplingRecord(msgspec.Struct, frozen=True, kw_only=True):
     edits: Edits = NO_EDITS
     constrained: bool = False
     """Whether a grammar limited the choices: the output is then not what the target would have said by itself."""
+    lossy: Typical | None = None
+    """How drafts were accepted that the target did not choose: the output depends on who drafted, and is no evidence of what the
+    target says. None: the output is exact."""
 
 
 class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):

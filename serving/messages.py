@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from pipelines.trace import NO_EDITS, Edits
+from pipelines.trace import NO_EDITS, Edits, Typical
 from speculator.constraint.constraint import Constraint
 from speculator.scored import Scored
 
@@ -34,6 +34,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     stop_ids: tuple[int, ...] = ()
     """Emitted and then finish the choice; `ignore_eos` has already taken the target's own end tokens out of it."""
     edits: Edits = NO_EDITS
+    lossy: Typical | None = None
+    """How drafts are accepted that the target did not choose; None: the answer is exact."""
     logprobs: int | None = None
     """See `speculator.batch.Sampling`; so is `prompt_logprobs`."""
     prompt_logprobs: int | None = None

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from models.loading import bundled_target, load_target
+from pipelines.trace import TYPICAL, Typical
 from serving.api.admit import Ask, Head, admit
 from serving.api.answer import Answer
 from serving.api.chat import read_messages
@@ -26,6 +27,7 @@ from serving.api.service import Admission, Service
 from serving.api.settings import ApiSettings
 from serving.assemble import build_engine
 from serving.local import LocalLink
+from serving.lossy import Allowance, Lossy
 from serving.outputs import RequestOutput, output_of
 from serving.sampling_params import SamplingParams
 from serving.settings import EngineSettings
@@ -54,11 +56,21 @@ class LLM:
     Nothing is logged. Suffix trees learn from one call for the next.
     """
 
-    def __init__(self, target: str = "", **settings: Any) -> None:
-        """target: a folder or hub id; empty: the bundled one. settings: those of `serving.settings.EngineSettings`.
+    def __init__(
+        self,
+        target: str = "",
+        *,
+        lossy_acceptance: Allowance = "off",
+        lossy_epsilon: float = TYPICAL.epsilon,
+        lossy_delta: float = TYPICAL.delta,
+        **settings: Any,
+    ) -> None:
+        """target: a folder or hub id; empty: the bundled one. lossy_…: as the server's options, see `serving.lossy`.
+        settings: those of `serving.settings.EngineSettings`.
 
         Raises ModelError, or ValueError naming the setting. Prompts may wait in any number.
         """
+        lossy = Lossy(lossy_acceptance=lossy_acceptance, typical=Typical(epsilon=lossy_epsilon, delta=lossy_delta))
         engine = EngineSettings(target=target or str(bundled_target()), **{"max_waiting": _MANY, **settings})
         loaded = load_target(engine.target, revision=engine.revision, dtype=engine.dtype, device=engine.device)  # type: ignore[arg-type]
         self._engine = build_engine(engine, loaded)
@@ -66,7 +78,9 @@ class LLM:
         self._service = Service(
             engine=LocalLink(self._engine),
             tokenizer=loaded.tokenizer,
-            settings=ApiSettings(model=loaded.name, max_model_len=longest, max_in_flight=_MANY, max_prompts=_MANY),
+            settings=ApiSettings(
+                model=loaded.name, max_model_len=longest, lossy=lossy, max_in_flight=_MANY, max_prompts=_MANY
+            ),
             traffic=TrafficRecorder(None, TenantPolicy(default="tenant"), loaded.fingerprint, loaded.tokenizer.fingerprint),
             metrics=Metrics(loaded.name),
             admission=Admission(_MANY, retry_after=1),
@@ -125,7 +139,7 @@ class LLM:
         check_min_tokens(body, max_tokens)
         constraint = await constraint_of(body, service.prover)
         ask = Ask(prompt, max_tokens, prompt.ids)
-        return admit(service, body, [ask], Head.new("offline", service), "default", constraint)
+        return admit(service, body, [ask], Head.new("offline", body, service), "default", constraint)
 
     async def _conversations(self, several: Sequence[Conversation]) -> list[Prompt]:
         prompts = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipelines.trace import Typical
 from serving.api.answer import Answer
 from serving.api.logprobs import shown_token
 from serving.messages import FinishReason
@@ -38,6 +39,8 @@ class CompletionOutput:
     """The stop string or stop token that ended it."""
     logprobs: Logprobs | None
     """None: not asked for."""
+    lossy: Typical | None
+    """How drafts were accepted that the target did not choose; None: the answer is exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ def _output(answer: Answer, tokenizer: TextTokenizer) -> CompletionOutput:
         finish_reason=answer.finish_reason,
         stop_reason=answer.stop_reason,
         logprobs=None if answer.request.logprobs is None else _logprobs(answer.scored, tokenizer),
+        lossy=answer.request.lossy,
     )
 
 

@@ -33,8 +33,11 @@ class SamplingParams:
     frequency_penalty: float = 0.0
     logit_bias: Mapping[int, float] | None = None
     allowed_token_ids: list[int] | None = None
+    bad_words: list[str] | None = None
     structured_outputs: Mapping[str, Any] | None = None
     """What the answer has to look like: one of `json`, `regex`, `choice`, `grammar`, as in the field of that name."""
+    lossy_acceptance: bool | None = None
+    """True: sooner, and not the target's own, where `LLM` allows it. None: as `LLM` does."""
     stop: str | list[str] | None = None
     stop_token_ids: list[int] | None = None
     include_stop_str_in_output: bool = False

@@ -251,6 +251,7 @@ def _sequence(request: Request) -> Sequence:
         max_tokens=request.max_tokens,
         stop_ids=frozenset(request.stop_ids),
         edits=request.edits,
+        lossy=request.lossy,
         logprobs=request.logprobs,
         prompt_logprobs=request.prompt_logprobs,
     )

@@ -38,7 +38,8 @@ class TextTokenizer(Protocol):
     def rules(self) -> str:
         """As `tokenizer.json` has them; empty: it has no such file."""
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """add_special_tokens: whether to add those that belong around a text, as a first `<s>`."""
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str: ...
 

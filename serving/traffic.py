@@ -175,6 +175,7 @@ def _trace(outcome: Outcome, consent: Consent, target: str, tokenizer: str) -> T
             stop_ids=request.stop_ids,
             edits=request.edits,
             constrained=request.constraint is not None,
+            lossy=request.lossy,
         ),
         steps=_steps(outcome.moves),
         domain=outcome.domain,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from models.pages import PageTable
-from pipelines.trace import NO_EDITS, Edits
+from pipelines.trace import NO_EDITS, Edits, Typical
 from speculator.constraint.guide import Guide
 from speculator.processor import Processor
 from speculator.scored import Scored
@@ -32,6 +32,8 @@ class Sampling:
     ignore_eos: bool = False
     edits: Edits = NO_EDITS
     """Applied to the raw scores by the sequence's `processors`: drafters need not know of them."""
+    lossy: Typical | None = None
+    """What else than the target's own choices is accepted of a draft; None: nothing, the text is exact. Not for greedy ones."""
     logprobs: int | None = None
     """How many of the likeliest tokens are told at each position of the output, beside its own; None: no log-probabilities."""
     prompt_logprobs: int | None = None

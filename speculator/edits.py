@@ -1,4 +1,4 @@
-"""The processors behind `Edits`: bias, allowed tokens and a least length, then penalties on what was said before.
+"""The processors behind `Edits`: bias, allowed tokens, bad words and a least length, then penalties on what was said before.
 
 Semantics are vLLM's; presence and frequency are OpenAI's. Legend: V tokens of the target.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from copy import copy
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -24,6 +26,8 @@ def processors_of(sampling: Sampling, prompt: Sequence[int]) -> tuple[Processor,
         found.append(Bias(edits.logit_bias))
     if edits.allowed_token_ids:
         found.append(Allowed(edits.allowed_token_ids))
+    if edits.bad_words:
+        found.append(BadWords(edits.bad_words))
     if edits.min_tokens and sampling.stop_ids:
         found.append(LeastLength(edits.min_tokens, sampling.stop_ids))
     if (edits.repetition_penalty, edits.presence_penalty, edits.frequency_penalty) != (1.0, 0.0, 0.0):
@@ -45,6 +49,9 @@ class Bias:
     def accept(self, token: int) -> None:
         """Whatever was said, the bias is the same."""
 
+    def fork(self) -> Self:
+        return self
+
 
 class Allowed:
     """Leaves some tokens alone, and rules out all others."""
@@ -58,6 +65,35 @@ class Allowed:
 
     def accept(self, token: int) -> None:
         """Whatever was said, the same are allowed."""
+
+    def fork(self) -> Self:
+        return self
+
+
+class BadWords:
+    """Rules out the last token of each word where the output ends in those before it. As with vLLM the prompt does not count."""
+
+    def __init__(self, words: Iterable[Sequence[int]]) -> None:
+        self._lasts: dict[tuple[int, ...], list[int]] = {}
+        """By the tokens before it."""
+        for *before, last in words:
+            self._lasts.setdefault(tuple(before), []).append(last)
+        self._lengths = sorted({len(before) for before in self._lasts})
+        self._tail: tuple[int, ...] = ()
+        """The newest tokens of the output, as many as matter."""
+
+    def edit(self, scores: Tensor) -> Tensor:
+        for length in self._lengths:
+            if length <= len(self._tail):
+                scores[self._lasts.get(self._tail[len(self._tail) - length :], [])] = -math.inf
+        return scores
+
+    def accept(self, token: int) -> None:
+        said = (*self._tail, token)
+        self._tail = said[max(0, len(said) - self._lengths[-1]) :]
+
+    def fork(self) -> Self:
+        return copy(self)
 
 
 class LeastLength:
@@ -75,6 +111,9 @@ class LeastLength:
 
     def accept(self, token: int) -> None:
         self._num_left -= 1
+
+    def fork(self) -> Self:
+        return copy(self)
 
 
 class Penalties:
@@ -104,6 +143,11 @@ class Penalties:
 
     def accept(self, token: int) -> None:
         self._unread.append(token)
+
+    def fork(self) -> Self:
+        other = copy(self)
+        other._places, other._counts, other._unread = dict(self._places), self._counts.clone(), list(self._unread)
+        return other
 
     def _read(self, device: torch.device) -> None:
         """Up to the newest token."""

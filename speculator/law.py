@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from copy import copy
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -161,6 +162,16 @@ class Chooser:
         """Sequence `row` emitted `token`: what looks at its history moves on."""
         for processor in self._processors[row]:
             processor.accept(token)
+
+    def beyond(self, row: int, token: int) -> Self:
+        """For whoever tries what would be if sequence `row` emitted `token`: this one has not moved on."""
+        if not self._processors[row]:
+            return self
+        forks = tuple(processor.fork() for processor in self._processors[row])
+        other = copy(self)
+        other._processors = (*self._processors[:row], forks, *self._processors[row + 1 :])
+        other.accept(row, token)
+        return other
 
     def _scores(self, row: int, node: int) -> Tensor:
         """[V] what sequence `row` chooses from at `node`."""

@@ -20,6 +20,7 @@ def sampling_of(record: SamplingRecord) -> Sampling:
         max_tokens=record.max_tokens,
         stop_ids=frozenset(record.stop_ids),
         edits=record.edits,
+        lossy=record.lossy,
     )
 
 
@@ -35,6 +36,7 @@ def record_of(sampling: Sampling) -> SamplingRecord:
         max_tokens=sampling.max_tokens,
         stop_ids=tuple(sorted(sampling.stop_ids)),
         edits=sampling.edits,
+        lossy=sampling.lossy,
     )
 
 

@@ -49,9 +49,10 @@ class Shadow:
         return True
 
     def add(self, source: str, sequences: tuple[Sequence, ...], drafts: Drafts) -> None:
-        """Takes a source's own trees, one for each of `sequences`, before they are verified."""
+        """Takes a source's own trees, one for each of `sequences`, before they are verified. Not of lossy answers: their text
+        speaks for whoever drafted it."""
         for row, sequence in enumerate(sequences):
-            if sequence.speculative and sequence.num_left > 1:
+            if sequence.speculative and sequence.num_left > 1 and sequence.sampling.lossy is None:
                 self._pending[sequence.id].append(_Pending(source, len(sequence.tokens), drafts.tree(row)))
 
     def add_arm(self, promise: Scored, sequence: Sequence, tree: Tree) -> None:

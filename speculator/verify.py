@@ -5,7 +5,8 @@ stops. The choice depends on nothing that was drafted, so the emitted text is pl
 (The law of EAGLE-2's and SpecExec's verification, arXiv 2406.16858 and 2406.02532, with the sample made once per node.)
 
 Where the children of a node were drawn from a belief that is kept, they are accepted by rejection sampling instead
-(`speculator.rejection`), for whoever has asked for that.
+(`speculator.rejection`), for whoever has asked for that. Who has asked for lossy answers, and was allowed to, gets more
+accepted (`speculator.typical`).
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from speculator.batch import Sampling
-from speculator.drafts import Drafts, Tree
+from speculator.drafts import Drafts
 from speculator.law import Chooser
 from speculator.likeliest import Likeliest
 from speculator.processor import Processor
-from speculator.rejection import settle
+from speculator.typical import longest
+from speculator.walk import Said, Walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,37 +54,10 @@ def verify(
     on with the walk; none at all: nobody has any.
     """
     choose = chooser(logits, sampling, processors)
-    accepted: list[tuple[int, ...]] = []
-    emitted: list[tuple[int, ...]] = []
+    said: list[Said] = []
     start = 0
-    for row, tree in enumerate(drafts.trees):
-        stop_ids = sampling[row].stop_ids
-        path: list[int] = []
-        said: list[int] = []
-        node = 0
-        while True:
-            token, child = _next(tree, node, choose, row, start, positions[row] + len(said))
-            said.append(token)
-            choose.accept(row, token)
-            if child is None:
-                break
-            path.append(child)
-            if token in stop_ids:
-                break  # the text ends here: no bonus token
-            node = child
-        accepted.append(tuple(path))
-        emitted.append(tuple(said))
+    for row, (tree, how, position) in enumerate(zip(drafts.trees, sampling, positions, strict=True)):
+        walk = Walk(tree, row, start, position, how.stop_ids)
+        said.append(walk.exact(choose) if how.lossy is None or how.greedy else longest(walk, choose, how.lossy))
         start += len(tree)
-    return Verdicts(tuple(accepted), tuple(emitted), Likeliest(logits))
-
-
-def _next(tree: Tree, node: int, choose: Chooser, row: int, start: int, position: int) -> tuple[int, int | None]:
-    """The token behind `node`, and the child that it is; None: it was not drafted."""
-    belief = tree.beliefs.get(node)
-    if belief is None:
-        token = choose(row, start + node, position)
-        return token, tree.child(node, token)
-    children = tree.children(node)
-    drawn = [tree.tokens[child] for child in children]
-    token, number = settle(choose.probs(row, start + node), belief, drawn, choose.dice(row, position))
-    return token, None if number is None else children[number]
+    return Verdicts(tuple(path for path, _ in said), tuple(tokens for _, tokens in said), Likeliest(logits))

@@ -35,6 +35,8 @@ class FeedState(msgspec.Struct):
     """Of another target or tokenizer."""
     num_withheld: int = 0
     """Consent given for another scope only."""
+    num_lossy: int = 0
+    """Of which the text is not the target's own."""
     num_short: int = 0
     """Or too long for the target's context."""
 
@@ -113,6 +115,8 @@ class Feed:
             state.num_foreign += 1
         elif not self._consents(trace):
             state.num_withheld += 1
+        elif trace.sampling.lossy is not None:
+            state.num_lossy += 1
         elif not self._fits(trace):
             state.num_short += 1
         else:

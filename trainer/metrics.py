@@ -23,6 +23,7 @@ _COUNTERS = {
     "duplicates": ("traces_duplicate", "Of those read: delivered before."),
     "foreign": ("traces_foreign", "Of those read: of another target or tokenizer."),
     "withheld": ("traces_withheld", "Of those read: consent was for another scope only."),
+    "lossy": ("traces_lossy", "Of those read: the text is not the target's own."),
     "short": ("traces_short", "Of those read: too short or too long to learn from."),
     "judgements": ("judgements", "Candidates that came before the gate."),
     "published": ("published", "Candidates that passed it and became champion at once."),

@@ -45,6 +45,7 @@ def _figures(trainer: Trainer, record: Record, used: Used, now: float) -> dict[s
         "duplicates": float(feed.num_duplicates),
         "foreign": float(feed.num_foreign),
         "withheld": float(feed.num_withheld),
+        "lossy": float(feed.num_lossy),
         "short": float(feed.num_short),
         "held_out_now": float(trainer.num_conversations),
         "freshness_seconds": max(0.0, now - newest) if newest else 0.0,

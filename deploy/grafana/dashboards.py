@@ -61,6 +61,12 @@ ACCEPTANCE = Dashboard(
             least=1.0,
         ),
         Panel(
+            "Tokens per verification step, exact and lossy answers",
+            ((ratio("everdraft_acceptance_tokens_total", "everdraft_acceptance_steps_total", "acceptance"), "{{acceptance}}"),),
+            about="Lossy: by typical acceptance, where server.lossy_acceptance allows it; such texts are not the target's own.",
+            least=1.0,
+        ),
+        Panel(
             "Share of drafted tokens accepted, by source and version",
             ((ratio("everdraft_accepted_tokens_total", "everdraft_draft_tokens_total", "source, version"),
               "{{source}} {{version}}"),),
@@ -117,6 +123,7 @@ LEARNING = Dashboard(
                                       (rate("everdraft_trainer_traces_duplicate_total"), "delivered before"),
                                       (rate("everdraft_trainer_traces_foreign_total"), "of another target"),
                                       (rate("everdraft_trainer_traces_withheld_total"), "consent for another scope"),
+                                      (rate("everdraft_trainer_traces_lossy_total"), "lossy: not the target's own"),
                                       (rate("everdraft_trainer_traces_short_total"), "too short or too long")), unit="reqps"),
         Panel("Waiting", (("everdraft_traffic_pending", "in the server's queue"), ("everdraft_traffic_spooled", "in its spool"),
                           ("everdraft_trainer_traffic_lag", "in the log, not read yet"))),

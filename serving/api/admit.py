@@ -7,11 +7,13 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from pipelines.trace import Typical
 from serving.api.answer import Answer, Origin
 from serving.api.errors import InvalidRequest
-from serving.api.resolve import Prompt, engine_request, stop_strings
+from serving.api.resolve import Prompt, edits_of, engine_request, lossy_of, stop_strings
 from serving.api.schemas import GenerationBody
 from serving.api.service import Service
 from serving.lots import lot
@@ -29,11 +31,13 @@ class Head:
     created: int
     model: str
     system_fingerprint: str
+    lossy: Typical | UnsetType
 
     @classmethod
-    def new(cls, prefix: str, service: Service) -> Head:
+    def new(cls, prefix: str, body: GenerationBody, service: Service) -> Head:
         identity = f"{prefix}-{uuid.uuid4().hex}"
-        return cls(identity, int(time.time()), service.settings.model, service.fingerprint)
+        lossy = lossy_of(body, service) or UNSET
+        return cls(identity, int(time.time()), service.settings.model, service.fingerprint, lossy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +63,14 @@ def admit(
     if num_choices > limit:
         raise InvalidRequest(f"n: expected at most {limit}, the answers that run at once, got {num_choices}", "n")
     consent = service.traffic.allowed(tenant, body.store)
-    stops = stop_strings(body)
+    stops, edits = stop_strings(body), edits_of(body, service)
     metadata = body.metadata or {}
     answers: list[Answer] = []
     for ask in asks:
         conversation = conversation_id(metadata.get("conversation"), body.user, ask.opening)
         drawn = lot(f"{tenant} {conversation}")
         request = engine_request(body, ask.prompt, ask.max_tokens, tenant, consent is not None, drawn, service)
-        request = replace(request, constraint=constraint)
+        request = replace(request, constraint=constraint, edits=edits)
         for choice in range(num_choices):
             origin = Origin(f"{head.id}-{len(answers)}", consent, conversation, metadata.get("domain"))
             # one seed: the noise of each choice is keyed by its index

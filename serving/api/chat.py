@@ -53,7 +53,7 @@ def chat_routes(service: Service) -> APIRouter:
         check_common(body, service)
         ask = await _ask(body, service)
         constraint = await constraint_of(body, service.prover)
-        head = Head.new("chatcmpl", service)
+        head = Head.new("chatcmpl", body, service)
         answers = admit(service, body, [ask], head, request.state.tenant, constraint)
         shape = ChatShape(head, body, service.tokenizer)
         return await respond(request, service, answers, shape, Wanted.by(body))
@@ -161,6 +161,7 @@ class ChatShape:
             created=self.head.created,
             model=self.head.model,
             system_fingerprint=self.head.system_fingerprint,
+            lossy=self.head.lossy,
             choices=choices,
             usage=extras.usage,
             metrics=extras.metrics,
@@ -179,6 +180,7 @@ class ChatShape:
             created=self.head.created,
             model=self.head.model,
             system_fingerprint=self.head.system_fingerprint,
+            lossy=self.head.lossy,
             choices=choices,
             usage=extras.usage,
             metrics=extras.metrics,

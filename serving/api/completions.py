@@ -42,7 +42,7 @@ def completion_routes(service: Service) -> APIRouter:
         check_common(body, service)
         asks = [_ask(prompt, body, service) for prompt in await read_prompts(body.prompt, service)]
         constraint = await constraint_of(body, service.prover)
-        head = Head.new("cmpl", service)
+        head = Head.new("cmpl", body, service)
         answers = admit(service, body, asks, head, request.state.tenant, constraint)
         shape = CompletionShape(head, body, service.tokenizer)
         return await respond(request, service, answers, shape, Wanted.by(body))
@@ -177,6 +177,7 @@ class CompletionShape:
             created=self.head.created,
             model=self.head.model,
             system_fingerprint=self.head.system_fingerprint,
+            lossy=self.head.lossy,
             choices=choices,
             usage=extras.usage,
             metrics=extras.metrics,

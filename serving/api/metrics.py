@@ -144,6 +144,16 @@ class Metrics:
                 ("steps", "Verification steps, by the domain that requests name."),
             )
         ]
+        self._by_acceptance = [
+            Counter(f"everdraft_acceptance_{what}", text, ("acceptance",), registry=self.registry)
+            for what, text in (
+                ("answers", "Finished or aborted answers, by whether they are exact or lossy (typical acceptance)."),
+                ("tokens", "Tokens of their verification steps."),
+                ("steps", "Their verification steps."),
+            )
+        ]
+        for family in self._by_acceptance:
+            family.labels("exact")
         self._responses = Counter("everdraft_http_responses", "HTTP responses.", ("route", "status"), registry=self.registry)
 
     def moved(self, answer: Answer, moved: Moved, since_last: float) -> None:
@@ -166,6 +176,9 @@ class Metrics:
         self._max_tokens.observe(answer.request.max_tokens)
         if answer.first_at is not None and answer.last_at is not None and len(answer.output_ids) > 1:
             self._per_token.observe((answer.last_at - answer.first_at) / (len(answer.output_ids) - 1))
+        acceptance = "lossy" if answer.request.lossy else "exact"
+        for family, count in zip(self._by_acceptance, (1, *_stepped(answer.moves)), strict=True):
+            family.labels(acceptance).inc(count)
         if answer.origin.domain:
             self._by(answer.origin.domain[:MAX_NAME], answer.moves)
         length = request_metrics(answer.moves).speculative_decoding.mean_acceptance_length
@@ -194,9 +207,8 @@ class Metrics:
             family.labels(*labels).inc(count)
 
     def _by(self, domain: str, moves: Sequence[Moved]) -> None:
-        verified = [moved for moved in moves if moved.nodes >= 0 and moved.token_ids]
         gone = self._domains.use((domain,))
-        for family, count in zip(self._by_domain, (sum(len(moved.token_ids) for moved in verified), len(verified)), strict=True):
+        for family, count in zip(self._by_domain, _stepped(moves), strict=True):
             if gone is not None:
                 family.remove(*gone)
             family.labels(domain).inc(count)
@@ -212,6 +224,12 @@ class Metrics:
 
     def _bound(self, metric: M) -> M:
         return metric.labels(**self._values)
+
+
+def _stepped(moves: Sequence[Moved]) -> tuple[int, int]:
+    """Tokens of verification steps, and those steps."""
+    verified = [moved for moved in moves if moved.nodes >= 0 and moved.token_ids]
+    return sum(len(moved.token_ids) for moved in verified), len(verified)
 
 
 class _Recent:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Response
 from serving.api.openapi import error_responses
 from serving.api.resolve import unknown_model
 from serving.api.service import Service
+from serving.lossy import Allowance
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +22,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     root: str
     parent: None = None
     max_model_len: int
+    lossy_acceptance: Allowance
+    """See `serving.lossy`."""
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +34,13 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
 def model_routes(service: Service) -> APIRouter:
     router = APIRouter()
     settings = service.settings
-    card = ModelCard(id=settings.model, created=int(time.time()), root=settings.model, max_model_len=settings.max_model_len)
+    card = ModelCard(
+        id=settings.model,
+        created=int(time.time()),
+        root=settings.model,
+        max_model_len=settings.max_model_len,
+        lossy_acceptance=settings.lossy.lossy_acceptance,
+    )
 
     @router.get("/v1/models", response_model=None, responses=error_responses(401))
     async def list_models() -> Response:

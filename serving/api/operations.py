@@ -10,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from serving.api.errors import Unavailable
 from serving.api.openapi import error_responses
 from serving.api.service import Service
+from serving.lossy import Allowance
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -23,6 +24,8 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """The version in service of each source."""
     generation: int
     speculation: bool
+    lossy_acceptance: Allowance
+    """Who gets answers that are not the target's own: nobody (`off`), who asks for them, or all who do not ask for exact ones."""
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -50,6 +53,7 @@ def operation_routes(service: Service) -> APIRouter:
                 versions=snapshot.versions,
                 generation=snapshot.generation,
                 speculation=snapshot.speculation,
+                lossy_acceptance=service.settings.lossy.lossy_acceptance,
             )
         )
 

@@ -27,7 +27,6 @@ _NEVER = _only()
 _SHARED: Mapping[str, Neutral] = {
     "use_beam_search": _only(False),
     "length_penalty": _only(1),
-    "bad_words": _empty,
     "logits_processors": _empty,
     "truncate_prompt_tokens": _NEVER,
     "guided_json_object": _only(False),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from pipelines.trace import Edits
+from pipelines.trace import Edits, Typical
+from serving.api.bad_words import bad_words_of
 from serving.api.errors import InvalidRequest, NotFound, shown
 from serving.api.schemas import GenerationBody
 from serving.api.service import Service
@@ -54,6 +55,10 @@ def check_common(body: GenerationBody, service: Service) -> None:
     for index, token in enumerate(body.stop_token_ids or ()):
         _check_token(token, f"stop_token_ids[{index}]", service)
     _check_edits(body, service)
+    if body.lossy_acceptance and not service.settings.lossy.allowed:
+        raise InvalidRequest(
+            "lossy_acceptance: expected false or nothing, got true; answers of this server are exact", "lossy_acceptance"
+        )
     for name, value in (body.metadata or {}).items():
         if len(value) > MAX_METADATA_CHARS:
             field = f"metadata.{name}"
@@ -127,7 +132,13 @@ def check_min_tokens(body: GenerationBody, max_tokens: int) -> None:
         raise InvalidRequest(f"min_tokens: expected at most max_tokens, {max_tokens}, got {body.min_tokens}", "min_tokens")
 
 
-def edits_of(body: GenerationBody) -> Edits:
+def edits_of(body: GenerationBody, service: Service) -> Edits:
+    """Raises InvalidRequest for bad words that cannot be kept out."""
+    bad_words = bad_words_of(body.bad_words or (), service.tokenizer)
+    if bad_words:
+        excluded = {word[-1] for word in bad_words} | (stop_ids_of(body, service) if body.min_tokens else set())
+        if all(token in excluded for token in body.allowed_token_ids or range(service.tokenizer.vocab_size)):
+            raise InvalidRequest("bad_words: expected a token that may always follow, got none", "bad_words")
     return Edits(
         repetition_penalty=1.0 if body.repetition_penalty is None else body.repetition_penalty,
         presence_penalty=body.presence_penalty or 0.0,
@@ -135,15 +146,28 @@ def edits_of(body: GenerationBody) -> Edits:
         logit_bias=tuple((int(name), value) for name, value in (body.logit_bias or {}).items()),
         min_tokens=body.min_tokens or 0,
         allowed_token_ids=tuple(sorted(set(body.allowed_token_ids or ()))),
+        bad_words=bad_words,
     )
+
+
+def temperature_of(body: GenerationBody) -> float:
+    return 1.0 if body.temperature is None else body.temperature
+
+
+def lossy_of(body: GenerationBody, service: Service) -> Typical | None:
+    """How drafts are accepted that the target does not choose; None: its answers are exact."""
+    return service.settings.lossy.of(body.lossy_acceptance, temperature_of(body), body.speculative is not False)
 
 
 def engine_request(
     body: GenerationBody, prompt: Prompt, max_tokens: int, tenant: str, learn: bool, lot: float, service: Service
 ) -> Request:
-    """The request that the engine gets for the first choice of one prompt. lot: see `serving.messages.Request`."""
+    """The request that the engine gets for the first choice of one prompt, but for its edits and its constraint.
+
+    lot: see `serving.messages.Request`.
+    """
     tokenizer = service.tokenizer
-    temperature = 1.0 if body.temperature is None else body.temperature
+    temperature = temperature_of(body)
     top_k = max(body.top_k or 0, 0)
     return Request(
         id=service.engine.next_id(),
@@ -156,7 +180,7 @@ def engine_request(
         min_p=body.min_p or 0.0,
         seed=secrets.randbits(63) if body.seed is None else body.seed,
         stop_ids=tuple(sorted(stop_ids_of(body, service))),
-        edits=edits_of(body),
+        lossy=lossy_of(body, service),
         logprobs=body.num_logprobs,
         prompt_logprobs=body.num_prompt_logprobs,
         priority=body.priority or 0,

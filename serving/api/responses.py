@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from pipelines.trace import Typical
 from serving.api.answer import Answer
 from serving.api.logprobs import ChatLogprobs, CompletionLogprobs, PromptLogprobs
 from serving.api.stats import RequestMetrics
@@ -57,6 +58,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     model: str
     system_fingerprint: str
+    lossy: Typical | UnsetType = UNSET
+    """The answer is not the target's own: more of the drafts was accepted than it would have said, by these thresholds."""
 
 
 class CompletionChoice(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,6 +60,8 @@ class GenerationBody(msgspec.Struct, frozen=True, kw_only=True):
     """Added to the scores of token ids."""
     allowed_token_ids: list[int] | None = None
     """All other tokens are ruled out."""
+    bad_words: list[str] | None = None
+    """The answer holds none of them, as far as they are written in the tokenizer's own tokens."""
     min_tokens: Annotated[int, Meta(ge=0, le=MAX_COUNT)] | None = None
     """Before so many tokens nothing stops the answer."""
     prompt_logprobs: NumTop | None = None
@@ -78,6 +80,9 @@ class GenerationBody(msgspec.Struct, frozen=True, kw_only=True):
     """`conversation` groups requests, `domain` labels them in statistics; the rest is ignored."""
     speculative: bool | None = None
     """False: decode plainly. Changes the speed, never the answer."""
+    lossy_acceptance: bool | None = None
+    """True: more of the drafts is accepted than the target would say, if the temperature is above 0: the answer comes sooner and
+    is not the target's own; refused where the server does not allow it. False: it is exact. Absent: as the server does."""
     speculative_metrics: bool | None = None
     """Report how speculation went for this request."""
     return_token_ids: bool | None = None

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
+from serving.lossy import Lossy
+
 
 def package_version() -> str:
     """The version of the installed package; `unknown` when run from a bare source tree."""
@@ -27,6 +29,8 @@ class ApiSettings:
     """The name of the tenant behind each API key. Empty: everyone may call, as tenant `default`."""
     admin_key: str = field(default="", repr=False)
     """What opens the admin API; empty: it stays shut."""
+    lossy: Lossy = field(default_factory=Lossy)
+    """Whether answers may be other than exact."""
     cors_origins: tuple[str, ...] = ()
     """Web origins whose pages may call; `*`: all. Empty: none, and no CORS headers."""
     max_in_flight: int = 512

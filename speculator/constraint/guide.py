@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from copy import copy
+from typing import Self
 
 import numpy as np
 import torch
@@ -52,6 +54,11 @@ class Guide:
         elif not self._matcher.consume_token(token):
             self._fail(self._matcher.get_error())
 
+    def fork(self) -> Self:
+        other = copy(self)
+        other._matcher = self._matcher.deep_copy()
+        return other
+
     def reach(self, tokens: Sequence[int]) -> int:
         """How many of these tokens (one at least), one after another, the grammar lets through from here."""
         if self._ended or self.error:
@@ -89,7 +96,7 @@ class Guide:
         if self._complete:
             scores[self._ends] = 0.0
             return scores
-        self._fail("logit_bias or allowed_token_ids leave nothing of what may follow")
+        self._fail("logit_bias, allowed_token_ids or bad_words leave nothing of what may follow")
         return scores.zero_()
 
     def _fail(self, why: str) -> None:

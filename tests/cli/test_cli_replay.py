@@ -15,6 +15,7 @@ from cli.redraft import redrafted
 from models.decoder import Decoder
 from models.heads import MedusaHeads
 from models.loading import bundled_target, load_tokenizer
+from pipelines.trace import TYPICAL
 from serving.engine import Engine, FixedBudget
 from serving.messages import Request
 from speculator.batch import Batch, Sampling, Sequence
@@ -22,6 +23,7 @@ from speculator.drafts import Drafts, Tree
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Budget, Checkpoint, Speculator
+from speculator.records import record_of
 from speculator.static_heads import heads_of, heads_source, untrained_config
 from speculator.suffix import SuffixSpeculator
 from speculator.verify import Verdicts
@@ -141,7 +143,8 @@ def test_recorded_traffic_is_replayed_by_domain_and_source(everdraft_command: Co
         for domain, tenant, ids in (("loop", "a", repeated), ("talk", "b", repeated[:8]))
         for n in range(2)
     ]
-    everdraft_command.log([*traces, trace_of("another target's")])
+    lossy = msgspec.structs.replace(traces[0], trace_id="lossy", sampling=record_of(Sampling(lossy=TYPICAL)))
+    everdraft_command.log([*traces, trace_of("another target's"), lossy])
     outcome = everdraft_command("replay", "--with", "suffix", "--json")
     assert outcome.code == Exit.OK, outcome.err
     rows = {row["domain"]: row for row in json.loads(outcome.out)}

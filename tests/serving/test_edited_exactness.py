@@ -31,6 +31,7 @@ EDITS = st.builds(
     ).map(tuple),
     min_tokens=st.sampled_from([0, 0, 3, 9]),
     allowed_token_ids=st.just(()) | st.sets(TOKENS, min_size=12).map(tuple),
+    bad_words=st.just(()) | st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=3).map(tuple), max_size=8).map(tuple),
 )
 ASKS = st.fixed_dictionaries(
     {
@@ -42,6 +43,10 @@ ASKS = st.fixed_dictionaries(
         "min_p": st.sampled_from([0.0, 0.0, 0.05]),
     }
 )
+
+
+PAIRS = Edits(bad_words=tuple((a, b) for a in range(VOCAB) for b in range(VOCAB) if (a + b) % 3))
+"""What may follow a token depends on that token alone."""
 
 
 def read(tokens: list[int]) -> Floats:
@@ -61,6 +66,9 @@ def edited(scores: Floats, ask: Request, said: list[int]) -> Floats:
             scores[token] = -np.inf
         if len(said) < edits.min_tokens and token in ask.stop_ids:
             scores[token] = -np.inf
+    for word in edits.bad_words:
+        if [*said, word[-1]][-len(word) :] == list(word):
+            scores[word[-1]] = -np.inf
     penalty = np.float32(edits.repetition_penalty)
     for token in {*ask.prompt_ids, *said}:
         scores[token] = scores[token] / penalty if scores[token] > 0 else scores[token] * penalty
@@ -125,7 +133,7 @@ def test_output_is_that_of_plain_decoding_by_hand_whatever_is_edited_drafted_and
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 @pytest.mark.parametrize(
     "edits",
-    [Edits(repetition_penalty=2.0), Edits(presence_penalty=2.0), Edits(frequency_penalty=2.0), Edits(min_tokens=9)],
+    [Edits(repetition_penalty=2.0), Edits(presence_penalty=2.0), Edits(frequency_penalty=2.0), Edits(min_tokens=9), PAIRS],
     ids=lambda edits: next(iter(msgspec.to_builtins(edits))),
 )
 def test_history_within_an_accepted_draft_counts(edits: Edits, temperature: float) -> None:

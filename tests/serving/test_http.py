@@ -228,7 +228,7 @@ def test_a_default_answer_fills_the_context_and_no_more() -> None:
 class Choosy(ByteTokenizer):
     """Refuses what it is given, as a chat template may."""
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         raise BadText("character 3 is odd")
 
     def apply_chat_template(self, messages: list[dict[str, str]]) -> list[int]:

@@ -256,7 +256,6 @@ UNSUPPORTED: list[tuple[str, Any]] = [
     ("guided_json_object", True),
     ("structural_tag", "x"),
     ("use_beam_search", True),
-    ("bad_words", ["x"]),
 ]
 OF_COMPLETIONS: list[tuple[str, Any]] = [("suffix", "x"), ("add_special_tokens", False)]
 OF_CHAT: list[tuple[str, Any]] = [

@@ -23,7 +23,7 @@ class ByteTokenizer:
         self.num_decoded = 0
         """Tokens decoded so far, for tests of the work done."""
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         return list(text.encode())
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
@@ -63,7 +63,7 @@ class BpeTokenizer(ByteTokenizer):
         super().__init__()
         self._inner = inner
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         return list(self._inner.encode(text).ids)
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:

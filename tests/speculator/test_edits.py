@@ -11,7 +11,7 @@ from torch import Tensor
 from pipelines.trace import Edits, SamplingRecord
 from speculator.batch import Sampling
 from speculator.drafts import Drafts
-from speculator.edits import LeastLength, Penalties, processors_of
+from speculator.edits import BadWords, LeastLength, Penalties, processors_of
 from speculator.processor import Processor, edited
 from speculator.records import record_of, sampling_of
 from speculator.verify import verify
@@ -21,6 +21,7 @@ from tests.speculator.test_rejection import LENGTH, VOCAB, Law, Text, drawn_tree
 from tests.speculator.toys import ToyTarget
 
 PENALTIES = Edits(repetition_penalty=1.7, presence_penalty=0.4, frequency_penalty=0.9)
+WORDS = Edits(bad_words=((0, 1), (2, 2), (1, 2, 0), (1, 0, 2)))
 
 
 @pytest.mark.parametrize("penalty", [0.6, 1.2, 3.0])
@@ -35,6 +36,30 @@ def test_the_repetition_penalty_is_that_of_transformers(penalty: float) -> None:
         expected = RepetitionPenaltyLogitsProcessor(penalty)(text[None, :at], scores[None].clone())[0]
         assert torch.equal(edited(scores, [processor]), expected)
         processor.accept(int(text[at]))
+
+
+def test_bad_words_are_those_of_transformers() -> None:
+    from transformers import NoBadWordsLogitsProcessor
+
+    generator = torch.Generator().manual_seed(4)
+    text = torch.randint(0, 4, (60,), generator=generator)
+    words = [[3], [0, 1], [2, 2], [1, 0, 2], [0, 1, 0, 5], [1, 5, 1]]
+    processor, reference = BadWords(words), NoBadWordsLogitsProcessor(words, eos_token_id=None)
+    excluded = []
+    for at in range(1, 60):
+        processor.accept(int(text[at - 1]))
+        scores = torch.randn(6, generator=generator)
+        expected = reference(text[None, :at], scores[None].clone())[0]
+        assert torch.equal(edited(scores, [processor]), expected)
+        excluded.append(int(expected.isinf().sum()))
+    assert set(excluded) == {1, 2, 3}
+
+
+def test_what_was_not_said_yet_completes_no_word() -> None:
+    processor = BadWords([(0, 1), (1, 0, 1)])
+    assert torch.isfinite(edited(torch.zeros(2), [processor])).all(), "the prompt is no part of the answer"
+    processor.accept(0)
+    assert torch.isfinite(edited(torch.zeros(2), [processor])).tolist() == [True, False]
 
 
 def test_the_scores_that_were_handed_in_are_left_alone() -> None:
@@ -84,10 +109,12 @@ class Stale:
         self._late.clear()
 
 
-def served_law(target: ToyTarget, drafter: ToyTarget, shape: list[int], stale: bool = False) -> Law:
+def served_law(
+    target: ToyTarget, drafter: ToyTarget, shape: list[int], stale: bool = False, edits: Edits = PENALTIES
+) -> Law:
     def run(fate: Fate) -> Text:
         text: Text = (0,)
-        sampling = Sampling(temperature=1.0, edits=PENALTIES)
+        sampling = Sampling(temperature=1.0, edits=edits)
         processors = processors_of(sampling, text)
         while len(text) <= LENGTH:
             tree = drawn_tree(fate, drafter, text, shape)
@@ -127,3 +154,29 @@ def test_the_joint_law_is_the_edited_targets(shape: list[int]) -> None:
 def test_penalties_that_lag_behind_the_draft_are_found_out() -> None:
     target, drafter = ToyTarget(VOCAB, 0), ToyTarget(VOCAB, 100)
     assert distance(served_law(target, drafter, [1, 1], stale=True), plain_law(target)) > 0.01
+
+
+def worded_law(target: ToyTarget) -> Law:
+    """Token by token, each word looked for in what was said."""
+
+    def run(fate: Fate) -> Text:
+        text: Text = (0,)
+        while len(text) <= LENGTH:
+            scores = target.logits(text).double()
+            for word in WORDS.bad_words:
+                if (*text[1:], word[-1])[-len(word) :] == word:
+                    scores[word[-1]] = -torch.inf
+            text += (fate.pick(scores.softmax(-1).tolist()),)
+        return text[1:]
+
+    return law_of(run)
+
+
+@pytest.mark.parametrize("shape", [[], [1], [1, 1], [2, 1]])
+def test_the_joint_law_under_bad_words_is_the_edited_targets(shape: list[int]) -> None:
+    target, drafter = ToyTarget(VOCAB, 0), ToyTarget(VOCAB, 100)
+    expected = worded_law(target)
+    assert distance(served_law(target, drafter, shape, edits=WORDS), expected) < 1e-6
+    assert len(expected) < 20, "of 27 texts many hold one"
+    if len(shape) > 1:
+        assert distance(served_law(target, drafter, shape, stale=True, edits=WORDS), expected) > 0.01

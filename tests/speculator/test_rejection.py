@@ -155,7 +155,7 @@ def with_another_belief(probs: np.ndarray, belief: Belief, drawn: Sequence[int],
 def test_wrong_laws_are_found_out(monkeypatch: pytest.MonkeyPatch, wrong: Settle, shape: list[int]) -> None:
     target, drafter = ToyTarget(VOCAB, 0), ToyTarget(VOCAB, 100)
     right = joint_law(target, drafter, [shape])
-    monkeypatch.setattr("speculator.verify.settle", wrong)
+    monkeypatch.setattr("speculator.walk.settle", wrong)
     law = joint_law(target, drafter, [shape])
     assert sum(law.values()) == pytest.approx(1.0, abs=1e-9)
     assert distance(right, plain_law(target)) < 1e-12

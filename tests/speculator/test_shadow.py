@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from pipelines.trace import TYPICAL
 from speculator.batch import Sampling, Sequence
 from speculator.drafts import Drafts, Tree
 from speculator.shadow import Shadow
@@ -48,6 +51,12 @@ def test_a_tree_waits_until_the_text_is_there() -> None:
 def test_at_the_end_of_a_text_there_is_no_bonus_token() -> None:
     assert score(sequence(0, 5), chain(5, 6, 7), (6,), ended=True) == (1.0, 1)
     assert score(sequence(0, 5), chain(5, 6, 7), (6, 7, 8), ended=True) == (3.0, 1)
+
+
+def test_the_text_of_a_lossy_answer_speaks_for_no_source() -> None:
+    told = sequence(0, 5)
+    told.sampling = replace(told.sampling, lossy=TYPICAL)
+    assert score(told, chain(5, 6), (6,), (7,), ended=True) == (1.0, 0)
 
 
 def test_siblings_are_followed_as_verification_follows_them() -> None:

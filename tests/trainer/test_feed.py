@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from pipelines.registry import Slot
-from pipelines.trace import StepRecord
+from pipelines.trace import TYPICAL, StepRecord
 from pipelines.traffic_log import Place, Position, TrafficReader, covers
 from tests.trainer.scripted import SLOT, TARGET, TOKENIZER, House, trace
 from trainer.feed import MAX_IDS, Feed, FeedState, Intake
 from trainer.kept import Kept, held_out
 
 KEY = b"k" * 32
+LOSSY = msgspec.structs.replace(trace(0).sampling, lossy=TYPICAL)
 
 
 def feed_of(house: House, slot: Slot = SLOT, state: FeedState | None = None) -> Feed:
@@ -70,6 +72,7 @@ def test_the_memory_for_duplicates_is_bounded(house: House) -> None:
         ({"target": "another"}, "num_foreign"),
         ({"tokenizer": "another"}, "num_foreign"),
         ({"consent": "tenant"}, "num_withheld"),
+        ({"sampling": LOSSY}, "num_lossy"),
         ({"output_ids": (1,)}, "num_short"),
         ({"prompt_ids": ()}, "num_short"),
         ({"output_ids": (1,) * 61}, "num_short"),

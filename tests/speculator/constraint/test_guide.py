@@ -106,7 +106,7 @@ def test_a_text_that_others_leave_no_way_on_is_an_error() -> None:
     scores = torch.zeros(VOCAB)
     scores[ids("a") + ids("x")] = -math.inf
     assert torch.isfinite(subject.edit(scores)).all(), "something is chosen, though nobody will see it"
-    assert subject.error.startswith("structured_outputs.regex: logit_bias or allowed_token_ids")
+    assert subject.error.startswith("structured_outputs.regex: logit_bias, allowed_token_ids or bad_words")
 
 
 def test_what_others_excluded_stays_excluded_while_anything_is_left() -> None:
