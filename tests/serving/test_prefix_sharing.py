@@ -135,8 +135,8 @@ def test_whoever_wants_log_probabilities_of_the_prompt_reads_it_and_is_told_the_
 
 
 def test_what_was_begun_is_read_to_its_end_though_another_was_faster() -> None:
-    engine, prompt = engine_of(max_prompt_tokens=3), text(28, PAGE)
-    # it reads for itself, and is through when the others are half through
+    engine, prompt = engine_of(max_prompt_tokens=2), text(28, PAGE)
+    # it reads for itself, and is through when another has begun
     engine.submit(request(0, prompt, prompt_logprobs=0, max_tokens=1))
     engine.step()
     asked = [request(1, prompt), request(2, prompt)]
