@@ -12,7 +12,7 @@ from speculator.audition import SEQUENCES, Audition
 from speculator.batch import Batch
 from speculator.calibration import Calibration
 from speculator.constraint.drafting import SOURCE as GRAMMAR
-from speculator.constraint.drafting import forced, within
+from speculator.constraint.drafting import completed, forced, within
 from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
 from speculator.kinds import kind_of
@@ -139,7 +139,7 @@ class MergedSpeculator:
         names = self._names + self._force(decoding, budget)
         trees = list(drafts.trees)
         for row in self._asked:
-            trees[row] = self._merged(row, decoding[row])
+            trees[row] = completed(self._merged(row, decoding[row]), decoding[row], budget.max_depth, 1 << len(self._sources))
         asked = tuple(decoding[row] for row in self._asked)
         expected = self.costs.drafting(arm, len(asked))
         kept = prune(trees, budget.nodes, max_tree=self.max_tree, step_seconds=budget.step_seconds, draft_seconds=expected)
@@ -236,10 +236,10 @@ class MergedSpeculator:
         return self._ask(source, Batch(tuple(decoding[row] for row in rows)), budget)
 
     def _force(self, decoding: tuple[steps.Sequence, ...], budget: Budget) -> tuple[str, ...]:
-        """Adds what grammars force on the sequences drafted for, as one more source; its name, if it has anything."""
+        """Adds what grammars force on the sequences drafted for, as one more source; its name, if there are grammars."""
         trees = {row: forced(decoding[row], budget.max_depth) for row in self._asked if decoding[row].guide is not None}
         self._proposed.append((len(self._sources), trees))
-        return (GRAMMAR,) if any(len(tree) > 1 for tree in trees.values()) else ()
+        return (GRAMMAR,) if trees else ()
 
     def _merged(self, row: int, sequence: steps.Sequence) -> Tree:
         """The calibrated union of what was proposed for the sequence of a row; what was drawn for it stays alone."""
