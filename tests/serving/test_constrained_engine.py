@@ -17,8 +17,8 @@ from serving.engine import Engine
 from serving.messages import Moved, Refused, Request
 from speculator.batch import Sampling
 from speculator.constraint.constraint import Constraint
-from speculator.constraint.grammars import Grammars
 from speculator.constraint.drafting import SOURCE as GRAMMAR
+from speculator.constraint.grammars import Grammars
 from speculator.law import noisy_scores
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
