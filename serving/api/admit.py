@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from serving.api.answer import Answer, Origin
 from serving.api.errors import InvalidRequest
 from serving.api.resolve import Prompt, engine_request, stop_strings
+from serving.api.responses import EnvelopeFields
 from serving.api.schemas import GenerationBody
 from serving.api.service import Service
 from serving.lots import lot
@@ -34,6 +35,16 @@ class Head:
     def new(cls, prefix: str, service: Service) -> Head:
         identity = f"{prefix}-{uuid.uuid4().hex}"
         return cls(identity, int(time.time()), service.settings.model, service.fingerprint)
+
+    def envelope(self, kind: str) -> EnvelopeFields:
+        """What an object of that kind begins with."""
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.system_fingerprint,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, TypedDict
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -51,6 +51,16 @@ class Extras(msgspec.Struct, frozen=True, kw_only=True):
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """What every object and chunk of one response begins with."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    system_fingerprint: str
+
+
+class EnvelopeFields(TypedDict):
+    """Those of `Envelope`, to make one of."""
 
     id: str
     object: str
