@@ -17,7 +17,7 @@ from speculator.draft_lm import DraftModelSpeculator
 from speculator.draft_runner import Track
 from speculator.merged import MergedSpeculator
 from speculator.shadow import Shadow
-from tests.serving.rig import VOCAB, plain_engine, tiny_config, tiny_scheduler
+from tests.serving.rig import VOCAB, plain_engine, served, tiny_config, tiny_scheduler
 from tests.speculator.draft_models import NUM_PAGES, PAGE_SIZE, decoder_of, draft_model, runner_of, target_of
 from tests.wait import wait_until
 
@@ -56,19 +56,6 @@ def requests(number: int, temperature: float, seed: int = 0) -> list[Request]:
         )
         for each in range(number)
     ]
-
-
-def served(engine: Engine, asked: list[Request], chance: random.Random | None = None) -> dict[int, tuple[int, ...]]:
-    """Answers by id. chance: they come in at random moments."""
-    said: dict[int, tuple[int, ...]] = {}
-    waiting = list(asked)
-    while waiting or engine.has_work:
-        while waiting and (chance is None or not engine.has_work or chance.random() < 0.3):
-            assert engine.submit(waiting.pop(0)) is None
-        for moved in engine.step():
-            said[moved.id] = said.get(moved.id, ()) + moved.token_ids
-    engine.audit()
-    return said
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
