@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from cli.calls import Call
 from cli.config import load
+from cli.config_flags import add_config_flags, given_config_flags
 from cli.errors import HELP, CliError, Exit
-from cli.flags import add_config_flags, given_config_flags
 from cli.verbs import VERBS, Verb
 from models.errors import ModelError
 from pipelines.errors import BadUrl, PipelineError

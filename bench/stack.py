@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.rig import Answer
 from cli.config import Configuration, load
-from cli.flags import as_words
+from cli.config_flags import as_words
 from cli.live.process import VerbProcess
 from pipelines.registry import Kind, Presence, Registry, Slot, SlotState, open_registry
 from pipelines.store import open_store

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cli.config import Configuration
+from cli.config_flags import as_words
 from cli.errors import Exit
-from cli.flags import DAYZERO, as_words
+from cli.flags import DAYZERO
 from cli.slots import Wanted
 
 

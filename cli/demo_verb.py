@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cli.config import load
+from cli.config_flags import as_words
 from cli.demo.options import DemoOptions
 from cli.demo.run import run_demo
 from cli.demo.supply import supply_of
 from cli.errors import Exit
-from cli.flags import as_words
 from cli.live.stack import LiveStack
 
 _IN_MINUTES = {"trainer_guaranteed_share": "0.5", "trainer_held_out_fraction": "0.35", "trainer_min_steps": "100"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cli import calls, flags
+from cli import calls, flags, slot_flags
 from cli.calls import Call
 from cli.errors import Exit
 from cli.flags import Parser
@@ -126,7 +126,7 @@ it judged them against the champion of the time.
 """,
         examples=("everdraft versions", "everdraft versions --kind draft-lm --json"),
         run=calls.versions,
-        arguments=flags.versions_flags,
+        arguments=slot_flags.versions_flags,
     ),
     Verb(
         name="retrain",
@@ -142,7 +142,7 @@ for are studied as far as the trainer still keeps them.
             "everdraft retrain --wait --timeout 600",
         ),
         run=calls.retrain,
-        arguments=flags.retrain_flags,
+        arguments=slot_flags.retrain_flags,
         sections=("", "target", "registry"),
     ),
     Verb(
@@ -155,7 +155,7 @@ version passed the gate, or rejected, rolled_back, failed, cancelled.
         examples=("everdraft runs", "everdraft runs run-1f2e3d4c5b6a --cancel"),
         usage="[RUN] [flags]",
         run=calls.runs,
-        arguments=flags.runs_flags,
+        arguments=slot_flags.runs_flags,
     ),
     Verb(
         name="promote",
@@ -167,7 +167,7 @@ rolled back stays out.
         examples=("everdraft promote 5b7eb7fa", "everdraft promote 5b7eb7fa --expected-generation 7"),
         usage="VERSION [flags]",
         run=calls.promote,
-        arguments=flags.promote_flags,
+        arguments=slot_flags.promote_flags,
     ),
     Verb(
         name="canary",
@@ -180,7 +180,7 @@ and throw it out when it is.
         examples=("everdraft canary 5b7eb7fa", "everdraft canary 5b7eb7fa --share 0.5 --of replicas"),
         usage="VERSION [flags]",
         run=calls.canary,
-        arguments=flags.canary_flags,
+        arguments=slot_flags.canary_flags,
     ),
     Verb(
         name="rollback",
@@ -197,7 +197,7 @@ champion.
         ),
         usage="[VERSION] [flags]",
         run=calls.rollback,
-        arguments=flags.rollback_flags,
+        arguments=slot_flags.rollback_flags,
     ),
     Verb(
         name="pause",
@@ -207,7 +207,7 @@ The trainer goes on reading along and keeps what it has learnt, but neither trai
 """,
         examples=("everdraft pause --reason 'the accelerator is needed'",),
         run=calls.pause,
-        arguments=flags.switch_flags,
+        arguments=slot_flags.switch_flags,
     ),
     Verb(
         name="resume",
@@ -217,7 +217,7 @@ The opposite of `pause`.
 """,
         examples=("everdraft resume",),
         run=calls.resume,
-        arguments=flags.switch_flags,
+        arguments=slot_flags.switch_flags,
     ),
     Verb(
         name="speculation",
@@ -228,7 +228,7 @@ The kill switch: off, every server decodes plainly from its next poll on. The te
         examples=("everdraft speculation off --reason 'to compare'", "everdraft speculation on"),
         usage="{on,off} [flags]",
         run=calls.speculation,
-        arguments=flags.speculation_flags,
+        arguments=slot_flags.speculation_flags,
     ),
     Verb(
         name="audit",
@@ -239,7 +239,7 @@ themselves about a canary.
 """,
         examples=("everdraft audit", "everdraft audit --json --limit 100"),
         run=calls.audit,
-        arguments=flags.audit_flags,
+        arguments=slot_flags.audit_flags,
     ),
     Verb(
         name="replay",

@@ -157,6 +157,7 @@ class Engine:
         started = self._clock()
         self.controller.enabled = self.speculating
         batch = self.scheduler.schedule()
+        self.target.copy(batch)
         drafts = self.speculator.propose(batch, self.controller.budget(batch))
         drafted = self._clock()
         drafts = drafts.with_roots([sequence.tokens[-1] for sequence in batch.choosing[len(batch.decoding) :]])

@@ -1,7 +1,8 @@
 """PrefixCache: pages that outlive the sequence that wrote them, for whoever comes with the same text.
 
 A radix tree over whole pages, one for each tenant, since who waits less for a text could tell that somebody else has sent it
-(RadixAttention, arXiv 2312.07104, with a page as the unit of an edge).
+(RadixAttention, arXiv 2312.07104, with a page as the unit of an edge). The end of a prompt, which fills no page, is known too:
+its page is written on by whoever read it, so others copy what they need of it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,26 @@ from speculator.batch import Sequence
 
 @dataclass(slots=True, eq=False)
 class _Node:
-    """A page full of tokens behind those of its parent."""
+    """A page of tokens behind those of its parent."""
 
     parent: _Node | None = None
-    tokens: tuple[int, ...] = ()
     page: int = -1
+    tokens: tuple[int, ...] = ()
+    """All that it holds; none yet while it is not full."""
+    tail: tuple[int, ...] = ()
+    """The end of a prompt that it begins with, if one ended there."""
     children: dict[tuple[int, ...], _Node] = field(default_factory=dict)
+    """By their tokens: full pages."""
+    tails: dict[tuple[int, ...], _Node] = field(default_factory=dict)
+    """By their tail: pages that were full later, or never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The last tokens of a prompt but one, at the beginning of a page."""
+
+    page: int
+    num_tokens: int
 
 
 class PrefixCache:
@@ -74,12 +89,23 @@ class PrefixCache:
 
     def next_page(self, sequence: Sequence) -> Hashable | None:
         """What names the page that a sequence is about to write, the same for whoever is about to write the same; None where it
-        will not wait for another's: no whole page is left to read, or somebody was faster with the same text."""
+        will not wait for another's: what is left to read is of no use to others, or known, or somebody was faster with it."""
         size, depth = self._pool.page_size, self._depths[sequence.id]
-        stop = sequence.num_written + sequence.num_to_read
-        if sequence.telling or len(sequence.pages) > depth + 1 or (depth + 1) * size > stop:
+        num_left = sequence.num_written + sequence.num_to_read - depth * size
+        if sequence.telling or len(sequence.pages) > depth + 1 or num_left < (2 if sequence.num_output == 0 else size):
             return None
-        return id(self._places[sequence.id]), tuple(sequence.tokens[depth * size : (depth + 1) * size])
+        if self._tail(sequence) is not None:
+            return None
+        return id(self._places[sequence.id]), tuple(sequence.tokens[depth * size : depth * size + min(num_left, size)])
+
+    def tail(self, sequence: Sequence) -> Tail | None:
+        """Where to copy all that is left of its prompt from, but for the last token, whose scores the prompt was sent for; None:
+        it is to be read."""
+        node = self._tail(sequence)
+        if node is None:
+            return None
+        self._nodes.move_to_end(node.page)
+        return Tail(node.page, sequence.num_to_read - 1)
 
     def hand_in(self, sequence: Sequence) -> None:
         """Takes up the pages that the sequence has written in full since the last time."""
@@ -89,10 +115,18 @@ class PrefixCache:
             tokens, page = tuple(sequence.tokens[depth * size : (depth + 1) * size]), sequence.pages.ids[depth]
             if tokens in place.children:
                 return  # somebody was faster with the same text; what follows hangs on a page that this sequence does not hold
-            place.children[tokens] = place = self._nodes[page] = _Node(place, tokens, page)
-            self._pool.share([page])
+            node = self._kept(page, place)
+            node.tokens = tokens
+            place.children[tokens] = place = node
             depth += 1
             self._places[sequence.id], self._depths[sequence.id] = place, depth
+        if depth * size + 1 < sequence.num_prompt <= sequence.num_written:
+            self._hand_in_tail(place, tuple(sequence.tokens[depth * size : sequence.num_prompt]), sequence.pages.ids[depth])
+
+    def _hand_in_tail(self, place: _Node, tail: tuple[int, ...], page: int) -> None:
+        if tail not in place.tails:
+            node = self._kept(page, place)
+            node.tail, place.tails[tail] = tail, node
 
     def end(self, sequence: Sequence) -> None:
         """The sequence gives its pages back; what it has handed in stays."""
@@ -120,12 +154,29 @@ class PrefixCache:
         return (node for node in self._nodes.values() if self._pool.holders(node.page) == 1)
 
     def _drop(self, node: _Node) -> None:
-        assert not node.children, "a page was used after one that leads to it"
+        assert not {**node.children, **node.tails}, "a page was used after one that leads to it"
         assert node.parent is not None
-        del node.parent.children[node.tokens]
+        node.parent.children.pop(node.tokens, None)
+        node.parent.tails.pop(node.tail, None)
         del self._nodes[node.page]
         self._pool.release([node.page])
         self.num_idle -= 1
+
+    def _kept(self, page: int, parent: _Node) -> _Node:
+        """The node of a page, which is kept from now on."""
+        if page not in self._nodes:
+            self._nodes[page] = _Node(parent, page)
+            self._pool.share([page])
+        return self._nodes[page]
+
+    def _tail(self, sequence: Sequence) -> _Node | None:
+        """The page that begins with all that is left of its prompt, if there is one and nothing of it was read yet."""
+        size, depth = self._pool.page_size, self._depths[sequence.id]
+        begun = sequence.num_output > 0 or len(sequence.pages) > depth
+        if begun or sequence.telling or not 1 < sequence.num_to_read <= size:
+            return None
+        tail, place = tuple(sequence.tokens[depth * size :]), self._places[sequence.id]
+        return place.tails.get(tail) or place.children.get(tail)
 
     def _ahead(self, node: _Node, sequence: Sequence, num_pages: int) -> Iterator[_Node]:
         """The nodes that follow `node`, which is `num_pages` deep, along what is left of the text to read. A token is left even

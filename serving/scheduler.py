@@ -15,7 +15,7 @@ from itertools import count
 from models.pages import PagePool, PageTable
 from serving.messages import FinishReason, Refused, Request
 from serving.prefix_cache import PrefixCache
-from speculator.batch import Batch, Chunk, Sampling, Sequence
+from speculator.batch import Batch, Chunk, PageCopy, Sampling, Sequence
 from speculator.edits import processors_of
 from speculator.verify import Verdicts
 
@@ -106,15 +106,19 @@ class Scheduler:
         stretches = self._stretches()
         decoding: list[Sequence] = []
         chunks: list[Chunk] = []
+        copies: list[PageCopy] = []
         for sequence in self.running:
             num_tokens = stretches.get(sequence.id, 0)
             if sequence not in self._running:
                 continue  # had to make room for one before it
             if sequence.decoding and self._reserve(sequence, sequence.num_written + 1 + self.max_tree):
                 decoding.append(sequence)
+            elif num_tokens and (copied := self._copied(sequence)):
+                copies.append(copied)
+                chunks.append(Chunk(sequence, 1))
             elif num_tokens and self._reserve(sequence, sequence.num_written + num_tokens):
                 chunks.append(Chunk(sequence, num_tokens))
-        return Batch(tuple(decoding), tuple(chunks))
+        return Batch(tuple(decoding), tuple(chunks), tuple(copies))
 
     def commit(self, batch: Batch, verdicts: Verdicts) -> list[FinishReason | None]:
         """Moves the sequences on by what was emitted; one finish reason for each of `batch.choosing`. The finished leave."""
@@ -176,9 +180,7 @@ class Scheduler:
             if sequence.decoding:
                 continue
             if self._share_prefixes:
-                num_found = self.cache.adopt(sequence)
-                self.counters["prefix_cache_hits"] += num_found
-                sequence.num_cached += num_found * (sequence.num_output == 0)
+                self._found(sequence, self.cache.adopt(sequence))
                 page = self.cache.next_page(sequence)
                 if page in pages:
                     continue
@@ -190,6 +192,21 @@ class Scheduler:
             shares[sequence.id] = self._share(sequence, max(room // (len(reading) - num_served), min(room, 1)))
             room -= shares[sequence.id]
         return shares
+
+    def _copied(self, sequence: Sequence) -> PageCopy | None:
+        """Gives it a page with the end of its prompt, up to the last token, if that is to be had."""
+        tail = self.cache.tail(sequence) if self._share_prefixes else None
+        if tail is None or not self._reserve(sequence, len(sequence.tokens)):
+            return None
+        sequence.num_written += tail.num_tokens
+        self._found(sequence, tail.num_tokens)
+        assert sequence.pages.last is not None
+        return PageCopy(tail.page, sequence.pages.last, tail.num_tokens)
+
+    def _found(self, sequence: Sequence, num_tokens: int) -> None:
+        """Books tokens that a sequence need not read."""
+        self.counters["prefix_cache_hits"] += num_tokens
+        sequence.num_cached += num_tokens * (sequence.num_output == 0)
 
     def _share(self, sequence: Sequence, num_tokens: int) -> int:
         """At most so many tokens, up to the end of a page where that is not the end of the text."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pipelines.checkpoint import Checkpoint
 from pipelines.errors import BadCheckpoint, PipelineError
 from pipelines.registry import Presence, Registry, Slot, SlotState
 from pipelines.store import CheckpointStore
+from serving.polling import Polling
 from serving.referee import Referee
 from speculator.merged import MergedSpeculator
 
@@ -62,7 +62,6 @@ class Swap:
         self.slot = slot
         self.speculation = True
         """False: the slot is to decode plainly."""
-        self._open_registry = open_registry
         self._store = store
         self._interval = interval
         self._presence = presence
@@ -74,18 +73,14 @@ class Swap:
         """The champion that was loaded last."""
         self._event = 0
         """The newest event seen: the next one ends the wait for the next look."""
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._poll, name="swap", daemon=True)
+        self._polling = Polling("swap", open_registry, interval, turn=self._turn, away=self._missed)
 
     def start(self) -> None:
         """Starts polling; does nothing without a registry."""
-        if self._open_registry is not None:
-            self._thread.start()
+        self._polling.start()
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
+        self._polling.stop()
 
     def if_newer(self, speculator: MergedSpeculator) -> bool:
         """Flips to what is ready, if anything is. Between two steps, from the engine's thread."""
@@ -120,28 +115,20 @@ class Swap:
             self._refuse(ready.generation, str(error))
             referee.unfit(ready.generation, rival.checkpoint.manifest.version, str(error))
 
-    def _poll(self) -> None:
-        registry: Registry | None = None
-        while not self._stop.is_set():
-            try:
-                if registry is None:
-                    assert self._open_registry is not None
-                    registry = self._open_registry()
-                if self._presence is not None:
-                    registry.announce(self._presence())  # first: also a server that cannot load what it should is there
-                self._look(registry)
-                if self._referee is not None and self._referee.look(registry, self._state):
-                    self._ready = Lineup(self._state.generation, None, None)
-                if registry.wait(self._event, self._interval):
-                    self._event = max(event.id for event in registry.events(self._event, 1000))
-            except PipelineError as error:
-                # the registry is away: serving goes on with what it has
-                if str(error) != self.last_error:
-                    log.warning("registry: %s", error)
-                self.last_error = str(error)
-                self._stop.wait(self._interval)
-        if registry is not None:
-            registry.close()
+    def _turn(self, registry: Registry) -> None:
+        if self._presence is not None:
+            registry.announce(self._presence())  # first: also a server that cannot load what it should is there
+        self._look(registry)
+        if self._referee is not None and self._referee.look(registry, self._state):
+            self._ready = Lineup(self._state.generation, None, None)
+        if registry.wait(self._event, self._interval):
+            self._event = max(event.id for event in registry.events(self._event, 1000))
+
+    def _missed(self, error: PipelineError) -> None:
+        """The registry is away: serving goes on with what it has."""
+        if str(error) != self.last_error:
+            log.warning("registry: %s", error)
+        self.last_error = str(error)
 
     def _look(self, registry: Registry) -> None:
         state = registry.state(self.slot)

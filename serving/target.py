@@ -30,6 +30,15 @@ class Target:
         self._scores: Scores | None = None
         self._drafts: Drafts | None = None
 
+    def copy(self, batch: Batch) -> None:
+        """Makes the copies of pages that sequences of the batch go on behind."""
+        if batch.copies:
+            size, device = self.pool.page_size, self.decoder.device
+            spans = [(each.source * size, each.destination * size, np.arange(each.num_slots)) for each in batch.copies]
+            source = np.concatenate([first + slots for first, _, slots in spans])
+            destination = np.concatenate([first + slots for _, first, slots in spans])
+            self.pages.move(torch.from_numpy(source).to(device), torch.from_numpy(destination).to(device))
+
     def launch(self, batch: Batch, drafts: Drafts) -> None:
         """Starts one pass over every draft and prompt chunk. `drafts` has a tree for each of `batch.choosing`."""
         self._drafts = drafts

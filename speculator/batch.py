@@ -145,11 +145,22 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class PageCopy:
+    """The first slots of a page, to be copied to another before anything of the step is written: the page may be somebody else's
+    by then."""
+
+    source: int
+    destination: int
+    num_slots: int
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """One step: `decoding` sequences, each with a (possibly empty) draft tree, then chunks of prompts."""
 
     decoding: tuple[Sequence, ...]
     chunks: tuple[Chunk, ...] = ()
+    copies: tuple[PageCopy, ...] = ()
     choosing: tuple[Sequence, ...] = field(init=False)
     """The sequences that emit in this step, in the order of the verdicts: those decoding, then those whose prompt is through."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from kernels.native import library
 from kernels.trees import Combiner, Limits
@@ -10,6 +11,7 @@ from speculator.calibration import DEPTHS, LEVELS, Calibration
 from speculator.drafts import Tree
 from speculator.merge import merge, prune
 
+Complete = Callable[[Tree], Tree]
 Proposed = Mapping[int, Tree]
 """Of one sequence, by the index of the source."""
 
@@ -20,14 +22,15 @@ def combine(
     sampled: Sequence[bool],
     calibration: Calibration,
     limits: Limits,
+    completing: Mapping[int, Complete] = MappingProxyType({}),
 ) -> list[Tree]:
     """A tree for each sequence: of the calibrated union of what was proposed for it the nodes that pay, as `prune` has it. Of a
     sequence for which tokens were drawn, what was drawn for it alone.
 
-    roots: the newest token of each. sampled: whether their choices are.
+    roots: the newest token of each. sampled: whether their choices are. completing: by row, what adds to a union.
     """
-    if library() is None or any(tree.beliefs for trees in proposed for tree in trees.values()):
-        return combine_plainly(roots, proposed, sampled, calibration, limits)
+    if library() is None or completing or any(tree.beliefs for trees in proposed for tree in trees.values()):
+        return combine_plainly(roots, proposed, sampled, calibration, limits, completing)
     combiner = Combiner(roots, calibration.factors, DEPTHS, LEVELS)
     for row, trees in enumerate(proposed):
         for source, tree in trees.items():
@@ -43,11 +46,14 @@ def combine_plainly(
     sampled: Sequence[bool],
     calibration: Calibration,
     limits: Limits,
+    completing: Mapping[int, Complete] = MappingProxyType({}),
 ) -> list[Tree]:
-    """`combine` in Python, which knows of trees that were drawn too."""
+    """`combine` in Python, which knows of trees that were drawn, and of completing, too."""
     trees = [
         _merged(root, calibration, each, chosen) for root, each, chosen in zip(roots, proposed, sampled, strict=True)
     ]
+    for row, complete in completing.items():
+        trees[row] = complete(trees[row])
     return prune(
         trees,
         limits.num_nodes,

@@ -22,6 +22,7 @@ from speculator.draft_runner import Branch, DraftRunner, PagedReader, Track
 from speculator.drafts import Drafts, Law, Tree
 from speculator.growth import BranchGrowth, Growth
 from speculator.guesses import Choice, guesses
+from speculator.known_pages import KnownPages
 from speculator.preparing import Preparing
 from speculator.protocol import Budget, Checkpoint
 from speculator.verify import Verdicts
@@ -208,25 +209,36 @@ class DraftModelSpeculator(BranchSpeculator[DraftRunner]):
     def __init__(self, runner: DraftRunner, *, name: str = KIND, version: str, **growth: Any) -> None:
         """growth: see `BranchSpeculator`."""
         super().__init__(runner, name=name, version=version, **growth)
+        self._known = KnownPages(runner.page_size)
 
     def check(self, checkpoint: Checkpoint) -> None:
         check_fits(checkpoint, self._runner.shape)
 
     def read(self, batch: Batch, asked: SequenceOf[int]) -> tuple[list[int], Tensor]:
-        texts, through = [], []
+        texts: list[tuple[Track, list[int]]] = []
+        through: list[tuple[int, int]] = []
         for row in asked:
             sequence = batch.decoding[row]
-            track = self._tracks[sequence.id]
-            if track.pages is not sequence.pages:  # it has come in, or back, and is to be read from the start
-                track.pages, track.num_read = sequence.pages, 0
-            # asked twice in one step, for the score and for the draft, it reads the newest token twice
-            track.num_read = min(track.num_read, len(sequence.tokens) - 1)
-            new = sequence.tokens[track.num_read : track.num_read + MOST_READ]
-            texts.append((track, new))
-            through.append(track.num_read + len(new) == len(sequence.tokens))
+            track = self._followed(sequence)
+            start, stop = track.num_read, min(track.num_read + MOST_READ, len(sequence.tokens))
+            if stop == len(sequence.tokens):
+                through.append((len(texts), row))
+            texts.append((track, sequence.tokens[start:stop]))
+            # known to the next in this pass already: every layer writes all keys before it looks at any
+            self._known.read(self.version, sequence.pages.ids, sequence.tokens, start, stop)
         states = self._runner.read(texts)
-        kept = [at for at, done in enumerate(through) if done]
-        return [asked[at] for at in kept], states[kept]
+        return [row for _, row in through], states[[at for at, _ in through]]
+
+    def _followed(self, sequence: Sequence) -> Track:
+        """Its track, at the first token that is to be read."""
+        track, length = self._tracks[sequence.id], len(sequence.tokens)
+        if track.pages is not sequence.pages:  # it has come in, or back, and nothing in these pages was read for it
+            track.pages, track.num_read = sequence.pages, 0
+        if length - track.num_read > self._runner.page_size:
+            track.num_read = max(track.num_read, self._known.known(self.version, sequence.pages.ids, sequence.tokens))
+        # asked twice in one step, for the score and for the draft, it reads the newest token twice
+        track.num_read = min(track.num_read, length - 1)
+        return track
 
     def grow(self, branches: SequenceOf[Branch], parents: Tensor) -> Tensor:
         return self._runner.grow(branches)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from kernels.trees import Limits
 from pipelines.errors import ForeignCheckpoint
@@ -14,7 +15,7 @@ from speculator.batch import Batch
 from speculator.calibration import Calibration
 from speculator.combine import combine
 from speculator.constraint.drafting import SOURCE as GRAMMAR
-from speculator.constraint.drafting import forced, within
+from speculator.constraint.drafting import completed, forced, within
 from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
 from speculator.kinds import kind_of
@@ -140,7 +141,7 @@ class MergedSpeculator:
         names = self._names + self._force(decoding, budget)
         asked = tuple(decoding[row] for row in self._asked)
         expected = self.costs.drafting(arm, len(asked))
-        kept = self._combined(decoding, Limits(budget.nodes, self.max_tree, budget.step_seconds, expected))
+        kept = self._combined(decoding, budget, expected)
         if not scored:
             self.costs.drafted(arm, len(asked), self._clock() - started)
         self._rests.judge(asked, [kept[row] for row in self._asked], len(decoding), budget.step_seconds, expected / len(asked))
@@ -234,14 +235,21 @@ class MergedSpeculator:
         return self._ask(source, Batch(tuple(decoding[row] for row in rows)), budget)
 
     def _force(self, decoding: tuple[steps.Sequence, ...], budget: Budget) -> tuple[str, ...]:
-        """Adds what grammars force on the sequences drafted for, as one more source; its name, if it has anything."""
+        """Adds what grammars force on the sequences drafted for, as one more source; its name, if there are grammars."""
         trees = {row: forced(decoding[row], budget.max_depth) for row in self._asked if decoding[row].guide is not None}
         self._proposed.append((len(self._sources), trees))
-        return (GRAMMAR,) if any(len(tree) > 1 for tree in trees.values()) else ()
+        return (GRAMMAR,) if trees else ()
 
-    def _combined(self, decoding: tuple[steps.Sequence, ...], limits: Limits) -> list[Tree]:
-        """What was proposed, one tree for each sequence."""
+    def _combined(self, decoding: tuple[steps.Sequence, ...], budget: Budget, expected: float) -> list[Tree]:
+        """What was proposed, one tree for each sequence. expected: seconds of drafting."""
         proposed = [{index: trees[row] for index, trees in self._proposed if row in trees} for row in range(len(decoding))]
         roots = [sequence.tokens[-1] for sequence in decoding]
         sampled = [not sequence.sampling.greedy for sequence in decoding]
-        return combine(roots, proposed, sampled, self._calibration, limits)
+        bit = 1 << len(self._sources)
+        completing = {
+            row: partial(completed, sequence=decoding[row], max_depth=budget.max_depth, source=bit)
+            for row in self._asked
+            if decoding[row].guide is not None
+        }
+        limits = Limits(budget.nodes, self.max_tree, budget.step_seconds, expected)
+        return combine(roots, proposed, sampled, self._calibration, limits, completing)

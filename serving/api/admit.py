@@ -14,6 +14,7 @@ from pipelines.trace import Typical
 from serving.api.answer import Answer, Origin
 from serving.api.errors import InvalidRequest
 from serving.api.resolve import Prompt, edits_of, engine_request, lossy_of, stop_strings
+from serving.api.responses import EnvelopeFields
 from serving.api.schemas import GenerationBody
 from serving.api.service import Service
 from serving.lots import lot
@@ -38,6 +39,17 @@ class Head:
         identity = f"{prefix}-{uuid.uuid4().hex}"
         lossy = lossy_of(body, service) or UNSET
         return cls(identity, int(time.time()), service.settings.model, service.fingerprint, lossy)
+
+    def envelope(self, kind: str) -> EnvelopeFields:
+        """What an object of that kind begins with."""
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.system_fingerprint,
+            "lossy": self.lossy,
+        }
 
 
 @dataclass(frozen=True, slots=True)

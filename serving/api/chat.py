@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request, Response
 from msgspec import UNSET
 
-from serving.api.admit import Ask, Head, admit
+from serving.api.admit import Ask, Head
 from serving.api.answer import Answer, Delta
-from serving.api.body import convert, read_object
-from serving.api.constrain import constraint_of
 from serving.api.encode import encode_messages
+from serving.api.endpoint import answered, read_body
 from serving.api.errors import InvalidRequest, shown
 from serving.api.logprobs import ChatLogprobs, LogprobWriter, prompt_logprobs
 from serving.api.openapi import documented
-from serving.api.refusals import CHAT, refuse_unsupported
+from serving.api.refusals import CHAT
 from serving.api.resolve import Prompt, check_common, check_max_tokens, check_min_tokens, check_model, check_prompt
-from serving.api.respond import Wanted, respond
 from serving.api.responses import (
     ChatChoice,
     ChatChunk,
@@ -44,19 +42,13 @@ def chat_routes(service: Service) -> APIRouter:
     @router.post("/v1/chat/completions", **documented(ChatBody, ChatCompletion))
     async def create_chat_completion(request: Request) -> Response:
         """Answers a conversation."""
-        raw = await read_object(request, service.settings.max_body_bytes)
-        refuse_unsupported(raw, CHAT)
-        body = convert(raw, ChatBody)
+        body = await read_body(request, service, ChatBody, CHAT)
         if body.top_logprobs and not body.logprobs:
             raise InvalidRequest("top_logprobs: expected only together with logprobs: true", "top_logprobs")
         check_model(body, service)
         check_common(body, service)
         ask = await _ask(body, service)
-        constraint = await constraint_of(body, service.prover)
-        head = Head.new("chatcmpl", body, service)
-        answers = admit(service, body, [ask], head, request.state.tenant, constraint)
-        shape = ChatShape(head, body, service.tokenizer)
-        return await respond(request, service, answers, shape, Wanted.by(body))
+        return await answered(request, service, body, [ask], prefix="chatcmpl", shape=ChatShape)
 
     return router
 
@@ -156,12 +148,7 @@ class ChatShape:
             for answer in answers
         )
         return ChatCompletion(
-            id=self.head.id,
-            object="chat.completion",
-            created=self.head.created,
-            model=self.head.model,
-            system_fingerprint=self.head.system_fingerprint,
-            lossy=self.head.lossy,
+            **self.head.envelope("chat.completion"),
             choices=choices,
             usage=extras.usage,
             metrics=extras.metrics,
@@ -175,12 +162,7 @@ class ChatShape:
 
     def _chunk(self, choices: tuple[ChatChunkChoice, ...], extras: Extras, prompt_ids: TokenIds = UNSET) -> ChatChunk:
         return ChatChunk(
-            id=self.head.id,
-            object="chat.completion.chunk",
-            created=self.head.created,
-            model=self.head.model,
-            system_fingerprint=self.head.system_fingerprint,
-            lossy=self.head.lossy,
+            **self.head.envelope("chat.completion.chunk"),
             choices=choices,
             usage=extras.usage,
             metrics=extras.metrics,

@@ -8,17 +8,15 @@ from dataclasses import dataclass, field
 from fastapi import APIRouter, Request, Response
 from msgspec import UNSET
 
-from serving.api.admit import Ask, Head, admit
+from serving.api.admit import Ask, Head
 from serving.api.answer import Answer, Delta
-from serving.api.body import convert, read_object
-from serving.api.constrain import constraint_of
 from serving.api.encode import encode_text
+from serving.api.endpoint import answered, read_body
 from serving.api.errors import InvalidRequest, shown
 from serving.api.logprobs import CompletionLogprobs, LogprobWriter, joined, prompt_logprobs
 from serving.api.openapi import documented
-from serving.api.refusals import COMPLETION, refuse_unsupported
+from serving.api.refusals import COMPLETION
 from serving.api.resolve import Prompt, check_common, check_max_tokens, check_min_tokens, check_model, check_prompt
-from serving.api.respond import Wanted, respond
 from serving.api.responses import Completion, CompletionChoice, Extras
 from serving.api.schemas import CompletionBody
 from serving.api.service import Service
@@ -35,17 +33,11 @@ def completion_routes(service: Service) -> APIRouter:
     @router.post("/v1/completions", **documented(CompletionBody, Completion))
     async def create_completion(request: Request) -> Response:
         """Continues a prompt."""
-        raw = await read_object(request, service.settings.max_body_bytes)
-        refuse_unsupported(raw, COMPLETION)
-        body = convert(raw, CompletionBody)
+        body = await read_body(request, service, CompletionBody, COMPLETION)
         check_model(body, service)
         check_common(body, service)
         asks = [_ask(prompt, body, service) for prompt in await read_prompts(body.prompt, service)]
-        constraint = await constraint_of(body, service.prover)
-        head = Head.new("cmpl", body, service)
-        answers = admit(service, body, asks, head, request.state.tenant, constraint)
-        shape = CompletionShape(head, body, service.tokenizer)
-        return await respond(request, service, answers, shape, Wanted.by(body))
+        return await answered(request, service, body, asks, prefix="cmpl", shape=CompletionShape)
 
     return router
 
@@ -172,12 +164,7 @@ class CompletionShape:
 
     def _completion(self, choices: tuple[CompletionChoice, ...], extras: Extras) -> Completion:
         return Completion(
-            id=self.head.id,
-            object="text_completion",
-            created=self.head.created,
-            model=self.head.model,
-            system_fingerprint=self.head.system_fingerprint,
-            lossy=self.head.lossy,
+            **self.head.envelope("text_completion"),
             choices=choices,
             usage=extras.usage,
             metrics=extras.metrics,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, TypedDict
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -60,6 +60,17 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     system_fingerprint: str
     lossy: Typical | UnsetType = UNSET
     """The answer is not the target's own: more of the drafts was accepted than it would have said, by these thresholds."""
+
+
+class EnvelopeFields(TypedDict):
+    """Those of `Envelope`, to make one of."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    system_fingerprint: str
+    lossy: Typical | UnsetType
 
 
 class CompletionChoice(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,8 @@ SOURCE = "grammar"
 """Name of the forced tokens among the sources of drafts."""
 _SURE = 0.99
 """Nothing else is allowed. Yet verification decides, as for any other draft."""
+_MOST_ASKED = 8
+"""Drafted nodes behind which the grammar is asked what it forces: some 10 us each, and as much for the copy of a short tree."""
 
 
 def within(tree: Tree, sequence: Sequence) -> Tree:
@@ -37,6 +39,43 @@ def forced(sequence: Sequence, max_depth: int) -> Tree:
         for token in sequence.guide.forced()[: min(max_depth, sequence.num_left - 1)]:
             tree.add(len(tree) - 1, token, _SURE, 1)
     return tree
+
+
+def completed(tree: Tree, sequence: Sequence, max_depth: int, source: int) -> Tree:
+    """A sequence's tree, all of it within the grammar, with the tokens that must follow behind its likeliest nodes. source: the
+    bit of `SOURCE`; nodes that have it are forced themselves, and followed by what they force. Of a tree that was drawn nothing
+    is changed."""
+    guide, deepest = sequence.guide, min(max_depth, sequence.num_left - 1)
+    if guide is None or len(tree) == 1 or tree.beliefs:
+        return tree
+    survival = tree.survival()
+    drafted = sorted((node for node in range(1, len(tree)) if not tree.sources[node] & source), key=lambda node: -survival[node])
+    grown = Tree(tree.tokens[:], tree.parent[:], tree.depth[:], tree.confidence[:], tree.sources[:])
+    guides = {0: guide}
+    for node in drafted[:_MOST_ASKED]:  # parents before children
+        if not grown.sources[node] & source:
+            tokens = _guide_behind(tree, node, guides).forced()
+            _force(grown, node, tokens[: deepest - tree.depth[node]], source)
+    return grown
+
+
+def _guide_behind(tree: Tree, node: int, guides: dict[int, Guide]) -> Guide:
+    """guides: by node, those that were made already, the root's among them."""
+    if node not in guides:
+        guides[node] = _guide_behind(tree, tree.parent[node], guides).behind(tree.tokens[node])
+    return guides[node]
+
+
+def _force(tree: Tree, node: int, tokens: list[int], source: int) -> None:
+    """Adds a chain behind a node; what is there already is made as sure."""
+    for token in tokens:
+        child = tree.child(node, token)
+        if child is None:
+            child = tree.add(node, token, _SURE, source)
+        else:
+            tree.confidence[child] = max(tree.confidence[child], _SURE)
+            tree.sources[child] |= source
+        node = child
 
 
 def _legal(tree: Tree, guide: Guide) -> set[int]:

@@ -71,6 +71,16 @@ class Guide:
         """The tokens that must follow: where bytes are certain, masks allow the tokenizer's own way of writing them alone."""
         return [] if self._ended or self.error else self._matcher.compute_ff_tokens()
 
+    def behind(self, token: int) -> Guide:
+        """A guide that stands where this one would after `token`; this one stays where it is.
+
+        A matcher takes 0.8 us to copy: what it has learnt of the grammar is shared.
+        """
+        ahead = copy(self)
+        ahead._matcher = self._matcher.deep_copy()
+        ahead.accept(token)
+        return ahead
+
     def _allowed(self) -> NDArray[np.bool_]:
         """[V]; all False only after an error."""
         allowed = np.zeros(self._vocab_size, np.bool_)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +15,7 @@ from kernels import linear, native
 from kernels.linear_int8 import MOST_INPUTS, reference
 from kernels.linear_int8.cpu import QuantisedPanels, linear_panels, pack_panels, replace_in_int8, unpack_panels
 from kernels.linear_int8.reference import Quantised
+from tests.kernels.lesser_processors import assert_passed_without
 
 needs_compiler = pytest.mark.skipif(native.compiler() is None, reason="no C compiler here")
 
@@ -171,12 +168,4 @@ def test_without_a_compiler_the_same_door_leads_to_plain_torch(monkeypatch: pyte
     "limits", ["-mno-avx512f", "-mno-avx512f -mno-avxvnni", "-mno-avx512f -mno-avx2 -mno-avx -mno-fma", "-mno-avx512vnni"]
 )
 def test_processors_without_these_instructions_compute_the_same(limits: str, tmp_path: Path) -> None:
-    if platform.machine() != "x86_64":
-        pytest.skip("these are flags of x86")
-    environment = os.environ | {"CC": f"cc {limits}", "XDG_CACHE_HOME": str(tmp_path)}
-    tests = ["-k", "(plain_torch or company or overflow) and not without", __file__]
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout[-2000:]
-    assert " passed" in ran.stdout
-    assert list(tmp_path.glob("everdraft/*.so")), "the kernels were compiled for it"
+    assert_passed_without(limits, "(plain_torch or company or overflow) and not without", __file__, tmp_path)

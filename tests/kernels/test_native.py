@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import platform
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +22,7 @@ from kernels.linear.cpu import Panels, pack_panels
 from kernels.norm import reference as plain_norm
 from kernels.rope import reference as plain_rope
 from kernels.swiglu import reference as plain_swiglu
+from tests.kernels.lesser_processors import assert_passed_without
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="no C compiler here")
 
@@ -252,12 +249,4 @@ def test_a_cache_that_is_not_this_users_alone_is_done_without(
 @pytest.mark.slow
 @pytest.mark.parametrize("limits", ["-mno-avx512f", "-mno-avx512f -mno-avx2 -mno-avx -mno-fma"])
 def test_processors_with_shorter_vectors_compute_the_same(limits: str, tmp_path: Path) -> None:
-    if platform.machine() != "x86_64":
-        pytest.skip("these are flags of x86")
-    environment = os.environ | {"CC": f"cc {limits}", "XDG_CACHE_HOME": str(tmp_path)}
-    tests = ["-k", "(plain_torchs or company or path_alone) and not shorter_vectors", __file__]
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout[-2000:]
-    assert " passed" in ran.stdout
-    assert list(tmp_path.glob("everdraft/*.so")), "the kernels were compiled for it"
+    assert_passed_without(limits, "(plain_torchs or company or path_alone) and not shorter_vectors", __file__, tmp_path)

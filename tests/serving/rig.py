@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence as SequenceOf
 
 import torch
 
@@ -11,6 +12,7 @@ from models.decoder import Decoder
 from models.pages import PagePool
 from models.rope import RopeConfig
 from serving.engine import Engine
+from serving.messages import Request
 from serving.scheduler import Scheduler
 from serving.target import Target
 from speculator.batch import Batch, Sequence
@@ -163,3 +165,16 @@ def plain_engine(target: Target, speculator: GuessingSpeculator | None = None) -
 def engine_with(target: Target, *sources: Speculator, **limits: int) -> Engine:
     """An engine around `target` in which `sources` draft; limits: of its scheduler."""
     return Engine(target, tiny_scheduler(target, **limits), MergedSpeculator(sources, max_tree=MAX_TREE))
+
+
+def served(engine: Engine, asked: SequenceOf[Request], chance: random.Random | None = None) -> dict[int, tuple[int, ...]]:
+    """Answers by id. chance: they come in at random moments."""
+    said: dict[int, tuple[int, ...]] = {}
+    waiting = list(asked)
+    while waiting or engine.has_work:
+        while waiting and (chance is None or not engine.has_work or chance.random() < 0.3):
+            assert engine.submit(waiting.pop(0)) is None
+        for moved in engine.step():
+            said[moved.id] = said.get(moved.id, ()) + moved.token_ids
+    engine.audit()
+    return said

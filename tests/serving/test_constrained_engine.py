@@ -17,6 +17,7 @@ from serving.engine import Engine
 from serving.messages import Moved, Refused, Request
 from speculator.batch import Sampling
 from speculator.constraint.constraint import Constraint
+from speculator.constraint.drafting import SOURCE as GRAMMAR
 from speculator.constraint.grammars import Grammars
 from speculator.law import noisy_scores
 from speculator.merged import MergedSpeculator
@@ -180,6 +181,24 @@ def test_what_the_grammar_forces_is_accepted_without_any_other_source(expected: 
     plain = engine_with()
     generate(plain, [request(3, 0.0, asked.constraint, speculative=False)], [0])
     assert plain.stats.num_steps == len(said)
+
+
+def test_one_right_guess_brings_what_the_grammar_forces_behind_it() -> None:
+    asked = request(4, 0.0, constraint("regex", "((d|e|f){2}-tau-12-){5}"))
+    said = brute_force(asked)
+    engine = engine_with(GuessingSpeculator({4: said}, 3, max_nodes=1, hit_rate=1.0))
+    assert engine.submit(asked) is None
+    emitted: tuple[int, ...] = ()
+    longest = 0
+    while engine.has_work:
+        for moved in engine.step():
+            emitted += moved.token_ids
+            accepted = {source.source: source.accepted for source in moved.sources}
+            if not accepted.get(GRAMMAR, (1,))[0]:  # not at the root: of the letters the second comes next
+                assert accepted["guessing"] == (1,)
+                longest = max(longest, sum(accepted[GRAMMAR]))
+    assert emitted == said
+    assert longest == len(ids("-tau-12-"))
 
 
 def test_an_abort_while_the_grammar_is_compiled_and_while_it_runs_frees_everything() -> None:

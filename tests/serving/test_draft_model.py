@@ -12,8 +12,8 @@ from models.source import bundled_target
 from pipelines.registry import open_registry
 from serving.assemble import build_engine
 from serving.engine import Engine, FixedBudget
-from serving.messages import Request
 from serving.settings import EngineSettings
+from tests.serving.bundled import asked_of
 
 pytestmark = pytest.mark.slow
 
@@ -37,17 +37,7 @@ def engine_of(loaded: Target, *sources: str, **settings: object) -> Engine:
 
 def answers(engine: Engine, loaded: Target, temperature: float, at_once: int) -> dict[int, tuple[int, ...]]:
     said: dict[int, tuple[int, ...]] = {}
-    waiting = [
-        Request(
-            id=number,
-            prompt_ids=tuple(loaded.tokenizer.apply_chat_template([{"role": "user", "content": prompt}])),
-            max_tokens=48,
-            temperature=temperature,
-            seed=number,
-            stop_ids=tuple(loaded.eos_ids),
-        )
-        for number, prompt in enumerate(PROMPTS)
-    ]
+    waiting = asked_of(loaded, PROMPTS, temperature, 48)
     while waiting or engine.has_work:
         while waiting and engine.scheduler.num_running + engine.scheduler.num_waiting < at_once:
             assert engine.submit(waiting.pop(0)) is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,11 @@ from models.source import bundled_target
 from pipelines.store import open_store
 from serving.assemble import build_engine
 from serving.engine import Engine, FixedBudget
-from serving.messages import Request
 from serving.settings import EngineSettings
 from speculator import static_heads
 from speculator.static_heads import KIND, find_static_heads
+from tests.serving.bundled import asked_of
+from tests.serving.rig import served
 
 pytestmark = pytest.mark.slow
 
@@ -39,42 +39,17 @@ def engine_of(loaded: Target, *sources: str, heads: str = "") -> Engine:
     return build_engine(settings, loaded)
 
 
-def requests(loaded: Target, temperature: float) -> list[Request]:
-    return [
-        Request(
-            id=number,
-            prompt_ids=tuple(loaded.tokenizer.apply_chat_template([{"role": "user", "content": prompt}])),
-            max_tokens=40,
-            temperature=temperature,
-            seed=number,
-            stop_ids=tuple(loaded.eos_ids),
-        )
-        for number, prompt in enumerate(PROMPTS)
-    ]
-
-
-def answers(engine: Engine, asked: Sequence[Request]) -> dict[int, tuple[int, ...]]:
-    said: dict[int, tuple[int, ...]] = {}
-    for request in asked:
-        assert engine.submit(request) is None
-    while engine.has_work:
-        for moved in engine.step():
-            said[moved.id] = said.get(moved.id, ()) + moved.token_ids
-    engine.audit()
-    return said
-
-
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_drafts_leave_the_text_in_int8_as_it_is(in_int8: Target, temperature: float) -> None:
-    asked = requests(in_int8, temperature)
+    asked = asked_of(in_int8, PROMPTS, temperature, 40)
     plain = engine_of(in_int8)
-    expected = {number: said for request in asked for number, said in answers(plain, [request]).items()}
+    expected = {number: said for request in asked for number, said in served(plain, [request]).items()}
     engine = engine_of(in_int8, "medusa", "suffix", "draft-lm")
     assert engine.speculator.source_names == ("medusa", "medusa-static", "suffix", "draft-lm"), "the bundled weights draft"
-    assert answers(engine, asked) == expected
+    assert served(engine, asked) == expected
     engine.controller = FixedBudget(12, None)
     before = dict(engine.stats.counters)
-    assert answers(engine, asked) == expected
+    assert served(engine, asked) == expected
     steps = engine.stats.counters["decode_steps"] - before["decode_steps"]
     assert steps < 0.7 * max(map(len, expected.values())), "drafts that were made for the float32 weights are accepted"
 
@@ -100,11 +75,11 @@ def test_heads_of_its_own_come_before_those_of_the_weights_as_stored(in_int8: Ta
 
 def test_in_bfloat16_drafts_move_the_text_at_near_ties_alone() -> None:
     loaded = load_target(str(bundled_target()), dtype="bfloat16")
-    asked = requests(loaded, 0.0)
-    expected = answers(engine_of(loaded), asked)
+    asked = asked_of(loaded, PROMPTS, 0.0, 40)
+    expected = served(engine_of(loaded), asked)
     engine = engine_of(loaded, "medusa", "suffix", "draft-lm")
     engine.controller = FixedBudget(12, None)
-    for number, said in answers(engine, asked).items():
+    for number, said in served(engine, asked).items():
         plain = expected[number]
         assert len(said) > 5
         differing = next((at for at, pair in enumerate(zip(said, plain, strict=False)) if pair[0] != pair[1]), None)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 from pipelines.errors import RegistryUnavailable
 from pipelines.operations import Operations
-from pipelines.registry import Registry, Slot, open_registry
+from pipelines.registry import Act, Registry, Slot, open_registry
 from serving.messages import Request
 from serving.purges import Purges
 from speculator.recycling import RecyclingSpeculator
 from speculator.suffix import SuffixSpeculator
 from speculator.suffix_files import SuffixFiles
 from tests.serving.rig import VOCAB, engine_with, tiny_target
+from tests.wait import wait_until
 
 PROMPT = (1, 2, 3)
 
@@ -119,3 +122,21 @@ def test_a_registry_that_is_away_is_asked_again(tmp_path: Path) -> None:
         purges.heed(lambda tenant, at: told.append(tenant))
     purges.stop()
     assert told == ["a"]
+
+
+def test_after_an_outage_as_far_back_is_looked_as_at_the_start() -> None:
+    asked: list[int] = []
+    away = iter([False, False, True, False, False])
+
+    def acts(num_lines: int) -> list[Act]:
+        if next(away, False):
+            raise RegistryUnavailable("away")
+        asked.append(num_lines)
+        return []
+
+    registry = cast(Registry, SimpleNamespace(acts=acts, close=lambda: None))
+    purges = Purges(lambda: registry, 0.001)
+    purges.start()
+    wait_until(lambda: len(asked) >= 4)
+    purges.stop()
+    assert asked[:4] == [1000, 50, 1000, 50]

@@ -30,8 +30,8 @@ def decoder_of(model: DraftModel) -> Decoder:
     return Decoder(model.shape, weights, torch.float32, torch.device("cpu"))
 
 
-def target_of(model: DraftModel) -> Target:
-    return Target(decoder_of(model), PagePool(NUM_PAGES, PAGE_SIZE))
+def target_of(model: DraftModel, num_pages: int = NUM_PAGES) -> Target:
+    return Target(decoder_of(model), PagePool(num_pages, PAGE_SIZE))
 
 
 def runner_of(model: DraftModel, num_pages: int = NUM_PAGES) -> DraftRunner:

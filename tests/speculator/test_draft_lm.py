@@ -14,22 +14,33 @@ from pipelines.errors import ForeignCheckpoint
 from serving.engine import Engine, FixedBudget
 from serving.messages import Request
 from speculator.draft_lm import DraftModelSpeculator
+from speculator.draft_runner import Track
 from speculator.merged import MergedSpeculator
 from speculator.shadow import Shadow
-from tests.serving.rig import VOCAB, plain_engine, tiny_config, tiny_scheduler
-from tests.speculator.draft_models import decoder_of, draft_model, runner_of, target_of
+from tests.serving.rig import VOCAB, plain_engine, served, tiny_config, tiny_scheduler
+from tests.speculator.draft_models import NUM_PAGES, PAGE_SIZE, decoder_of, draft_model, runner_of, target_of
 from tests.wait import wait_until
 
 TARGET = draft_model(seed=0)
 
 
-def engine_with(draft: DraftModel, *, nodes: int = 8, depth: int = 4, width: int = 3, siblings: int = 4) -> Engine:
-    """An engine on TARGET that drafts with `draft`."""
-    target = target_of(TARGET)
+def engine_with(
+    draft: DraftModel,
+    *,
+    nodes: int = 8,
+    depth: int = 4,
+    width: int = 3,
+    siblings: int = 4,
+    num_pages: int = NUM_PAGES,
+    **limits: int,
+) -> Engine:
+    """An engine on TARGET that drafts with `draft`. limits: of its scheduler."""
+    target = target_of(TARGET, num_pages)
     source = DraftModelSpeculator(
-        runner_of(draft), version="v", max_tree=12, depth=depth, width=width, siblings=siblings
+        runner_of(draft, num_pages), version="v", max_tree=12, depth=depth, width=width, siblings=siblings
     )
-    return Engine(target, tiny_scheduler(target, max_running=4), MergedSpeculator([source], max_tree=12), FixedBudget(nodes))
+    scheduler = tiny_scheduler(target, **{"max_running": 4, **limits})
+    return Engine(target, scheduler, MergedSpeculator([source], max_tree=12), FixedBudget(nodes))
 
 
 def requests(number: int, temperature: float, seed: int = 0) -> list[Request]:
@@ -45,19 +56,6 @@ def requests(number: int, temperature: float, seed: int = 0) -> list[Request]:
         )
         for each in range(number)
     ]
-
-
-def served(engine: Engine, asked: list[Request], chance: random.Random | None = None) -> dict[int, tuple[int, ...]]:
-    """Answers by id. chance: they come in at random moments."""
-    said: dict[int, tuple[int, ...]] = {}
-    waiting = list(asked)
-    while waiting or engine.has_work:
-        while waiting and (chance is None or not engine.has_work or chance.random() < 0.3):
-            assert engine.submit(waiting.pop(0)) is None
-        for moved in engine.step():
-            said[moved.id] = said.get(moved.id, ()) + moved.token_ids
-    engine.audit()
-    return said
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
@@ -96,20 +94,141 @@ def test_what_it_has_read_is_what_a_fresh_reading_gives() -> None:
     """After steps of drafts accepted and refused, its keys are those of the text alone."""
     draft = draft_model(seed=5)
     engine = engine_with(draft, nodes=8)
-    source = engine.speculator._sources[0]
-    assert isinstance(source, DraftModelSpeculator)
+    source = source_of(engine)
     engine.submit(Request(id=1, prompt_ids=(3, 1, 4, 1, 5, 9), max_tokens=30, temperature=0.8, seed=3))
     for _ in range(9):
         engine.step()
         (sequence,) = engine.scheduler.running
         track = source._tracks[1]
         if track.num_read:
-            runner = source._runner
-            keys = runner._pages.keys[:, :, runner._rows._keys(track, track.num_read)]
-            fresh = runner_of(draft)
-            again = type(track)(PageTable(runner.page_size, range(20)))
-            fresh.read([(again, sequence.tokens[: track.num_read])])
-            assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._rows._keys(again, track.num_read)], atol=1e-5)
+            assert_read_afresh(source, draft, track, sequence.tokens)
+
+
+def assert_all_read_afresh(engine: Engine, draft: DraftModel) -> int:
+    """Of how many texts that run that was said."""
+    source, looked = source_of(engine), 0
+    for sequence in engine.scheduler.running:
+        track = source._tracks[sequence.id]
+        if track.num_read and track.pages is sequence.pages:
+            looked += 1
+            assert_read_afresh(source, draft, track, sequence.tokens)
+    return looked
+
+
+def assert_read_afresh(source: DraftModelSpeculator, draft: DraftModel, track: Track, tokens: list[int]) -> None:
+    """What `source` keeps of a text is what `draft` would read now."""
+    runner, fresh = source._runner, runner_of(draft)
+    keys = runner._pages.keys[:, :, runner._rows._keys(track, track.num_read)]
+    again = Track(PageTable(runner.page_size, range(60)))
+    fresh.read([(again, tokens[: track.num_read])])
+    assert torch.allclose(keys, fresh._pages.keys[:, :, fresh._rows._keys(again, track.num_read)], atol=1e-5)
+
+
+PROMPT = tuple(random.Random(9).randrange(VOCAB) for _ in range(42))
+
+
+def source_of(engine: Engine) -> DraftModelSpeculator:
+    (source,) = engine.speculator._sources
+    assert isinstance(source, DraftModelSpeculator)
+    return source
+
+
+def read_by(engine: Engine) -> list[int]:
+    """Of every pass over texts, how many tokens it read of texts that were new to it."""
+    source, told = source_of(engine), list[int]()
+    read = source._runner.read
+
+    def counting(texts, **scored):  # type: ignore[no-untyped-def]
+        told.append(sum(len(following) for _, following in texts if len(following) > 8))  # more than a step emits
+        return read(texts, **scored)
+
+    source._runner.read = counting  # type: ignore[method-assign]
+    return told
+
+
+@pytest.mark.parametrize("tails", [False, True])
+def test_what_answers_share_of_their_texts_is_read_once(tails: bool) -> None:
+    asked = [
+        Request(id=each, prompt_ids=PROMPT + (each,) * 10 * tails, max_tokens=12, temperature=0.8, seed=each) for each in range(4)
+    ]
+    engine = engine_with(draft_model(seed=5))
+    told = read_by(engine)
+    assert served(engine, asked) == served(plain_engine(target_of(TARGET)), asked)
+    shared = len(PROMPT) // PAGE_SIZE * PAGE_SIZE
+    assert shared < sum(told) <= len(PROMPT) + 4 * (10 * tails + PAGE_SIZE + 5)
+    told.clear()
+    served(engine, [Request(id=9, prompt_ids=(*PROMPT, 9), max_tokens=12, temperature=0.8, seed=9)])
+    assert sum(told) == 0, "and whoever comes later finds it too"
+
+
+@pytest.mark.parametrize("most_read", [256, 10])
+def test_those_that_are_to_be_drafted_for_at_once_read_what_they_share_once(
+    most_read: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speculator.draft_lm.MOST_READ", most_read)
+    asked = [Request(id=each, prompt_ids=PROMPT, max_tokens=20, temperature=0.8, seed=each) for each in range(4)]
+    engine = engine_with(draft := draft_model(seed=5))
+    told = read_by(engine)
+    engine.speculation = False
+    for each in asked:
+        engine.submit(each)
+    said: dict[int, tuple[int, ...]] = dict.fromkeys(range(4), ())
+    while engine.has_work:
+        for moved in engine.step():
+            said[moved.id] += moved.token_ids
+        assert_all_read_afresh(engine, draft)
+        engine.speculation = engine.speculation or len(said[3]) > 1
+    assert sum(told) < 2 * len(PROMPT)
+    assert said == served(plain_engine(target_of(TARGET)), asked)
+
+
+def test_what_was_read_for_another_is_what_a_fresh_reading_gives() -> None:
+    draft = draft_model(seed=5)
+    engine = engine_with(draft, nodes=8)
+    for number in range(3):
+        engine.submit(Request(id=number, prompt_ids=PROMPT, max_tokens=9 + 20 * number, temperature=0.8, seed=number))
+    looked = 0
+    while engine.has_work:
+        engine.step()
+        looked += assert_all_read_afresh(engine, draft)
+    assert looked > 20
+
+
+def _serves(engine: Engine, version: str) -> bool:
+    """Whether it drafts with that version by now."""
+    served(engine, [Request(id=2, prompt_ids=(1,), max_tokens=3, temperature=0.0)])
+    return engine.speculator.versions["draft-lm"] == version
+
+
+def test_newer_weights_read_again_what_is_shared() -> None:
+    engine = engine_with(draft_model(seed=5))
+    asked = [Request(id=1, prompt_ids=PROMPT, max_tokens=12, temperature=0.0)]
+    expected = served(engine, asked)
+    told = read_by(engine)
+    assert served(engine, asked) == expected
+    assert sum(told) == 0
+    last = checkpoint(draft_model(seed=6))
+    engine.speculator.load(last)
+    wait_until(lambda: _serves(engine, last.manifest.version))
+    told.clear()
+    assert served(engine, asked) == expected
+    assert sum(told) == len(PROMPT) + 1, "with its first token"
+    assert served(engine, asked) == expected
+    assert sum(told) == len(PROMPT) + 1, "once"
+
+
+def test_who_comes_back_after_giving_up_its_pages_is_read_again_and_says_the_same() -> None:
+    asked = [Request(id=each, prompt_ids=(*PROMPT[:9], each), max_tokens=20, temperature=0.8, seed=each) for each in range(6)]
+    engine = engine_with(draft := draft_model(seed=5), num_pages=24)
+    for each in asked:
+        engine.submit(each)
+    said: dict[int, tuple[int, ...]] = dict.fromkeys(range(6), ())
+    while engine.has_work:
+        for moved in engine.step():
+            said[moved.id] += moved.token_ids
+        assert_all_read_afresh(engine, draft)
+    assert said == served(plain_engine(target_of(TARGET)), asked)
+    assert engine.scheduler.counters["preemptions"] > 0, "else nothing was tried here"
 
 
 def test_a_long_prompt_is_read_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from speculator.batch import Sequence
 from speculator.merged import MergedSpeculator
 from speculator.shadow import Shadow
 from speculator.sparse_self import SparseSelfSpeculator
-from tests.serving.rig import MAX_TREE, VOCAB, GuessingSpeculator, plain_engine, tiny_decoder, tiny_scheduler, tiny_target
+from tests.serving.rig import MAX_TREE, VOCAB, GuessingSpeculator, plain_engine, served, tiny_decoder, tiny_scheduler, tiny_target
 
 DECODER = tiny_decoder()
 SMALL = {"count": 8, "sink": 2, "window": 3, "every": 6, "fewest": 12}
@@ -51,19 +51,6 @@ def requests(number: int, temperature: float, seed: int = 0) -> list[Request]:
         )
         for each in range(number)
     ]
-
-
-def served(engine: Engine, asked: list[Request], chance: random.Random | None = None) -> dict[int, tuple[int, ...]]:
-    """Answers by id. chance: they come in at random moments."""
-    said: dict[int, tuple[int, ...]] = {}
-    waiting = list(asked)
-    while waiting or engine.has_work:
-        while waiting and (chance is None or not engine.has_work or chance.random() < 0.3):
-            assert engine.submit(waiting.pop(0)) is None
-        for moved in engine.step():
-            said[moved.id] = said.get(moved.id, ()) + moved.token_ids
-    engine.audit()
-    return said
 
 
 def plainly(asked: list[Request]) -> dict[int, tuple[int, ...]]:

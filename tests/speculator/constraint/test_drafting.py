@@ -9,7 +9,7 @@ import pytest
 
 from speculator.batch import Batch, Sampling, Sequence
 from speculator.belief import Belief
-from speculator.constraint.drafting import SOURCE, forced, within
+from speculator.constraint.drafting import SOURCE, completed, forced, within
 from speculator.drafts import Drafts, Tree
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Budget
@@ -110,6 +110,64 @@ def test_the_merged_draft_is_within_each_grammar_and_says_what_was_forced() -> N
     for subject, said in zip((free, bound), emitted, strict=True):
         subject.tokens += said
     speculator.observe(Batch((free, bound)), drafts, Verdicts(((), (1, 2)), emitted))
+
+
+FORKS = "(a|b)(-tau-12-)+(x|e)"
+FORCED = ids("-tau-12-")
+GRAMMAR = 0b10
+
+
+def test_behind_what_was_drafted_follows_what_the_grammar_forces_there() -> None:
+    subject, tree = sequence("regex", FORKS), tree_of("a", "b-t")
+    a, b = ids("a")[0], ids("b")[0]
+    assert len(forced(subject, 16)) == 1, "nothing is certain yet"
+    found = completed(tree, subject, 16, GRAMMAR)
+    deep = [path for path in paths(found) if path[1:] == tuple(FORCED[: len(path) - 1])]
+    assert {(a, *FORCED), (b, *FORCED)} <= set(deep)
+    assert len(deep) == len(found) - 1, "and nothing else"
+    bits = {path: found.sources[node] for node, path in enumerate(paths(found))}
+    assert (bits[a,], bits[b,]) == (1, 1)
+    assert bits[b, FORCED[0]] == 1 | GRAMMAR, "drafted, and forced too"
+    assert bits[a, FORCED[0]] == GRAMMAR
+    assert min(found.confidence[node] for node in range(len(found)) if found.sources[node] & GRAMMAR) > 0.9
+    assert len(tree) == 1 + len(ids("a")) + len(ids("b-t")), "the source's own tree, which is judged by itself, is as it was"
+
+
+def test_behind_it_there_is_no_more_than_may_be_drafted() -> None:
+    subject, tree = sequence("regex", FORKS), tree_of("a")
+    assert max(completed(tree, subject, 3, GRAMMAR).depth) == 3
+    subject.tokens += [ROOT] * 34  # four more may be emitted
+    assert max(completed(tree, subject, 16, GRAMMAR).depth) == subject.num_left - 1 == 4
+    many = tree_of(*"0123456789ab")
+    grown = completed(many, sequence("regex", "[0-9ab]tau"), 16, GRAMMAR)
+    assert len(grown) == len(many) + 8 * len(ids("tau")), "the likeliest eight are looked behind"
+
+
+def test_behind_an_end_and_behind_what_was_drawn_nothing_is_forced() -> None:
+    ended = Tree.rooted(ROOT)
+    ended.add(0, EOS, 0.5, 1)
+    assert completed(ended, sequence("regex", "(ab)?"), 16, GRAMMAR).tokens == ended.tokens
+    drawn = tree_of("a")
+    drawn.beliefs[0] = cast(Belief, SimpleNamespace())
+    assert completed(drawn, sequence("regex", FORKS), 16, GRAMMAR) is drawn
+    assert completed(tree_of("a"), sequence(None), 16, GRAMMAR).tokens == tree_of("a").tokens
+
+
+def test_looking_behind_drafts_does_not_move_the_guide() -> None:
+    subject = sequence("regex", FORKS)
+    assert subject.guide is not None
+    for _ in range(3):
+        completed(tree_of("a-t", "b"), subject, 16, GRAMMAR)
+    assert subject.guide.reach(ids("b-tau-12-x")) == len(ids("b-tau-12-x"))
+    assert not subject.guide.error
+
+
+def test_the_merged_draft_goes_on_behind_its_nodes() -> None:
+    subject = sequence("regex", FORKS)
+    speculator = MergedSpeculator([Scripted("wild", [tree_of("a")])])
+    drafts = speculator.propose(Batch((subject,)), Budget(40))
+    assert tuple(ids("a") + FORCED) in paths(drafts.tree(0))
+    assert drafts.source_names == ("wild", SOURCE)
 
 
 def test_without_a_constraint_nobody_hears_of_grammars() -> None:
