@@ -24,6 +24,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Unique within the server; the HTTP side numbers them."""
     prompt_ids: tuple[int, ...]
     tenant: str = "default"
+    domain: str = ""
+    """What the client says it is about."""
     max_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0

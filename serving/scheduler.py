@@ -280,6 +280,7 @@ def _sequence(request: Request) -> Sequence:
         sampling=sampling,
         learn=request.learn,
         speculative=request.speculative,
+        domain=request.domain,
         lot=request.lot,
         processors=processors_of(sampling, request.prompt_ids),
     )

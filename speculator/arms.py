@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from speculator.outlook import Outlook, Scored
@@ -114,6 +115,16 @@ class Arms:
         self._trial_ends = self._trial_counts = 0
         self._correction = 1.0
         """What steps really brought over what their arms' outlook is."""
+
+    def copied(self) -> Arms:
+        """Those of a part of the batches that these are for: the same to begin with, but sooner of another mind."""
+        copy = deepcopy(self)
+        for record in copy._records.values():
+            weight = min(1.0, _OUTLOOK_STEPS / record.steps)
+            record.gained, record.squared, record.steps = (
+                weight * each for each in (record.gained, record.squared, record.steps)
+            )
+        return copy
 
     def choose(self) -> Arm:
         """The arm of the next step."""

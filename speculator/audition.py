@@ -131,5 +131,6 @@ class Audition:
                 limits = Limits(NODES, self._max_tree, price, drafting)
                 (kept,) = combine([sequence.tokens[-1]], [proposed], [sampled], self._calibration, limits)
                 took = (price[len(kept) - 1] + drafting) / price[0]
-                promise = Scored(arm, num_sequences, sampled, sum(kept.survival()), 0, took)
+                group = sequence.tenant, sequence.domain
+                promise = Scored(arm, num_sequences, sampled, sum(kept.survival()), 0, took, group)
                 self._shadow.add_arm(promise, sequence, kept)

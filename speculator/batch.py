@@ -67,6 +67,8 @@ class Sequence:
     """Whether sources may learn from this sequence beyond its own lifetime (opt-out is decided before it gets here)."""
     speculative: bool = True
     """False: the caller asked for plain decoding."""
+    domain: str = ""
+    """What its caller says it is about; empty: nothing."""
     lot: float | None = None
     """A number from 0 to 1 that decides which of two versions drafts for it; None: it takes no part in trials."""
     probe: bool = False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from urllib.parse import quote
 
-from speculator.arms import NONE, Arm, Arms
+from speculator.arms import NONE, Arm
 from speculator.batch import Batch
+from speculator.contexts import Contexts, Situation
 from speculator.cost import StepCosts
 from speculator.kinds import EAGLE, HEADS, static
 from speculator.outlook import Scored
@@ -28,7 +29,8 @@ class Controller:
     """Two decisions, each on what was measured: the arm (which sources, the static heads in place of the adaptive ones among
     them, or none) by the tokens per second that it brings, or would have brought on the same text (`speculator.arms`); and the
     number of nodes, left to `merge.prune`, which knows this step's confidence, under a cap and the price of each node from the
-    cost table. Arms are judged apart for greedy and for sampled choices, and by how many answers are generated at once.
+    cost table. Arms are judged apart for greedy and for sampled choices, by how many answers are generated at once, and for
+    tenants and domains of which enough was seen (`speculator.contexts`).
 
     sources: all there are. max_tree: most nodes of one sequence. max_nodes: most nodes of a step.
     """
@@ -49,9 +51,8 @@ class Controller:
         self._shadow = shadow or Shadow(every=0)
         self._arms = tuple(_arms(sources))
         self._nothing = Budget(0, arms=self._arms)
-        self._sampled = False
-        self._contexts: dict[tuple[int, bool], Arms] = {}
-        """By the number of sequences, as a power of two, and whether most choices are sampled."""
+        self._contexts = Contexts(self._arms)
+        self._situation = Situation(0, False, None)
         self._max_tree, self._max_nodes, self._max_depth = max_tree, max_nodes, max_depth
         self._arm: Arm = NONE
         self._drafted = float(_FEWEST_NODES)
@@ -76,24 +77,27 @@ class Controller:
         self._costs.measured(num_sequences, num_drafted, step_seconds)
         if self.enabled and plain_seconds and self._since_explored:
             gain = num_emitted / num_sequences * plain_seconds / (step_seconds + draft_seconds)
-            self._arms_of(num_sequences, self._sampled).observe(self._arm, gain)
+            self._contexts.observe(self._situation, self._arm, gain)
         if self._budget.nodes:
             self._drafted += _RECENT * (num_drafted - self._drafted)
 
     def gauges(self) -> dict[str, float]:
         """For metrics: the budget, the share of recent steps without one, and what each arm is thought to gain over plain
-        decoding, with the one that is used."""
+        decoding, with the one that is used; of a group that is judged by itself the latter alone."""
         gauges = {
             "budget_nodes": float(self._budget.nodes),
             "zero_share": self._zero_share,
         }
-        for (size, sampled), arms in self._contexts.items():
+        for (size, sampled, group), arms in self._contexts:
             gains, context = arms.gains(), f"{1 << size}:{'sampled' if sampled else 'greedy'}"
+            if group is not None:
+                whose = ":".join(quote(name, safe="") for name in group)
+                gauges[f"group_gain:{context}:{whose}:{_name(arms.best)}"] = gains[arms.best]
+                continue
             gauges[f"gain:{context}"] = gains[arms.best]
             for arm, gain in gains.items():
-                name = "+".join(sorted(arm)) or "none"
-                gauges[f"arm:{context}:{name}"] = float(arm == arms.best)
-                gauges[f"arm_gain:{context}:{name}"] = gain
+                gauges[f"arm:{context}:{_name(arm)}"] = float(arm == arms.best)
+                gauges[f"arm_gain:{context}:{_name(arm)}"] = gain
         return gauges
 
     def _decide(self, batch: Batch) -> Budget:
@@ -102,8 +106,8 @@ class Controller:
             self._arm = NONE
             return PLAIN
         num_sequences = len(batch.decoding)
-        self._sampled = 2 * sum(not sequence.sampling.greedy for sequence in batch.decoding) > num_sequences
-        arms = self._arms_of(num_sequences, self._sampled)
+        self._situation = Situation.of(batch)
+        arms = self._contexts.arms(self._situation)
         # a step that also reads prompts measures nothing (`observe`), so nothing is tried in one
         self._arm = arms.best if batch.chunks else arms.choose()
         if self._arm == NONE:
@@ -120,16 +124,9 @@ class Controller:
         """Takes in what the shadow has found out since the last step."""
         for news in self._shadow.news():
             if isinstance(news, Scored):
-                self._arms_of(news.num_sequences, news.sampled).foresee(news)
+                self._contexts.foresee(news)
             else:
-                for arms in self._contexts.values():
-                    arms.forget(news)
-
-    def _arms_of(self, num_sequences: int, sampled: bool) -> Arms:
-        context = round(math.log2(num_sequences)), sampled
-        if context not in self._contexts:
-            self._contexts[context] = Arms(self._arms, 1 << context[0])
-        return self._contexts[context]
+                self._contexts.forget(news)
 
 
 def _arms(sources: Sequence[str]) -> list[Arm]:
@@ -140,6 +137,10 @@ def _arms(sources: Sequence[str]) -> list[Arm]:
     cheap = frozenset(sources) - frozenset(COSTLY)
     candidates = [*alone, cheap] if set(HEADS) & set(sources) else [cheap, *alone]
     return [arm for arm in candidates if arm]
+
+
+def _name(arm: Arm) -> str:
+    return "+".join(sorted(arm)) or "none"
 
 
 def _with(costly: str, sources: Sequence[str]) -> Arm:

@@ -27,6 +27,8 @@ class Scored:
     """That it would have brought."""
     steps: float
     """What it would have cost, drafting included, in plain steps."""
+    group: tuple[str, str] = ("", "")
+    """The sequence's tenant and domain."""
 
 
 class Outlook:

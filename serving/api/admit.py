@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from pipelines.trace import Typical
 from serving.api.answer import Answer, Origin
 from serving.api.errors import InvalidRequest
+from serving.api.metrics import MAX_NAME
 from serving.api.resolve import Prompt, edits_of, engine_request, lossy_of, stop_strings
 from serving.api.responses import EnvelopeFields
 from serving.api.schemas import GenerationBody
@@ -82,7 +83,8 @@ def admit(
         conversation = conversation_id(metadata.get("conversation"), body.user, ask.opening)
         drawn = lot(f"{tenant} {conversation}")
         request = engine_request(body, ask.prompt, ask.max_tokens, tenant, consent is not None, drawn, service)
-        request = replace(request, constraint=constraint, edits=edits)
+        domain = (metadata.get("domain") or "")[:MAX_NAME]
+        request = replace(request, constraint=constraint, edits=edits, domain=domain)
         for choice in range(num_choices):
             origin = Origin(f"{head.id}-{len(answers)}", consent, conversation, metadata.get("domain"))
             # one seed: the noise of each choice is keyed by its index

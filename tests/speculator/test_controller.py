@@ -249,3 +249,29 @@ def test_gauges_tell_the_arm_and_its_gain_by_batch_size() -> None:
     assert gauges["arm_gain:4:sampled:medusa+suffix"] == gauges["gain:4:sampled"]
     assert gauges["gain:4:sampled"] == pytest.approx(world.run(300) / plain(4), rel=0.25)
     assert gauges["budget_nodes"] > 0
+
+
+def test_domains_that_alternate_each_have_the_arm_that_pays_for_them() -> None:
+    """Every forty steps the text turns from one that heads draft well to one on which they are worth nothing."""
+
+    def first(step: int) -> bool:
+        return step // 40 % 2 == 0
+
+    def world(*, told: bool) -> World:
+        sources = [("medusa", lambda step: 0.8 if first(step) else 0.0, HEADS)]
+        return World(1, sources, domain=lambda step: "ab"[not first(step)] if told else "")
+
+    speeds = {}
+    for told in (True, False):
+        ours = world(told=told)
+        ours.run(2000)
+        speeds[told] = ours.run(2000)
+    assert speeds[True] > 1.04 * speeds[False]
+
+
+def test_gauges_name_the_group_that_is_judged_by_itself() -> None:
+    world = World(1, [("medusa", lambda step: 0.8, HEADS)], domain=lambda step: "a:b/c d" if step % 2 else "")
+    world.run(400)
+    gauges = world.controller.gauges()
+    assert gauges["group_gain:1:sampled:t:a%3Ab%2Fc%20d:medusa"] > 1.5
+    assert gauges["group_gain:1:sampled:t::medusa"] > 1.5

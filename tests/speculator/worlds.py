@@ -84,6 +84,8 @@ class World:
     shadow_every: int = 0
     seed: int = 0
     profile: Callable[[int], float] = pass_seconds
+    domain: Callable[[int], str] = lambda step: ""
+    """What the sequences are about."""
     sequence_seconds: float = 0.0
     """What each sequence but the first adds to a pass."""
     seconds: float = 0.0
@@ -113,6 +115,8 @@ class World:
         return (self.tokens - tokens) / (self.clock.now - started)
 
     def _step(self) -> None:
+        for sequence in self.sequences:
+            sequence.domain = self.domain(self.chains[0].step)
         batch, started = Batch(self.sequences), self.clock.now
         budget = self.controller.budget(batch) if self.fixed_budget is None else Budget(self.fixed_budget)
         drafts = self.speculator.propose(batch, budget)
