@@ -35,6 +35,30 @@ _TILES: dict[str, tuple[type, ...]] = {
     "everdraft_linear_tiles": (c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_int),
 }
 """Only where the processor has matrix tiles."""
+_BRIEF: dict[str, tuple[type | None, tuple[type, ...]]] = {
+    "everdraft_suffix_new": (c_void_p, (c_int, c_long)),
+    "everdraft_suffix_free": (None, (c_void_p,)),
+    "everdraft_suffix_copy": (c_void_p, (c_void_p,)),
+    "everdraft_suffix_extend": (c_long, (c_void_p, c_void_p, c_long)),
+    "everdraft_suffix_close": (c_long, (c_void_p,)),
+    "everdraft_suffix_leaving": (c_long, (c_void_p,)),
+    "everdraft_suffix_take_leaving": (None, (c_void_p, c_void_p)),
+    "everdraft_suffix_look": (None, (c_void_p, c_void_p)),
+    "everdraft_suffix_walk": (c_int, (c_void_p, c_void_p, c_long, c_void_p)),
+    "everdraft_suffix_longest": (c_int, (c_void_p, c_void_p, c_long, c_void_p)),
+    "everdraft_suffix_holds": (c_int, (c_void_p, c_long, c_void_p, c_long)),
+    "everdraft_suffix_step": (c_int, (c_void_p, c_int, c_long, c_int)),
+    "everdraft_suffix_count": (c_int, (c_void_p, c_int)),
+    "everdraft_suffix_use": (None, (c_void_p, c_int)),
+    "everdraft_suffix_run": (c_long, (c_void_p, c_int, c_long, c_long, c_void_p)),
+    "everdraft_suffix_children": (c_long, (c_void_p, c_int, c_long, c_void_p)),
+    "everdraft_suffix_measure": (None, (c_void_p, c_void_p)),
+    "everdraft_suffix_freeze": (None, (c_void_p, c_void_p)),
+    "everdraft_suffix_thaw": (c_void_p, (c_void_p, c_void_p)),
+    "everdraft_suffix_follow": (None, (c_void_p, c_void_p, c_void_p, c_long, c_long)),
+    "everdraft_suffix_draft": (c_int, (c_void_p, c_void_p, c_long, c_void_p, c_void_p, c_void_p)),
+}
+"""What takes microseconds, and what it returns: see `brief`."""
 _TIMEOUT = 120.0
 """Seconds for one run of the compiler."""
 
@@ -114,6 +138,20 @@ def library() -> ctypes.CDLL | None:
     return library
 
 
+@lru_cache(maxsize=1)
+def brief() -> ctypes.PyDLL | None:
+    """The functions that keep the interpreter's lock: who gives it away for microseconds may wait 5 ms to have it back. So what
+    they change needs no lock of its own. None where there is no library."""
+    found = library()
+    if found is None:
+        return None
+    held = ctypes.PyDLL(found._name, handle=found._handle)
+    for name, (result, arguments) in _BRIEF.items():
+        function = getattr(held, name)
+        function.restype, function.argtypes = result, arguments
+    return held
+
+
 def compiler() -> list[str] | None:
     """The C compiler's command: `cc`, or what the environment's CC says; None where it is not found, or CC is empty."""
     command = shlex.split(os.environ.get("CC", "cc"))
@@ -138,8 +176,9 @@ def _cache() -> Iterator[Path]:
 
 
 def _compiled(compiler: list[str], cache: Path) -> Path:
-    sources = sorted(ROOM.glob("*/cpu.c"))
-    path = cache / f"kernels-{_key(compiler, [*sources, ROOM / 'native.h'])}.so"
+    sources = sorted(ROOM.glob("*/*.c"))
+    headers = [ROOM / "native.h", *sorted(ROOM.glob("*/*.h"))]
+    path = cache / f"kernels-{_key(compiler, [*sources, *headers])}.so"
     if path.exists():
         return path
     handle, made = tempfile.mkstemp(suffix=".so", dir=cache)
