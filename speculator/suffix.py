@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts, Tree
@@ -205,7 +205,7 @@ class SuffixSpeculator:
         self._tenants.move_to_end(name)
         return tenant
 
-    def _learn(self, sequence: Sequence, num_new: int) -> _Request:
+    def _learn(self, sequence: Sequence, num_new: int) -> None:
         """Takes in the newest tokens of a request, and some of those that were left out."""
         request = self._requests[sequence.id]
         end = len(sequence.tokens) if sequence.decoding else sequence.num_written
@@ -213,18 +213,23 @@ class SuffixSpeculator:
         if end > request.num_learnt:  # what had to give up its pages is read once more, not learnt once more
             request.tree.extend(sequence.tokens[request.num_learnt : end])
             request.num_learnt = end
-        return request
 
-    def _draft(self, sequences: Iterable[Sequence], num_nodes: int, max_depth: int) -> list[Tree]:
-        depths = [min(max_depth, each.num_left - 1) if each.speculative else 0 for each in sequences]
-        wanted = [(each, depth) for each, depth in zip(sequences, depths, strict=True) if depth > 0]
-        drafted = self._forest.draft([self._question(each, num_nodes, depth) for each, depth in wanted])
-        if len(drafted) == len(depths):
-            return drafted
-        found = iter(drafted)
-        return [next(found) if depth > 0 else Tree.rooted(each.tokens[-1]) for each, depth in zip(sequences, depths, strict=True)]
-
-    def _question(self, sequence: Sequence, num_nodes: int, depth: int) -> Question:
-        request, text = self._learn(sequence, 0), sequence.tokens
-        own = request.tree if request.num_learnt == len(text) else None
-        return Question(own, request.past, text, num_nodes, depth, sequence.sampling, sequence.num_output)
+    def _draft(self, sequences: tuple[Sequence, ...], num_nodes: int, max_depth: int) -> list[Tree]:
+        """For all of them at once: a call of C costs as much as a small draft."""
+        questions: list[Question] = []
+        idle: list[int] = []
+        for row, sequence in enumerate(sequences):
+            text, sampling, position = sequence.tokens, sequence.sampling, sequence.num_output
+            depth = min(max_depth, sampling.max_tokens - position - 1)
+            if depth <= 0 or not sequence.speculative:
+                idle.append(row)
+                continue
+            request = self._requests[sequence.id]
+            if request.num_learnt != len(text):
+                self._learn(sequence, 0)
+            own = request.tree if request.num_learnt == len(text) else None
+            questions.append((own, request.past, text, num_nodes, depth, sampling, position))
+        trees = self._forest.draft(questions)
+        for row in idle:
+            trees.insert(row, Tree.rooted(sequences[row].tokens[-1]))
+        return trees

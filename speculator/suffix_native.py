@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from kernels.suffix_tree import Desk, Frozen, NativeMatch, NativeTree, Rules, frozen, thawed
 from speculator.drafts import Tree
@@ -58,6 +58,7 @@ class NativeForest:
         most = 0
         for own, past, text, num_nodes, max_depth, sampling, position in questions:
             assert isinstance(past, NativeMatch)
+            assert num_nodes >= 0
             tree, num_tail, handle = past.tree, 0, 0
             if own is None:
                 tail = text[-2 * tree.max_depth :]
@@ -65,13 +66,23 @@ class NativeForest:
                 tails += tail
             else:
                 handle = _native(own).handle
-            most += max(num_nodes, 0) + 1
-            rows += (handle, tree.handle, past.address, num_tail, len(text), max(num_nodes, 0), max_depth)
-            rows += (not sampling.greedy, sampling.seed & _WORD, sampling.choice & _WORD, position)
-        return [
-            Tree(tokens, parents, depths, confidences, [0] + [1] * (len(tokens) - 1))
-            for tokens, parents, depths, confidences in self._desk.drafts(rows, len(questions), tails, most)
-        ]
+            most += num_nodes + 1
+            rows += (
+                *(handle, tree.handle, past.address, num_tail, len(text), num_nodes, max_depth),
+                *(sampling.temperature != 0.0, sampling.seed & _WORD, sampling.choice & _WORD, position),
+            )
+        sizes, numbers, chances = self._desk.drafts(rows, len(questions), tails, most)
+        return list(_trees(sizes, numbers, chances))
+
+
+def _trees(sizes: list[int], numbers: list[int], chances: list[float]) -> Iterator[Tree]:
+    """As `Desk.drafts` gives them."""
+    start = 0
+    for size in sizes:
+        at, stop = 3 * start, start + size
+        tokens, parents, depths = numbers[at : at + size], numbers[at + size : at + 2 * size], numbers[at + 2 * size : 3 * stop]
+        yield Tree(tokens, parents, depths, chances[start:stop], [0] + [1] * (size - 1))
+        start = stop
 
 
 def _native(tree: AnyTree) -> NativeTree:

@@ -49,7 +49,7 @@ def _plain(tree: AnyTree) -> SuffixTree:
 
 
 def _draft(question: Question) -> Tree:
-    own, past, text = question.own, question.past, question.text
+    own, past, text, num_nodes, max_depth, sampling, position = question
     tree = Tree.rooted(text[-1])
     past.follow(text)
     if past.length >= OF_USE:
@@ -58,8 +58,8 @@ def _draft(question: Question) -> Tree:
     if own is not None:
         places += _places(own, own.pending, text, SHORT_IN_REQUEST, UNSEEN_IN_REQUEST)
     places += _places(past.tree, (past.node, past.length), text, SHORT_IN_TENANT, UNSEEN_IN_TENANT)
-    foresight = None if question.sampling.greedy else Foresight(question.sampling, question.position)
-    grow(tree, places, question.num_nodes, question.max_depth, foresight)
+    foresight = None if sampling.greedy else Foresight(sampling, position)
+    grow(tree, places, num_nodes, max_depth, foresight)
     return tree
 
 

@@ -1,8 +1,6 @@
-"""Question: one sequence that a suffix draft is wanted for; and how it is answered, by whatever kind of tree."""
+"""Question: one sequence that a suffix draft is wanted for; and what decides how it is answered, whoever keeps the trees."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 from kernels.suffix_tree import NativeMatch, NativeTree
 from speculator.batch import Sampling
@@ -25,16 +23,7 @@ AnyTree = SuffixTree | NativeTree
 AnyMatch = SuffixMatch | NativeMatch
 
 
-class Question(NamedTuple):
-    """One sequence that is to be drafted for."""
-
-    own: AnyTree | None
-    """The tree of its own text; None where that does not end where the text does."""
-    past: AnyMatch
-    """Of its text, in what its tenant was served."""
-    text: list[int]
-    num_nodes: int
-    max_depth: int
-    sampling: Sampling
-    position: int
-    """Of the next token in the output."""
+Question = tuple[AnyTree | None, AnyMatch, list[int], int, int, Sampling, int]
+"""One sequence that is to be drafted for: the tree of its own text, None where that does not end where the text does; the match
+of its text in what its tenant was served; the text; most nodes; greatest depth; how its tokens are chosen; the position of the
+next one in its output. A plain tuple: one is made for each draft."""

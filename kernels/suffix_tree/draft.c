@@ -32,12 +32,6 @@ struct question {
     uint64_t sampled, seed, choice, position;
 };
 
-/* The drafts, roots included, one after another. */
-struct drafts {
-    int32_t *tokens, *parents, *depths;
-    double *confidences;
-};
-
 /* The end of a text: tokens `begin` to `end`. */
 struct tail {
     const int32_t *tokens;
@@ -259,45 +253,59 @@ static void grow(struct growth *growth, const struct place *places, int num_plac
     }
 }
 
+/* Follows a text to its end, and finds where that occurred. Returns how many places there are. */
+static int places_of(const struct rules *rules, const struct question *question, const struct tail *text, struct place *places) {
+    int found = 0;
+    follow(question->past, question->match, text);
+    const struct locus match = {(int32_t)question->match->node, (int32_t)question->match->length};
+    if (match.length >= rules->of_use) use(question->past, match.node);
+    if (question->own) {
+        const struct locus pending = {question->own->node, question->own->length};
+        found = places_in(question->own, pending, text, rules->short_in_request, rules->unseen_in_request, places);
+    }
+    return found + places_in(question->past, match, text, rules->short_in_tenant, rules->unseen_in_tenant, places + found);
+}
+
+/* Grows the draft of one sequence. numbers: with room for three of each node that there may be; they become the tokens, then the
+   parents, then the depths of those that there are. Returns how many, the root included. */
+static int64_t draft(struct growth growth, const struct tail *text, int32_t *numbers) {
+    const int64_t most = growth.question->num_nodes + 1;
+    growth.tokens = numbers, growth.parents = numbers + most, growth.depths = numbers + 2 * most;
+    growth.tokens[0] = *at(text, text->end - 1), growth.parents[0] = -1, growth.depths[0] = 0;
+    growth.confidences[0] = growth.reach[0] = 1.0;
+    growth.first[0] = 0;
+    growth.num_nodes = 1;
+    if (growth.question->sampled) growth.stream = splitmix(splitmix(growth.question->seed) ^ growth.question->choice);
+    struct place places[MAX_PLACES];
+    const int num_places = places_of(growth.rules, growth.question, text, places);
+    grow(&growth, places, num_places);
+    memmove(numbers + growth.num_nodes, growth.parents, growth.num_nodes * sizeof *numbers);
+    memmove(numbers + 2 * growth.num_nodes, growth.depths, growth.num_nodes * sizeof *numbers);
+    return growth.num_nodes;
+}
+
 /* Drafts for `count` sequences. tails: the ends of their texts, one after another, of those that have no tree of their own.
-   sizes: nodes of each draft. Returns -1 for want of memory, else 0. */
-int everdraft_suffix_draft(const struct rules *rules, const struct question *questions, int64_t count, const int32_t *tails,
-                           const struct drafts *drafts, int32_t *sizes) {
-    int64_t most = 0, done = 0;
-    for (int64_t each = 0; each < count; each++) most = questions[each].num_nodes > most ? questions[each].num_nodes : most;
-    /* a place offers no node's children twice */
-    const int64_t num_offers = MAX_PLACES * rules->max_offers * (most + 2);
-    struct offer *heap = malloc(num_offers * sizeof *heap + (most + 1) * (sizeof(double) + 2 * sizeof(int32_t)));
-    if (!heap) return -1;
-    double *reach = (double *)(heap + num_offers);
-    int32_t *first = (int32_t *)(reach + most + 1);
-    for (const struct question *question = questions; question < questions + count; question++) {
+   sizes: [count] nodes of each draft; numbers, confidences: see `draft`, one draft after another. Returns the nodes of all, roots
+   included; -1 for want of memory. */
+int64_t everdraft_suffix_draft(const struct rules *rules, const struct question *questions, int64_t count, const int32_t *tails,
+                               int32_t *sizes, int32_t *numbers, double *confidences) {
+    int64_t most = 1, done = 0;
+    for (int64_t each = 0; each < count; each++) most = questions[each].num_nodes >= most ? questions[each].num_nodes + 1 : most;
+    const int64_t num_offers = MAX_PLACES * rules->max_offers * (most + 1); /* a place offers the children of a node once */
+    struct growth growth = {.rules = rules};
+    growth.heap = malloc(num_offers * sizeof *growth.heap + most * (sizeof *growth.reach + 2 * sizeof *growth.first));
+    if (!growth.heap) return -1;
+    growth.reach = (double *)(growth.heap + num_offers);
+    growth.first = (int32_t *)(growth.reach + most);
+    growth.sibling = growth.first + most;
+    for (int64_t each = 0; each < count; each++) {
+        const struct question *question = &questions[each];
         struct tail text = {tails, question->text_length - question->num_tail, question->text_length};
         tails += question->num_tail;
         if (question->own) text.tokens = open_text(question->own)->tokens, text.begin = text.end - open_text(question->own)->length;
-        follow(question->past, question->match, &text);
-        const struct locus match = {(int32_t)question->match->node, (int32_t)question->match->length};
-        if (match.length >= rules->of_use) use(question->past, match.node);
-        struct place places[MAX_PLACES];
-        int num_places = 0;
-        if (question->own) {
-            const struct locus pending = {question->own->node, question->own->length};
-            num_places += places_in(question->own, pending, &text, rules->short_in_request, rules->unseen_in_request, places);
-        }
-        num_places += places_in(question->past, match, &text, rules->short_in_tenant, rules->unseen_in_tenant, places + num_places);
-        struct growth growth = {
-            .rules = rules, .question = question, .tokens = drafts->tokens + done, .parents = drafts->parents + done,
-            .depths = drafts->depths + done, .confidences = drafts->confidences + done, .num_nodes = 1, .reach = reach,
-            .first = first, .sibling = first + most + 1, .heap = heap,
-        };
-        if (question->sampled) growth.stream = splitmix(splitmix(question->seed) ^ question->choice);
-        growth.tokens[0] = *at(&text, text.end - 1), growth.parents[0] = -1, growth.depths[0] = 0;
-        growth.confidences[0] = growth.reach[0] = 1.0;
-        growth.first[0] = 0;
-        grow(&growth, places, num_places);
-        *sizes++ = (int32_t)growth.num_nodes;
-        done += growth.num_nodes;
+        growth.question = question, growth.confidences = confidences + done;
+        done += sizes[each] = (int32_t)draft(growth, &text, numbers + 3 * done);
     }
-    free(heap);
-    return 0;
+    free(growth.heap);
+    return done;
 }

@@ -13,9 +13,6 @@ from kernels.suffix_tree.cpu import functions
 _MAX_KINDS = 8
 """What `draft.c` has room for."""
 
-Draft = tuple[list[int], list[int], list[int], list[float]]
-"""Tokens, parents, depths and confidences, the root included."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -55,34 +52,29 @@ class Desk:
             *(rules.least_survival, rules.max_kinds, rules.max_offers, rules.of_use, rules.short_in_request),
             *(rules.short_in_tenant, num, address, address + weights.itemsize * num),
         )
+        self._rules_at = ctypes.addressof(self._rules)
         self._draft = functions().everdraft_suffix_draft
         self._make_room(1)
 
-    def drafts(self, rows: Sequence[int], num_questions: int, tails: Sequence[int], most: int) -> list[Draft]:
+    def drafts(
+        self, rows: Sequence[int], num_questions: int, tails: Sequence[int], most: int
+    ) -> tuple[list[int], list[int], list[float]]:
         """rows: a `struct question` of each. tails: see there. most: nodes that all may get, roots included.
 
-        Raises MemoryError.
+        Returns the number of nodes of each draft, roots included; of one draft after another the tokens, then the parents, then
+        the depths; the confidences. Raises MemoryError.
         """
-        if most > len(self._tokens):
+        if most > len(self._chances) or num_questions > len(self._sizes):
             self._make_room(2 * most)
-        questions, ends, sizes = array("Q", rows), array("i", tails), array("i", bytes(4 * num_questions))
-        failed = self._draft(
-            *(self._rules_at, questions.buffer_info()[0], num_questions, ends.buffer_info()[0]),
-            *(self._struct_at, sizes.buffer_info()[0]),
-        )
-        if failed:
+        questions, ends = array("Q", rows), array("i", tails)
+        num_nodes = self._draft(self._rules_at, questions.buffer_info()[0], num_questions, ends.buffer_info()[0], *self._places)
+        if num_nodes < 0:
             raise MemoryError("suffix trees: no memory for a draft")
-        found, start = [], 0
-        for size in sizes:
-            stop = start + size
-            tokens, parents, depths = self._tokens[start:stop], self._parents[start:stop], self._depths[start:stop]
-            found.append((tokens.tolist(), parents.tolist(), depths.tolist(), self._confidences[start:stop].tolist()))
-            start = stop
-        return found
+        sizes, numbers = self._sizes[:num_questions], self._numbers[: 3 * num_nodes]
+        return sizes.tolist(), numbers.tolist(), self._chances[:num_nodes].tolist()
 
     def _make_room(self, num_nodes: int) -> None:
-        self._tokens, self._parents, self._depths = (array("i", bytes(4 * num_nodes)) for _ in range(3))
-        self._confidences = array("d", bytes(8 * num_nodes))
-        places = (self._tokens, self._parents, self._depths, self._confidences)
-        self._struct = array("Q", [numbers.buffer_info()[0] for numbers in places])
-        self._struct_at, self._rules_at = self._struct.buffer_info()[0], ctypes.addressof(self._rules)
+        """For drafts of so many nodes, of one each at least."""
+        self._sizes, self._numbers = array("i", bytes(4 * num_nodes)), array("i", bytes(12 * num_nodes))
+        self._chances = array("d", bytes(8 * num_nodes))
+        self._places = [results.buffer_info()[0] for results in (self._sizes, self._numbers, self._chances)]

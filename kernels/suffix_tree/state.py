@@ -74,8 +74,8 @@ def frozen(tree: NativeTree) -> Frozen:
 
 def thawed(state: Frozen) -> NativeTree:
     """The inverse. Raises ValueError where the numbers are not those of a tree, MemoryError."""
-    rows = len(state.columns[0]) // 4
-    if len(state.columns) != _COLUMNS or {len(column) for column in state.columns} != {4 * rows}:
+    rows = len(state.columns[0]) // 4 if state.columns else 0
+    if [*map(len, state.columns)] != [4 * rows] * _COLUMNS:
         raise ValueError(f"columns of a suffix tree have {[*map(len, state.columns)]} bytes, expected {_COLUMNS} times as many")
     if not 2 <= state.max_depth <= state.max_suffixes // 2 < 1 << 28:
         raise ValueError(f"a suffix tree of depth {state.max_depth} for {state.max_suffixes} suffixes cannot be")
