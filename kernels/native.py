@@ -45,7 +45,7 @@ _BRIEF: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "everdraft_suffix_take_leaving": (None, (c_void_p, c_void_p)),
     "everdraft_suffix_look": (None, (c_void_p, c_void_p)),
     "everdraft_suffix_walk": (c_int, (c_void_p, c_void_p, c_long, c_void_p)),
-    "everdraft_suffix_longest": (c_int, (c_void_p, c_void_p, c_long, c_void_p)),
+    "everdraft_suffix_longest": (None, (c_void_p, c_void_p, c_long, c_void_p)),
     "everdraft_suffix_holds": (c_int, (c_void_p, c_long, c_void_p, c_long)),
     "everdraft_suffix_step": (c_int, (c_void_p, c_int, c_long, c_int)),
     "everdraft_suffix_count": (c_int, (c_void_p, c_int)),

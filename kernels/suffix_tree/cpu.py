@@ -1,6 +1,7 @@
 """NativeTree and NativeMatch: a suffix tree in C (`cpu.c`, `look.c`), and a text that is followed through one.
 
-On one core of a busy machine: 0.16 us a token learnt where plain Python takes 4; 90 bytes a token where it takes 190.
+On one core of a busy machine: 0.17 us a token of a prompt where plain Python takes 10, 0.7 us among 100,000 tokens where
+it takes 14; 90 bytes a token where it takes 190.
 """
 
 from __future__ import annotations

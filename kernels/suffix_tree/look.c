@@ -14,9 +14,8 @@ int everdraft_suffix_walk(const struct tree *tree, const int32_t *tokens, int64_
     return locus->length >= 0;
 }
 
-int everdraft_suffix_longest(const struct tree *tree, const int32_t *tokens, int64_t num_tokens, struct locus *locus) {
+void everdraft_suffix_longest(const struct tree *tree, const int32_t *tokens, int64_t num_tokens, struct locus *locus) {
     *locus = longest_suffix(tree, tokens + num_tokens, num_tokens);
-    return 1;
 }
 
 int everdraft_suffix_holds(const struct tree *tree, int64_t node, const int32_t *tokens, int64_t num_tokens) {

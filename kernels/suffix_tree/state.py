@@ -47,7 +47,7 @@ class Frozen:
 
 
 def frozen(tree: NativeTree) -> Frozen:
-    """The tree as it is now: 4 ms for 131,000 tokens."""
+    """The tree as it is now: 18 ms for 130,000 tokens on a busy machine."""
     struct, library = _Struct(), functions()
     library.everdraft_suffix_measure(tree.handle, ctypes.addressof(struct))
     sizes = [struct.num_texts, struct.num_texts, struct.num_tokens, _COLUMNS * struct.num_rows]
