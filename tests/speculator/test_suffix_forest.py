@@ -65,6 +65,12 @@ class Pair:
         first, second = self.matches
         assert (first.node, first.length) == (second.node, second.length)
 
+    def check_copies(self) -> None:
+        """Of what is used, learnt and free again by now."""
+        for trees, past in zip(FORESTS, self.pasts, strict=True):
+            past.leaving.clear()
+            assert numbers(trees.copied(past)) == numbers(trees.thaw(trees.freeze(past))) == numbers(past)
+
     def check_drafts(self, num_nodes: int, max_depth: int, sampling: Sampling, *, own: bool = True) -> int:
         """Returns their nodes."""
         asked = self.questions(num_nodes, max_depth, sampling, own=own)
@@ -89,6 +95,7 @@ def random_life(pair: Pair, seed: int, num_steps: int) -> int:
             own = rng.random() < 0.7
             num_drafted += pair.check_drafts(rng.choice([0, 1, 4, 16, 64]), rng.randint(1, 40), sampling, own=own)
         pair.check()
+    pair.check_copies()
     return num_drafted
 
 
@@ -124,7 +131,7 @@ def test_drafts_of_a_batch_are_those_of_each_alone() -> None:
         pair.say([rng.randrange(4) for _ in range(rng.randint(1, 50))])
     sampled = replace(GREEDY, temperature=1.0, seed=8)
     asked = [
-        pair.questions(2 + 5 * row, 2 + row, sampled if row % 2 else GREEDY, own=row != 2) for row, pair in enumerate(pairs)
+        pair.questions(2 + 5 * row, 2 + row, sampled if row % 2 else GREEDY, own=row in (0, 3)) for row, pair in enumerate(pairs)
     ]
     plain = PlainForest().draft([first for first, _ in asked])
     assert native.draft([second for _, second in asked]) == plain
