@@ -56,7 +56,7 @@ _BRIEF: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "everdraft_suffix_freeze": (None, (c_void_p, c_void_p)),
     "everdraft_suffix_thaw": (c_void_p, (c_void_p, c_void_p)),
     "everdraft_suffix_follow": (None, (c_void_p, c_void_p, c_void_p, c_long, c_long)),
-    "everdraft_suffix_draft": (c_long, (c_void_p, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_void_p)),
+    "everdraft_suffix_draft": (c_long, (c_void_p, c_void_p, c_long, c_void_p, c_void_p, c_void_p)),
 }
 """What takes microseconds, and what it returns: see `brief`."""
 _TIMEOUT = 120.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from kernels.suffix_tree import Desk, Frozen, NativeMatch, NativeTree, Rules, frozen, thawed
 from speculator.drafts import Tree
@@ -65,24 +65,26 @@ class NativeForest:
                 num_tail = len(tail)
                 tails += tail
             else:
-                handle = _native(own).handle
+                assert isinstance(own, NativeTree)
+                handle = own.handle
             most += num_nodes + 1
             rows += (
-                *(handle, tree.handle, past.address, num_tail, len(text), num_nodes, max_depth),
-                *(sampling.temperature != 0.0, sampling.seed & _WORD, sampling.choice & _WORD, position),
-            )
-        sizes, numbers, chances = self._desk.drafts(rows, len(questions), tails, most)
-        return list(_trees(sizes, numbers, chances))
+                handle, tree.handle, past.address, num_tail, len(text), num_nodes, max_depth,
+                sampling.temperature != 0.0, sampling.seed & _WORD, sampling.choice & _WORD, position,
+            )  # fmt: skip
+        numbers, chances = self._desk.drafts(rows, len(questions), tails, most)
+        return _trees(numbers, chances, len(questions))
 
 
-def _trees(sizes: list[int], numbers: list[int], chances: list[float]) -> Iterator[Tree]:
+def _trees(numbers: list[int], chances: list[float], count: int) -> list[Tree]:
     """As `Desk.drafts` gives them."""
-    start = 0
-    for size in sizes:
-        at, stop = 3 * start, start + size
-        tokens, parents, depths = numbers[at : at + size], numbers[at + size : at + 2 * size], numbers[at + 2 * size : 3 * stop]
-        yield Tree(tokens, parents, depths, chances[start:stop], [0] + [1] * (size - 1))
-        start = stop
+    found, at, start = [], count, 0
+    for size in numbers[:count]:
+        parents, depths, stop = at + size, at + 2 * size, at + 3 * size
+        confidences, sources = chances[start : start + size], [0] + [1] * (size - 1)
+        found.append(Tree(numbers[at:parents], numbers[parents:depths], numbers[depths:stop], confidences, sources))
+        at, start = stop, start + size
+    return found
 
 
 def _native(tree: AnyTree) -> NativeTree:

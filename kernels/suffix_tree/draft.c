@@ -285,10 +285,10 @@ static int64_t draft(struct growth growth, const struct tail *text, int32_t *num
 }
 
 /* Drafts for `count` sequences. tails: the ends of their texts, one after another, of those that have no tree of their own.
-   sizes: [count] nodes of each draft; numbers, confidences: see `draft`, one draft after another. Returns the nodes of all, roots
-   included; -1 for want of memory. */
+   numbers: [count] the nodes of each draft, then see `draft`, one draft after another, as are the confidences. Returns the nodes of
+   all, roots included; -1 for want of memory. */
 int64_t everdraft_suffix_draft(const struct rules *rules, const struct question *questions, int64_t count, const int32_t *tails,
-                               int32_t *sizes, int32_t *numbers, double *confidences) {
+                               int32_t *numbers, double *confidences) {
     int64_t most = 1, done = 0;
     for (int64_t each = 0; each < count; each++) most = questions[each].num_nodes >= most ? questions[each].num_nodes + 1 : most;
     const int64_t num_offers = MAX_PLACES * rules->max_offers * (most + 1); /* a place offers the children of a node once */
@@ -304,7 +304,7 @@ int64_t everdraft_suffix_draft(const struct rules *rules, const struct question 
         tails += question->num_tail;
         if (question->own) text.tokens = open_text(question->own)->tokens, text.begin = text.end - open_text(question->own)->length;
         growth.question = question, growth.confidences = confidences + done;
-        done += sizes[each] = (int32_t)draft(growth, &text, numbers + 3 * done);
+        done += numbers[each] = (int32_t)draft(growth, &text, numbers + count + 3 * done);
     }
     free(growth.heap);
     return done;

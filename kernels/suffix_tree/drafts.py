@@ -56,25 +56,24 @@ class Desk:
         self._draft = functions().everdraft_suffix_draft
         self._make_room(1)
 
-    def drafts(
-        self, rows: Sequence[int], num_questions: int, tails: Sequence[int], most: int
-    ) -> tuple[list[int], list[int], list[float]]:
+    def drafts(self, rows: Sequence[int], num_questions: int, tails: Sequence[int], most: int) -> tuple[list[int], list[float]]:
         """rows: a `struct question` of each. tails: see there. most: nodes that all may get, roots included.
 
-        Returns the number of nodes of each draft, roots included; of one draft after another the tokens, then the parents, then
-        the depths; the confidences. Raises MemoryError.
+        Returns the number of nodes of each draft, roots included, then of one draft after another the tokens, the parents and
+        the depths; and the confidences. Raises MemoryError.
         """
-        if most > len(self._chances) or num_questions > len(self._sizes):
+        if most > len(self._chances):
             self._make_room(2 * most)
-        questions, ends = array("Q", rows), array("i", tails)
-        num_nodes = self._draft(self._rules_at, questions.buffer_info()[0], num_questions, ends.buffer_info()[0], *self._places)
+        questions, ends = array("Q", rows), array("i", tails) if tails else None
+        num_nodes = self._draft(
+            *(self._rules_at, questions.buffer_info()[0], num_questions, ends and ends.buffer_info()[0]),
+            *(self._numbers_at, self._chances_at),
+        )
         if num_nodes < 0:
             raise MemoryError("suffix trees: no memory for a draft")
-        sizes, numbers = self._sizes[:num_questions], self._numbers[: 3 * num_nodes]
-        return sizes.tolist(), numbers.tolist(), self._chances[:num_nodes].tolist()
+        return self._numbers[: num_questions + 3 * num_nodes].tolist(), self._chances[:num_nodes].tolist()
 
     def _make_room(self, num_nodes: int) -> None:
         """For drafts of so many nodes, of one each at least."""
-        self._sizes, self._numbers = array("i", bytes(4 * num_nodes)), array("i", bytes(12 * num_nodes))
-        self._chances = array("d", bytes(8 * num_nodes))
-        self._places = [results.buffer_info()[0] for results in (self._sizes, self._numbers, self._chances)]
+        self._numbers, self._chances = array("i", bytes(16 * num_nodes)), array("d", bytes(8 * num_nodes))
+        self._numbers_at, self._chances_at = self._numbers.buffer_info()[0], self._chances.buffer_info()[0]
