@@ -35,8 +35,39 @@ _TILES: dict[str, tuple[type, ...]] = {
     "everdraft_linear_tiles": (c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_int),
 }
 """Only where the processor has matrix tiles."""
-_COUNTING = ("everdraft_chosen", "everdraft_recycle", "everdraft_combine")
-"""Those that return a long."""
+_BRIEF: dict[str, tuple[type | None, tuple[type, ...]]] = {
+    "everdraft_chosen": (c_long, (c_void_p, c_long, c_float, c_uint32, c_uint32)),
+    "everdraft_recycle": (c_long, (c_void_p, c_long, c_void_p, c_void_p, c_void_p)),
+    "everdraft_combine": (
+        c_long,
+        (
+            *(c_void_p, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p),
+            *(c_void_p, c_void_p, c_void_p),
+        ),
+    ),
+    "everdraft_suffix_new": (c_void_p, (c_int, c_long)),
+    "everdraft_suffix_free": (None, (c_void_p,)),
+    "everdraft_suffix_copy": (c_void_p, (c_void_p,)),
+    "everdraft_suffix_extend": (c_long, (c_void_p, c_void_p, c_long)),
+    "everdraft_suffix_close": (c_long, (c_void_p,)),
+    "everdraft_suffix_leaving": (c_long, (c_void_p,)),
+    "everdraft_suffix_take_leaving": (None, (c_void_p, c_void_p)),
+    "everdraft_suffix_look": (None, (c_void_p, c_void_p)),
+    "everdraft_suffix_walk": (c_int, (c_void_p, c_void_p, c_long, c_void_p)),
+    "everdraft_suffix_longest": (None, (c_void_p, c_void_p, c_long, c_void_p)),
+    "everdraft_suffix_holds": (c_int, (c_void_p, c_long, c_void_p, c_long)),
+    "everdraft_suffix_step": (c_int, (c_void_p, c_int, c_long, c_int)),
+    "everdraft_suffix_count": (c_int, (c_void_p, c_int)),
+    "everdraft_suffix_use": (None, (c_void_p, c_int)),
+    "everdraft_suffix_run": (c_long, (c_void_p, c_int, c_long, c_long, c_void_p)),
+    "everdraft_suffix_children": (c_long, (c_void_p, c_int, c_long, c_void_p)),
+    "everdraft_suffix_measure": (None, (c_void_p, c_void_p)),
+    "everdraft_suffix_freeze": (None, (c_void_p, c_void_p)),
+    "everdraft_suffix_thaw": (c_void_p, (c_void_p, c_void_p)),
+    "everdraft_suffix_follow": (None, (c_void_p, c_void_p, c_void_p, c_long, c_long)),
+    "everdraft_suffix_draft": (c_long, (c_void_p, c_void_p, c_long, c_void_p, c_void_p, c_void_p)),
+}
+"""What takes microseconds, and what it returns: see `brief`."""
 _TIMEOUT = 120.0
 """Seconds for one run of the compiler."""
 
@@ -64,17 +95,11 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "everdraft_replace_float": (c_void_p, c_long, c_long, c_void_p),
     "everdraft_replace_bfloat16": (c_void_p, c_long, c_long, c_void_p),
     "everdraft_candidates": (c_void_p, c_long, c_long, c_void_p, c_void_p, c_void_p, c_long, c_void_p, c_void_p),
-    "everdraft_chosen": (c_void_p, c_long, c_float, c_uint32, c_uint32),
     "everdraft_layers": (
         *(c_void_p, c_long, c_long, c_long, c_long, c_float, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_void_p),
         *(c_void_p, c_void_p, c_long, c_void_p, c_long, c_long, c_float, c_void_p, c_int),
     ),
     "everdraft_likeliest": (c_void_p, c_long, c_long, c_long, c_void_p, c_void_p),
-    "everdraft_recycle": (c_void_p, c_long, c_void_p, c_void_p, c_void_p),
-    "everdraft_combine": (
-        *(c_void_p, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p),
-        *(c_void_p, c_void_p, c_void_p),
-    ),
     "everdraft_rope": (c_void_p, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_void_p),
 }
 
@@ -122,12 +147,22 @@ def library() -> ctypes.CDLL | None:
             library = ctypes.CDLL(str(_compiled(command, cache)))
         for name, arguments in (_ARGUMENTS | (_TILES if hasattr(library, "everdraft_linear_tiles") else {})).items():
             getattr(library, name).argtypes = arguments
-        for name in _COUNTING:
-            getattr(library, name).restype = c_long
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         log.warning("the C kernels cannot be used: plain torch kernels, several times slower on a CPU: %s", _reason(error))
         return None
     return library
+
+
+@lru_cache(maxsize=1)
+def brief() -> ctypes.PyDLL:
+    """The functions that keep the interpreter's lock: who gives it away for microseconds may wait 5 ms to have it back. So what
+    they change needs no lock of its own. There must be a library."""
+    found = loaded()
+    held = ctypes.PyDLL(found._name, handle=found._handle)
+    for name, (result, arguments) in _BRIEF.items():
+        function = getattr(held, name)
+        function.restype, function.argtypes = result, arguments
+    return held
 
 
 def compiler() -> list[str] | None:
@@ -154,8 +189,9 @@ def _cache() -> Iterator[Path]:
 
 
 def _compiled(compiler: list[str], cache: Path) -> Path:
-    sources = sorted(ROOM.glob("*/cpu.c"))
-    path = cache / f"kernels-{_key(compiler, [*sources, ROOM / 'native.h'])}.so"
+    sources = sorted(ROOM.glob("*/*.c"))
+    headers = [ROOM / "native.h", *sorted(ROOM.glob("*/*.h"))]
+    path = cache / f"kernels-{_key(compiler, [*sources, *headers])}.so"
     if path.exists():
         return path
     handle, made = tempfile.mkstemp(suffix=".so", dir=cache)

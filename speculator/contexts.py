@@ -1,5 +1,5 @@
-"""Contexts: what is known of the arms, apart by how many answers are generated at once, by how they are chosen, and, where there is
-evidence, by whose they are."""
+"""Contexts: what is known of the arms, apart by how many answers are generated at once, by how they are chosen, and by whose they
+are, where there is evidence."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def size_of(num_sequences: int) -> int:
 
 
 class Contexts:
-    """What everybody's steps say of the arms; and what those of a group say that has had enough steps of its own, if there are
-    others beside it: it starts from what is known of everybody."""
+    """What everybody's steps say of the arms; and what those of a group say that has had enough steps of its own, which starts from
+    what is known of everybody."""
 
     def __init__(self, arms: Sequence[Arm]) -> None:
         self._all = tuple(arms)
@@ -96,14 +96,10 @@ class Contexts:
         self._num_steps[situation] = steps
         if len(self._num_steps) > MOST_GROUPS:
             self._num_steps.popitem(last=False)
-        if steps >= EVIDENCE and self._has_others(situation):
+        if steps >= EVIDENCE:
             self._own[situation] = self._of_all(situation.size, situation.sampled).copied()
             if len(self._own) > MOST_GROUPS:
                 self._own.popitem(last=False)
-
-    def _has_others(self, situation: Situation) -> bool:
-        """Whether anybody of another group was met lately."""
-        return any(each.group != situation.group for each in (*self._num_steps, *self._own))
 
     def _of_all(self, size: int, sampled: bool) -> Arms:
         if (size, sampled) not in self._general:

@@ -10,49 +10,38 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable
 
 from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts, Tree
-from speculator.law import Foresight
 from speculator.preparing import Preparing
 from speculator.protocol import Budget, Checkpoint
 from speculator.suffix_files import SuffixFiles
-from speculator.suffix_growth import Place, grow, unseen_weights
-from speculator.suffix_match import SuffixMatch
+from speculator.suffix_forest import Forest, forest
+from speculator.suffix_question import AnyMatch, AnyTree, Question
 from speculator.suffix_tenant import Tenant
-from speculator.suffix_tree import SuffixTree
 from speculator.verify import Verdicts
 
 log = logging.getLogger(__name__)
 
-UNSEEN_IN_REQUEST = unseen_weights(3.0)
-UNSEEN_IN_TENANT = unseen_weights(6.0)
-"""What followed in the request itself is twice as likely to follow again. Fitted to the bundled target's
-answers to questions about sql and mathematics and to stories, greedy and at temperature 0.8: confidence is
-mostly within 0.1 of the share accepted, at worst 0.25 above it."""
-# Beside the longest match, which may be a chance one, a short one with more evidence: 4 % more tokens a step.
-_SHORT_IN_REQUEST = 2
-_SHORT_IN_TENANT = 1
 _NEWEST = 0.3
 """Weight of the newest step in the share of sequences that it is asked to draft for."""
 _IDLE = 0.1
 """Such a share below which prompts are not learnt: learning would be the whole cost of what nobody uses."""
 _CATCH_UP = 64
 """Tokens of a request beyond the newest that are learnt in a step once it is asked again."""
-_OF_USE = 4
-"""Tokens of a match from which on it was not found by chance, and the text it was found in is kept for longer."""
 SAVE_SECONDS = 20.0
-"""Between two tenants' trees that are saved while serving: taking a full one costs a step some 25 ms."""
+"""Between two tenants' trees that are saved while serving: taking a full one costs a step some 6 ms, in plain Python 25."""
 
 
 class _Request:
     """What is kept for a sequence."""
 
-    def __init__(self, tenant: SuffixTree, max_depth: int) -> None:
-        self.tree = SuffixTree(max_depth)
-        self.past = SuffixMatch(tenant)
+    def __init__(self, tree: AnyTree, past: AnyMatch) -> None:
+        self.tree = tree
+        self.past = past
+        """Of its text, in what its tenant was served."""
         self.num_learnt = 0
 
 
@@ -60,9 +49,9 @@ class SuffixSpeculator:
     """One tree for each running request, one for each tenant; tenants never see each other's.
 
     max_depth: tokens of match and continuation that are counted. max_tokens: what a tenant's tree remembers
-    (about 200 bytes each). max_tenants: beyond it the one idle longest is forgotten. prompt_tail: prompt
+    (about 100 bytes each, in plain Python 200). max_tenants: beyond it the one idle longest is forgotten. prompt_tail: prompt
     tokens remembered before an answer: they are what the next answer's first tokens are matched by. max_tree:
-    most nodes for one sequence.
+    most nodes for one sequence. trees: who keeps the trees; the faster there is by default.
     """
 
     name = "suffix"
@@ -80,12 +69,14 @@ class SuffixSpeculator:
         max_tree: int = 16,
         files: SuffixFiles | None = None,
         clock: Callable[[], float] = time.monotonic,
+        trees: Forest | None = None,
     ) -> None:
         self._max_depth = max_depth
         self._max_tokens = max(max_tokens, 2 * max_depth)
         self._max_tenants = max_tenants
         self._prompt_tail = prompt_tail
         self._max_tree = max_tree
+        self._forest = trees or forest()
         self._files = files
         self._clock = clock
         self._next_save = clock() + SAVE_SECONDS
@@ -102,7 +93,8 @@ class SuffixSpeculator:
 
     def begin(self, sequence: Sequence) -> None:
         """The prompt is learnt along with its prefill."""
-        self._requests[sequence.id] = _Request(self._tenant(sequence.tenant).tree, self._max_depth)
+        past = self._forest.match(self._tenant(sequence.tenant).tree)
+        self._requests[sequence.id] = _Request(self._forest.tree(self._max_depth), past)
 
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
         if not batch.decoding or not budget.allows(self.name):
@@ -110,7 +102,7 @@ class SuffixSpeculator:
         self._asked.update([sequence.id for sequence in batch.decoding])
         started = time.perf_counter()
         num_nodes = min(budget.share(len(batch.decoding)), self._max_tree)
-        trees = [self._draft(sequence, num_nodes, budget.max_depth) for sequence in batch.decoding]
+        trees = self._draft(batch.decoding, num_nodes, budget.max_depth)
         taken = (time.perf_counter() - started) / len(trees)
         self._seconds_per_sequence += 0.1 * (taken - self._seconds_per_sequence)
         return Drafts.pack(trees, (self.name,), {self.name: self.version})
@@ -131,9 +123,9 @@ class SuffixSpeculator:
                 if sequence.id in self._asked:
                     self._learn(sequence, len(said))
             self._asked.clear()
-        num_emitted = Counter[str]()
+        num_emitted: dict[str, int] = {}
         for sequence, said in zip(batch.choosing, verdicts.emitted, strict=False):
-            num_emitted[sequence.tenant] += len(said)
+            num_emitted[sequence.tenant] = num_emitted.get(sequence.tenant, 0) + len(said)
         for tenant, emitted in num_emitted.items():
             # a little faster than texts can finish, so that the queue is short and no step pays for a whole text
             self._tenant(tenant).learn(2 * int(emitted * self._interest) + 2)
@@ -160,7 +152,7 @@ class SuffixSpeculator:
         self._drop(tenant)
         for request in self._requests.values():
             if request.past.tree is held.tree:
-                request.past = SuffixMatch(self._tenant(tenant).tree)
+                request.past = self._forest.match(self._tenant(tenant).tree)
 
     def close(self) -> None:
         """Saves what has changed."""
@@ -180,7 +172,10 @@ class SuffixSpeculator:
         for state in states[: -self._max_tenants]:
             files.drop(state.name)
         for state in states[-self._max_tenants :]:
-            self._tenants[state.name] = Tenant.restored(state, self._max_depth, self._max_tokens)
+            try:
+                self._tenants[state.name] = Tenant.restored(state, self._max_depth, self._max_tokens, self._forest)
+            except ValueError as error:
+                log.warning("suffix tree refused, it is learnt anew: tenant %s: %s", state.name, error)
 
     def _save_one(self, files: SuffixFiles) -> None:
         """Has the tree saved that has waited for it longest."""
@@ -204,45 +199,37 @@ class SuffixSpeculator:
     def _tenant(self, name: str) -> Tenant:
         tenant = self._tenants.get(name)
         if tenant is None:
-            tenant = self._tenants[name] = Tenant(self._max_depth, self._max_tokens)
+            tenant = self._tenants[name] = Tenant(self._max_depth, self._max_tokens, self._forest)
             if len(self._tenants) > self._max_tenants:
                 self._drop(next(iter(self._tenants)))
         self._tenants.move_to_end(name)
         return tenant
 
-    def _learn(self, sequence: Sequence, num_new: int) -> _Request:
+    def _learn(self, sequence: Sequence, num_new: int) -> None:
         """Takes in the newest tokens of a request, and some of those that were left out."""
         request = self._requests[sequence.id]
         end = len(sequence.tokens) if sequence.decoding else sequence.num_written
         end = min(end, request.num_learnt + num_new + _CATCH_UP)
-        request.tree.extend(sequence.tokens[request.num_learnt : end])
-        request.num_learnt = end
-        return request
+        if end > request.num_learnt:  # what had to give up its pages is read once more, not learnt once more
+            request.tree.extend(sequence.tokens[request.num_learnt : end])
+            request.num_learnt = end
 
-    def _draft(self, sequence: Sequence, num_nodes: int, max_depth: int) -> Tree:
-        tree = Tree.rooted(sequence.tokens[-1])
-        depth = min(max_depth, sequence.num_left - 1)
-        if depth > 0 and sequence.speculative:
-            request = self._learn(sequence, 0)
-            past = request.past
-            past.follow(sequence.tokens)
-            if past.length >= _OF_USE:
-                past.tree.use(past.node)
-            places: list[Place] = []
-            if request.num_learnt == len(sequence.tokens):  # else the end of its tree is not the end of the text
-                places += _places(request.tree, request.tree.pending, sequence.tokens, _SHORT_IN_REQUEST, UNSEEN_IN_REQUEST)
-            places += _places(past.tree, (past.node, past.length), sequence.tokens, _SHORT_IN_TENANT, UNSEEN_IN_TENANT)
-            sampling = sequence.sampling
-            foresight = None if sampling.greedy else Foresight(sampling, sequence.num_output)
-            grow(tree, places, num_nodes, depth, foresight)
-        return tree
-
-
-def _places(
-    tree: SuffixTree, match: tuple[int, int], text: list[int], short: int, weights: tuple[float, ...]
-) -> Iterator[Place]:
-    node, length = match
-    if length:
-        yield tree, node, length, weights
-    if length > short and (locus := tree.walk(text[-short:])):
-        yield tree, *locus, weights
+    def _draft(self, sequences: tuple[Sequence, ...], num_nodes: int, max_depth: int) -> list[Tree]:
+        """For all of them at once: a call of C costs as much as a small draft."""
+        questions: list[Question] = []
+        idle: list[int] = []
+        for row, sequence in enumerate(sequences):
+            text, sampling, position = sequence.tokens, sequence.sampling, sequence.num_output
+            depth = min(max_depth, sampling.max_tokens - position - 1)
+            if depth <= 0 or not sequence.speculative:
+                idle.append(row)
+                continue
+            request = self._requests[sequence.id]
+            if request.num_learnt != len(text):
+                self._learn(sequence, 0)
+            own = request.tree if request.num_learnt == len(text) else None
+            questions.append((own, request.past, text, num_nodes, depth, sampling, position))
+        trees = self._forest.draft(questions)
+        for row in idle:
+            trees.insert(row, Tree.rooted(sequences[row].tokens[-1]))
+        return trees

@@ -14,12 +14,11 @@ from speculator.law import Foresight
 
 MIN_SURVIVAL = 0.02
 """A node less likely to be reached and accepted does not pay on any machine measured."""
-_MAX_KINDS = 8
+MAX_KINDS = 8
 """Tokens that followed which are looked at, those used last first."""
-_MAX_OFFERS = 4
+MAX_OFFERS = 4
 """Of them, how many may become nodes."""
 _MAX_MATCH = 128
-
 
 
 class Occurrences(Protocol):
@@ -129,7 +128,7 @@ def _branch(
 ) -> None:
     """The same where several tokens followed."""
     tree, node, length, weights = place
-    kinds = tree.children(node, _MAX_KINDS)
+    kinds = tree.children(node, MAX_KINDS)
     total = tree.count(node) + weights[length] * len(kinds)
     offers = [(times / total, token, below) for times, token, below in kinds]
     if foresight is not None:
@@ -137,7 +136,7 @@ def _branch(
     if len(offers) > 1:
         offers.sort(key=_by_chance, reverse=True)
     length += 1
-    for confidence, token, below in offers[:_MAX_OFFERS]:
+    for confidence, token, below in offers[:MAX_OFFERS]:
         lost = -survival * confidence
         if lost > -MIN_SURVIVAL:
             break

@@ -1,4 +1,7 @@
-"""A suffix tree as bytes and back, for `speculator/suffix_files.py`. A friend of `SuffixTree`: it knows all its fields."""
+"""A suffix tree as bytes and back, for `speculator/suffix_files.py`. A friend of `SuffixTree`: it knows all its fields.
+
+Trees in C come to the same (`speculator/suffix_native.py`).
+"""
 
 from __future__ import annotations
 

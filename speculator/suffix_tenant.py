@@ -7,8 +7,8 @@ from collections import deque
 
 import msgspec
 
-from speculator.suffix_state import TreeState, copied, freeze, ints, listed, thaw
-from speculator.suffix_tree import SuffixTree
+from speculator.suffix_forest import Forest, forest
+from speculator.suffix_state import TreeState, ints, listed
 
 
 class TenantState(msgspec.Struct, frozen=True):
@@ -26,8 +26,9 @@ class TenantState(msgspec.Struct, frozen=True):
 class Tenant:
     """since: Unix seconds; nothing in here is older."""
 
-    def __init__(self, max_depth: int, max_tokens: int) -> None:
-        self.tree = SuffixTree(max_depth, max_tokens)
+    def __init__(self, max_depth: int, max_tokens: int, trees: Forest | None = None) -> None:
+        self._forest = trees or forest()
+        self.tree = self._forest.tree(max_depth, max_tokens)
         self.since = time.time()
         self.saved_at = 0.0
         self.changed = False
@@ -64,22 +65,26 @@ class Tenant:
 
     def copied(self) -> Tenant:
         """One that does not change with this one, for a thread to save."""
-        copy = Tenant(self.tree.max_depth, self._most_waiting)
-        copy.tree, copy.since = copied(self.tree), self.since
+        copy = Tenant(self.tree.max_depth, self._most_waiting, self._forest)
+        copy.tree, copy.since = self._forest.copied(self.tree), self.since
         copy._waiting, copy._num_waiting, copy._at = self._waiting.copy(), self._num_waiting, self._at
         return copy
 
     def state(self, name: str) -> TenantState:
         """To be saved."""
-        return TenantState(name, self.since, time.time(), freeze(self.tree), tuple(map(ints, self._waiting)), self._at)
+        tree = self._forest.freeze(self.tree)
+        return TenantState(name, self.since, time.time(), tree, tuple(map(ints, self._waiting)), self._at)
 
     @classmethod
-    def restored(cls, state: TenantState, max_depth: int, max_tokens: int) -> Tenant:
-        """As it was saved. Where the tree is to be of another size now, its texts wait to be learnt again."""
-        tenant = cls(max_depth, max_tokens)
+    def restored(cls, state: TenantState, max_depth: int, max_tokens: int, trees: Forest | None = None) -> Tenant:
+        """As it was saved. Where the tree is to be of another size now, its texts wait to be learnt again.
+
+        Raises ValueError where it was no tree.
+        """
+        tenant = cls(max_depth, max_tokens, trees)
         waiting = list(map(listed, state.waiting))
         if (state.tree.max_depth, state.tree.max_suffixes) == (max_depth, max_tokens):
-            tenant.tree, tenant._at = thaw(state.tree), state.num_taken
+            tenant.tree, tenant._at = tenant._forest.thaw(state.tree), state.num_taken
         else:
             texts = [listed(text) for serial, text in state.tree.texts.items() if serial != state.tree.open_text]
             waiting = texts + waiting

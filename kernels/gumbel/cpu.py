@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.gumbel.key import MIX_FIRST, MIX_SECOND, keys
-from kernels.native import loaded
+from kernels.native import brief
 
 _FIRST, _SECOND = np.uint32(MIX_FIRST), np.uint32(MIX_SECOND)
 
@@ -30,7 +30,7 @@ def gumbel_cpu(seed: int, choice: int, position: int, vocab_size: int) -> NDArra
 def chosen_cpu(logits: Tensor, temperature: float, seed: int, choice: int, position: int) -> int:
     """The argmax of `reference.scores` for logits [V] in one piece, but where the two best are equal to seven digits: these
     logarithms are the C library's."""
-    found: int = loaded().everdraft_chosen(logits.data_ptr(), logits.shape[-1], temperature, *keys(seed, choice, position))
+    found: int = brief().everdraft_chosen(logits.data_ptr(), logits.shape[-1], temperature, *keys(seed, choice, position))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kernels.native import loaded
+from kernels.native import brief
 
 
 class Asked(NamedTuple):
@@ -36,7 +36,7 @@ def recycle(asked: Sequence[Asked]) -> tuple[list[int], list[int], list[float]]:
     questions = np.array(asked, np.uint64)
     most = sum(each.num_nodes + 1 for each in asked)
     sizes, numbers, confidences = np.empty(len(asked), np.int32), np.empty(3 * most, np.int32), np.empty(most)
-    num_nodes = loaded().everdraft_recycle(
+    num_nodes = brief().everdraft_recycle(
         questions.ctypes.data, len(asked), sizes.ctypes.data, numbers.ctypes.data, confidences.ctypes.data
     )
     if num_nodes < 0:

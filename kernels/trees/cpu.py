@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ctypes import c_double, c_int64, c_void_p
 from dataclasses import dataclass
 
-from kernels.native import loaded
+from kernels.native import brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Combiner:
         sizes, numbers = array("i", bytes(4 * len(self._roots))), array("i", bytes(16 * most))
         confidences = array("d", bytes(8 * most))
         drafts = self._drafts
-        num_nodes = loaded().everdraft_combine(
+        num_nodes = brief().everdraft_combine(
             *(_place(self._roots), len(self._roots), _place(drafts), len(drafts) // 4, _place(self._tokens)),
             *(_place(self._parents), _place(self._confidences), _place(self._factors), ctypes.addressof(struct)),
             *(_place(sizes), _place(numbers), _place(confidences)),

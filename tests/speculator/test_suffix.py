@@ -12,10 +12,13 @@ from speculator.batch import Batch, Chunk, Sampling, Sequence
 from speculator.drafts import Drafts, Tree
 from speculator.protocol import Budget
 from speculator.suffix import SuffixSpeculator
+from speculator.suffix_forest import Forest
 from speculator.suffix_growth import MIN_SURVIVAL, grow, unseen_weights
-from speculator.suffix_tree import SuffixTree
 from speculator.verify import Verdicts
+from tests.speculator.forests import each_forest, numbers
 from tests.speculator.toys import paths
+
+pytestmark = each_forest
 
 ALPHABET = list(range(100, 160))
 
@@ -23,8 +26,8 @@ ALPHABET = list(range(100, 160))
 class Server:
     """Plays the engine's part: prefills, emits what the test says."""
 
-    def __init__(self, **options: int) -> None:
-        self.speculator = SuffixSpeculator(**options)
+    def __init__(self, trees: Forest, **options: int) -> None:
+        self.speculator = SuffixSpeculator(trees=trees, **options)
         self._ids = iter(range(10**6))
 
     def begin(self, prompt: Iterable[int], tenant: str = "t", max_tokens: int = 1000, **traits: bool) -> Sequence:
@@ -77,22 +80,22 @@ def likeliest(tree: Tree) -> list[int]:
     return said
 
 
-def test_what_the_prompt_said_is_proposed_again() -> None:
-    server = Server()
+def test_what_the_prompt_said_is_proposed_again(trees: Forest) -> None:
+    server = Server(trees)
     sequence = server.begin([*ALPHABET, 7, 8])
     server.say(sequence, [9, *ALPHABET[:4]])
     assert likeliest(server.draft(sequence))[:8] == ALPHABET[4:12]
 
 
-def test_what_was_emitted_a_step_ago_is_proposed_at_once() -> None:
-    server = Server()
+def test_what_was_emitted_a_step_ago_is_proposed_at_once(trees: Forest) -> None:
+    server = Server(trees)
     sequence = server.begin([1, 2, 3])
     server.say(sequence, [10, 11, 12, 13, 10, 11])
     assert likeliest(server.draft(sequence))[:2] == [12, 13]
 
 
-def test_what_was_served_to_a_tenant_is_proposed_to_it_and_to_nobody_else() -> None:
-    server = Server()
+def test_what_was_served_to_a_tenant_is_proposed_to_it_and_to_nobody_else(trees: Forest) -> None:
+    server = Server(trees)
     server.serve([1, 2], ALPHABET)
     server.settle()
     for tenant, expected in (("t", ALPHABET[3:8]), ("other", [])):
@@ -101,8 +104,8 @@ def test_what_was_served_to_a_tenant_is_proposed_to_it_and_to_nobody_else() -> N
         assert likeliest(server.draft(sequence))[:5] == expected
 
 
-def test_the_first_tokens_of_an_answer_are_matched_by_the_end_of_the_prompt() -> None:
-    server = Server()
+def test_the_first_tokens_of_an_answer_are_matched_by_the_end_of_the_prompt(trees: Forest) -> None:
+    server = Server(trees)
     server.serve([50, 51, 90, 91, 92], ALPHABET)
     server.settle()
     sequence = server.begin([60, 90, 91, 92])
@@ -111,8 +114,8 @@ def test_the_first_tokens_of_an_answer_are_matched_by_the_end_of_the_prompt() ->
 
 
 @pytest.mark.parametrize("learn", [True, False])
-def test_who_opted_out_is_not_remembered(learn: bool) -> None:
-    server = Server()
+def test_who_opted_out_is_not_remembered(trees: Forest, learn: bool) -> None:
+    server = Server(trees)
     server.serve([1, 2], ALPHABET, learn=learn)
     server.settle()
     sequence = server.begin([5, 6])
@@ -120,15 +123,15 @@ def test_who_opted_out_is_not_remembered(learn: bool) -> None:
     assert (len(server.draft(sequence)) > 1) == learn
 
 
-def test_who_opted_out_is_still_helped_by_its_own_text() -> None:
-    server = Server()
+def test_who_opted_out_is_still_helped_by_its_own_text(trees: Forest) -> None:
+    server = Server(trees)
     sequence = server.begin(ALPHABET, learn=False)
     server.say(sequence, ALPHABET[:3])
     assert likeliest(server.draft(sequence))[:2] == ALPHABET[3:5]
 
 
-def test_a_tenant_can_be_forgotten() -> None:
-    server = Server()
+def test_a_tenant_can_be_forgotten(trees: Forest) -> None:
+    server = Server(trees)
     server.serve([1, 2], ALPHABET)
     server.settle()
     server.speculator.forget("t")
@@ -137,8 +140,8 @@ def test_a_tenant_can_be_forgotten() -> None:
     assert len(server.draft(sequence)) == 1
 
 
-def test_a_draft_keeps_to_its_budget_and_to_what_may_still_be_emitted() -> None:
-    server = Server()
+def test_a_draft_keeps_to_its_budget_and_to_what_may_still_be_emitted(trees: Forest) -> None:
+    server = Server(trees)
     sequence = server.begin([*ALPHABET, 1], max_tokens=9)
     server.say(sequence, ALPHABET[:4])
     assert max(server.draft(sequence).depth) == 9 - 4 - 1
@@ -149,8 +152,8 @@ def test_a_draft_keeps_to_its_budget_and_to_what_may_still_be_emitted() -> None:
     assert len(server.draft(sequence)) == 1
 
 
-def test_nothing_is_drafted_for_who_asked_for_plain_decoding_or_without_a_budget() -> None:
-    server = Server()
+def test_nothing_is_drafted_for_who_asked_for_plain_decoding_or_without_a_budget(trees: Forest) -> None:
+    server = Server(trees)
     plain = server.begin(ALPHABET, speculative=False)
     server.say(plain, ALPHABET[:3])
     assert len(server.draft(plain)) == 1
@@ -162,8 +165,8 @@ def test_nothing_is_drafted_for_who_asked_for_plain_decoding_or_without_a_budget
     assert [len(tree) > 1 for tree in server.speculator.propose(batch, Budget(8)).trees] == [True, False]
 
 
-def test_a_long_answer_is_learnt_over_many_steps_not_in_one() -> None:
-    server = Server()
+def test_a_long_answer_is_learnt_over_many_steps_not_in_one(trees: Forest) -> None:
+    server = Server(trees)
     server.serve([1], range(1000, 2000))
     tree = server.speculator._tenant("t").tree
     sequence = server.begin([1, 2, 3])
@@ -174,8 +177,8 @@ def test_a_long_answer_is_learnt_over_many_steps_not_in_one() -> None:
     assert len(tree) > 900
 
 
-def test_memory_is_bounded_in_tokens_and_in_tenants() -> None:
-    server = Server(max_tokens=64, max_tenants=3)
+def test_memory_is_bounded_in_tokens_and_in_tenants(trees: Forest) -> None:
+    server = Server(trees, max_tokens=64, max_tenants=3)
     for number in range(30):
         server.serve([1, 2], range(1000 * number, 1000 * number + 50), tenant=f"tenant {number % 10}")
     assert len(server.speculator._tenants) == 3
@@ -183,8 +186,8 @@ def test_memory_is_bounded_in_tokens_and_in_tenants() -> None:
     assert not server.speculator._requests
 
 
-def test_a_request_goes_on_when_its_tenant_falls_out_of_memory() -> None:
-    server = Server(max_tenants=1)
+def test_a_request_goes_on_when_its_tenant_falls_out_of_memory(trees: Forest) -> None:
+    server = Server(trees, max_tenants=1)
     sequence = server.begin([*ALPHABET, 1], tenant="a")
     server.serve([1], ALPHABET, tenant="b")
     server.say(sequence, ALPHABET[:3])
@@ -192,8 +195,8 @@ def test_a_request_goes_on_when_its_tenant_falls_out_of_memory() -> None:
     server.speculator.end(sequence)
 
 
-def test_a_request_aborted_before_its_first_token_leaves_nothing() -> None:
-    server = Server()
+def test_a_request_aborted_before_its_first_token_leaves_nothing(trees: Forest) -> None:
+    server = Server(trees)
     sequence = server.begin(ALPHABET)
     server.speculator.end(sequence)
     server.settle()
@@ -203,9 +206,9 @@ def test_a_request_aborted_before_its_first_token_leaves_nothing() -> None:
     assert len(server.draft(fresh)) == 1
 
 
-def test_longer_matches_and_more_occurrences_make_it_surer() -> None:
+def test_longer_matches_and_more_occurrences_make_it_surer(trees: Forest) -> None:
     def confidence(past: list[list[int]], context: list[int]) -> float:
-        tree = SuffixTree(8)
+        tree = trees.tree(8)
         for text in past:
             tree.extend(text)
             tree.close()
@@ -222,9 +225,9 @@ def test_longer_matches_and_more_occurrences_make_it_surer() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=15), min_size=1, max_size=4), st.integers(1, 12))
-def test_growth_is_best_first(texts: list[list[int]], num_nodes: int) -> None:
+def test_growth_is_best_first(trees: Forest, texts: list[list[int]], num_nodes: int) -> None:
     """Against the whole tree of what followed, laid open."""
-    tree, weights, max_depth = SuffixTree(6), unseen_weights(2.0), 3
+    tree, weights, max_depth = trees.tree(6), unseen_weights(2.0), 3
     for text in texts:
         tree.extend(text)
         tree.close()
@@ -239,7 +242,7 @@ def test_growth_is_best_first(texts: list[list[int]], num_nodes: int) -> None:
         followers = [(token, below) for token in range(3) if (below := tree.step(node, length, token))]
         total = tree.count(node) + weights[length] * len(followers)
         for token, below in followers:
-            times = tree.count(below) if length == tree._depth[node] else tree.count(node)
+            times = tree.count(below) if not tree.run(node, length, 1) else tree.count(node)
             open_up(below, length + 1, (*path, token), survival * times / total)
 
     open_up(*place, (), 1.0)
@@ -253,8 +256,8 @@ def test_growth_is_best_first(texts: list[list[int]], num_nodes: int) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=40), st.integers(1, 16))
-def test_a_draft_from_several_places_is_a_proper_tree(text: list[int], num_nodes: int) -> None:
-    server = Server()
+def test_a_draft_from_several_places_is_a_proper_tree(trees: Forest, text: list[int], num_nodes: int) -> None:
+    server = Server(trees)
     server.serve([0], [*text, *text])
     server.settle()
     sequence = server.begin(text)
@@ -266,8 +269,8 @@ def test_a_draft_from_several_places_is_a_proper_tree(text: list[int], num_nodes
     assert all(chance >= MIN_SURVIVAL * 0.99 for chance in draft.survival())
 
 
-def test_while_nobody_asks_it_hardly_learns_and_catches_up_when_asked() -> None:
-    server = Server()
+def test_while_nobody_asks_it_hardly_learns_and_catches_up_when_asked(trees: Forest) -> None:
+    server = Server(trees)
     quiet = Budget(8, sources=frozenset({"medusa"}))
     server.serve([1], range(1000, 1400))
     tree = server.speculator._tenant("t").tree
@@ -287,3 +290,19 @@ def test_while_nobody_asks_it_hardly_learns_and_catches_up_when_asked() -> None:
     for _ in range(4):
         last = server.draft(other)
     assert likeliest(last)[:4] == (text * 2)[len(text) : len(text) + 4]
+
+
+def test_a_text_that_is_read_once_more_is_not_learnt_once_more(trees: Forest) -> None:
+    """A sequence that had to give up its pages."""
+    server = Server(trees)
+    sequence = server.begin([*ALPHABET, 7, 8])
+    server.say(sequence, [9, *ALPHABET[:4]])
+    server.draft(sequence)
+    before = numbers(server.speculator._requests[sequence.id].tree)
+    sequence.num_written = 0
+    for end in (30, len(sequence.tokens) - 1):
+        batch = Batch((), (Chunk(sequence, end - sequence.num_written),))
+        sequence.num_written = end
+        server.speculator.observe(batch, Drafts.empty([]), Verdicts((), ()))
+    assert numbers(server.speculator._requests[sequence.id].tree) == before
+    assert likeliest(server.draft(sequence))[:8] == ALPHABET[4:12]

@@ -5,33 +5,35 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speculator.suffix_match import SuffixMatch
-from speculator.suffix_tree import SuffixTree
+from speculator.suffix_forest import Forest
+from tests.speculator.forests import each_forest
 
 DEPTH = 5
 texts = st.lists(st.integers(0, 2), max_size=12)
 
 
+@each_forest
 @settings(max_examples=200, deadline=None)
 @given(st.lists(texts, max_size=4), texts)
-def test_in_a_tree_at_rest_the_match_is_the_longest_suffix(past: list[list[int]], text: list[int]) -> None:
-    tree = SuffixTree(DEPTH)
+def test_in_a_tree_at_rest_the_match_is_the_longest_suffix(trees: Forest, past: list[list[int]], text: list[int]) -> None:
+    tree = trees.tree(DEPTH)
     for each in past:
         tree.extend(each)
         tree.close()
-    match = SuffixMatch(tree)
+    match = trees.match(tree)
     for end in range(len(text) + 1):
         match.follow(text[:end])
         assert (match.node, match.length) == tree.longest_suffix(text[:end])
 
 
+@each_forest
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=8))
 def test_in_a_tree_that_grows_and_forgets_the_match_is_always_a_suffix_the_tree_holds(
-    rounds: list[tuple[list[int], list[int]]],
+    trees: Forest, rounds: list[tuple[list[int], list[int]]],
 ) -> None:
-    tree = SuffixTree(DEPTH, max_suffixes=2 * DEPTH)
-    match, text = SuffixMatch(tree), []
+    tree = trees.tree(DEPTH, max_suffixes=2 * DEPTH)
+    match, text = trees.match(tree), []
     for learnt, said in rounds:
         tree.extend(learnt)
         tree.close()
