@@ -16,9 +16,9 @@ PAGE_SIZE, NUM_PAGES = 4, 64
 DECODER = tiny_decoder()
 
 
-def eagle_layer(seed: int = 0, scale: float = 0.4, decoder: Decoder = DECODER) -> EagleLayer:
+def eagle_layer(seed: int = 0, scale: float = 0.4, decoder: Decoder = DECODER, *, parallel: bool = False) -> EagleLayer:
     """Random weights, large enough that what is read matters; bfloat16 numbers, as checkpoints hold."""
-    layer = EagleLayer(untrained_config(decoder.config), decoder)
+    layer = EagleLayer(untrained_config(decoder.config, parallel=parallel), decoder)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in layer.tensors.items():
