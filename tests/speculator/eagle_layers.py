@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -12,6 +13,8 @@ from speculator.eagle_runner import EagleRunner
 from speculator.static_eagle import eagle_source
 from tests.serving.rig import tiny_decoder
 
+FORMS = pytest.mark.parametrize("parallel", [False, True], ids=["token by token", "parallel"])
+"""Both forms of a layer."""
 PAGE_SIZE, NUM_PAGES = 4, 64
 DECODER = tiny_decoder()
 
