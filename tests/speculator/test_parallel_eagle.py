@@ -18,9 +18,10 @@ from speculator.drafts import Law
 from speculator.eagle import EagleSpeculator
 from speculator.parallel_eagle import ParallelEagleSpeculator
 from speculator.protocol import Budget
+from speculator.static_eagle import eagle_source
 from speculator.verify import verify
 from tests.serving.rig import VOCAB
-from tests.speculator.eagle_layers import DECODER, PAGE_SIZE, eagle_layer, features_of, runner_of, source_of
+from tests.speculator.eagle_layers import DECODER, NUM_PAGES, PAGE_SIZE, eagle_layer, features_of, runner_of, source_of
 from tests.speculator.enumeration import Fate, FatefulChooser, drawing, law_of
 from tests.speculator.ssd.toy import Text, ToyRunner
 from tests.speculator.test_eagle import decoding
@@ -123,6 +124,16 @@ def test_trees_are_the_likeliest_ways_through_what_is_said_of_each_depth(samplin
         for node in range(len(tree)):  # what was left out is less likely than what was taken
             if not tree.children(node) and tree.depth[node] < DEPTH:
                 assert survival[node] * likeliest[tree.depth[node]] <= min(survival) * 1.01
+
+
+def test_chains_are_drawn_from_what_is_said_of_each_depth() -> None:
+    source = eagle_source(LAYER, version="v", max_tree=12, page_size=PAGE_SIZE, num_pages=NUM_PAGES, law=Law.CHAIN_REJECTION)
+    sequence = decoding(source, 1, SAMPLED)
+    tree = source.propose(Batch((sequence,)), Budget(12)).tree(0)
+    assert tree.parent == [-1, 0, 1, 2, 3, 4]
+    for node, belief in tree.beliefs.items():
+        expected = DECODER.logits(taught(LAYER, sequence.tokens, [node] * node)).div(SAMPLED.temperature).softmax(-1)
+        assert list(belief.probs) == pytest.approx(expected[list(belief.tokens)].tolist(), abs=1e-3)
 
 
 @pytest.mark.parametrize("left", [2, 3])
