@@ -78,6 +78,8 @@ class BranchSpeculator(Generic[R]):
         assert width * (depth - 1) <= max_tree, "what is read must fit behind the text"
         self.name = name
         self.version = version
+        self._given = version
+        """The version of the weights that it was given last."""
         self._runner = runner
         self._max_tree = max_tree
         self._depth = depth
@@ -125,7 +127,7 @@ class BranchSpeculator(Generic[R]):
         Raises ForeignCheckpoint, changing nothing, for weights that do not fit.
         """
         self.check(checkpoint)
-        runner = self._runner
+        runner, self._given = self._runner, checkpoint.manifest.version
         self._preparing.want(lambda: (checkpoint.manifest.version, runner.prepared(checkpoint.weights)))
 
     def check(self, checkpoint: Checkpoint) -> None:
@@ -164,6 +166,12 @@ class BranchSpeculator(Generic[R]):
             parents = torch.tensor([start + branch.parent for start, branch in grown], device=states.device)
             states = self.grow([branch for _, branch in grown], states[parents])
         return {row: growth.tree() for row, growth in growing.items()}
+
+    @property
+    def settled(self) -> bool:
+        """Whether it drafts with the weights that it was given last, which it takes as soon as they are prepared."""
+        self._take_weights()
+        return self.version == self._given
 
     def _take_weights(self) -> None:
         found = self._preparing.taken()

@@ -331,11 +331,12 @@ def test_an_engine_is_assembled_with_an_eagle_layer_and_follows_its_slot(tmp_pat
     engine = build_engine(settings, bundled)
     bare = build_engine(EngineSettings(sources=(), **values), bundled)  # type: ignore[arg-type]
     try:
-        assert engine.speculator.source_names == ("suffix", "eagle")
-        assert engine.speculator.versions["eagle"] == manifest.version
+        assert engine.speculator.source_names == ("eagle", "eagle-static", "suffix")
+        assert engine.speculator.versions == {**dict.fromkeys(("eagle", "eagle-static"), manifest.version), "suffix": "counts"}
+        assert engine.speculator._rival.name == "eagle-rival"
         assert engine.swap.slot.kind == "eagle"
         assert engine.target.capture == (2, 4, 6)
-        engine.controller = FixedBudget(9, frozenset({"eagle"}))
+        engine.controller = FixedBudget(9, frozenset({"eagle-static"}))
         asked = [Request(id=number, prompt_ids=(5, 6, 7), max_tokens=20, temperature=0.8, seed=number) for number in range(2)]
         assert generate(engine, asked, [0, 0]) == generate(bare, asked, [0, 0])
         assert engine.stats.counters["draft_tokens"] > 0
