@@ -30,7 +30,10 @@ class EagleHouse(House):
     def pair(self) -> tuple[Speculator, Speculator]:
         layer = eagle_layer(parallel=self.PARALLEL)
         places = {"max_tree": 12, "page_size": PAGE_SIZE, "num_pages": NUM_PAGES}
-        return tuple(eagle_source(layer, version="static", name=name, **places) for name in ("eagle", "eagle-rival"))
+        return (
+            eagle_source(layer, version="static", name="eagle", **places),
+            eagle_source(layer, version="none", name="eagle-rival", **places),
+        )
 
     def weights(self, seed: int) -> tuple[Mapping[str, int | float | str | bool], dict[str, Tensor]]:
         layer = eagle_layer(seed, parallel=self.PARALLEL)
