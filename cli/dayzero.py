@@ -41,7 +41,7 @@ _SHOWN_EVERY = 50
 _ONLY = {
     MEDUSA: {"num_heads": "num_heads", "num_blocks": "num_blocks"},
     HYDRA: {"num_heads": "num_heads"},
-    EAGLE: {},
+    EAGLE: {"parallel": "parallel"},
     draft_lm.KIND: {
         "from_layers": "",
         "hidden_size": "hidden_size",

@@ -71,7 +71,7 @@ def replay_flags(parser: Parser) -> None:
 
 
 DAYZERO = (
-    *("steps", "seconds", "num_heads", "num_blocks"),
+    *("steps", "seconds", "num_heads", "num_blocks", "parallel"),
     *("from_layers", "hidden_size", "intermediate_size", "num_layers", "num_attention_heads", "num_kv_heads"),
 )
 """Flags of `dayzero` that set what is learnt, and how long."""
@@ -96,6 +96,13 @@ def dayzero_flags(parser: Parser) -> None:
     of_heads = parser.add_argument_group("with --kind medusa or hydra")
     of_heads.add_argument("--num-heads", type=count, metavar="N", help="tokens guessed ahead (default: 4)")
     of_heads.add_argument("--num-blocks", type=count, metavar="N", help="medusa: residual blocks of each head (default: 1)")
+    of_eagle = parser.add_argument_group("with --kind eagle")
+    of_eagle.add_argument(
+        "--parallel",
+        action="store_const",
+        const=True,
+        help="a layer that drafts all its tokens in one pass: cheaper, and it finds less (default: token after token)",
+    )
     of_draft = parser.add_argument_group("with --kind draft-lm", "The defaults suit a target of some ten million weights.")
     of_draft.add_argument(
         "--from-layers",

@@ -11,6 +11,10 @@ norm y, through the target's own frozen unembedding, makes the scores of the tok
 on from. The first token of a text has zeros before it. An untrained layer is the identity, as untrained heads are: F picks the
 highest layer out, and neither attention nor SwiGLU adds anything.
 
+A *parallel* layer (P-EAGLE, arXiv 2602.01469) drafts all its tokens in one pass: in the rows of drafted tokens stand a learned
+embedding in place of e, and a learned state in place of g, the same in all of them. What it drafts there does not know what it
+drafts before. The field `parallel` of a config says so.
+
 Legend: B texts, T rows of each, L layers of the target, H hidden size, A query heads, K key-value heads, D head size.
 """
 
@@ -26,6 +30,7 @@ from torch import Tensor, nn
 from kernels.rope.reference import rope_table
 from models.config import DecoderConfig
 from models.decoder import Decoder
+from models.eagle_parallel import Behind
 from models.errors import BadModel
 
 ConfigValues = dict[str, int | float | str | bool]
@@ -34,7 +39,12 @@ Config = Mapping[str, int | float | str | bool]
 LAYERS = ("low_layer", "middle_layer", "high_layer")
 """Of a config: which of the target's layers are read, counted as `Decoder.forward` counts what it captures."""
 
+PARALLEL = "parallel"
+"""Of a config: true for a parallel layer, else left out."""
+
 _FIRST, _NORM = "fc.weight", "norm.weight"
+MASK_EMBEDDING, MASK_HIDDEN = "mask_embedding", "mask_hidden"
+"""Of a parallel layer: what stands for a token that is not known yet, and for what was made of the place before it."""
 _LAYER = "layers.0"
 _SILENT = (f"{_LAYER}.self_attn.o_proj.weight", f"{_LAYER}.mlp.down_proj.weight")
 """Zero at first, so that an untrained layer adds nothing."""
@@ -46,7 +56,7 @@ def layers_read(target: DecoderConfig) -> tuple[int, int, int]:
     return max(1, total // 3), max(1, 2 * total // 3), total
 
 
-def untrained_config(target: DecoderConfig) -> ConfigValues:
+def untrained_config(target: DecoderConfig, *, parallel: bool = False) -> ConfigValues:
     """Of a layer for a target: as wide as the target's own layers, with heads and context like theirs."""
     return {
         "model_type": "llama",
@@ -62,6 +72,7 @@ def untrained_config(target: DecoderConfig) -> ConfigValues:
         "rope_theta": 10000.0,
         "tie_word_embeddings": True,
         **dict(zip(LAYERS, layers_read(target), strict=True)),
+        **({PARALLEL: True} if parallel else {}),
     }
 
 
@@ -70,17 +81,24 @@ def shape_of(config: Config) -> tuple[DecoderConfig, tuple[int, ...]]:
     missing = [name for name in LAYERS if not _is_layer(config.get(name))]
     if missing:
         raise BadModel(f"config of an eagle layer: {missing[0]} is {config.get(missing[0])!r}; expected the number of a layer")
-    shape = DecoderConfig.from_hf({name: value for name, value in config.items() if name not in LAYERS})
+    shape = DecoderConfig.from_hf({name: value for name, value in config.items() if name not in (*LAYERS, PARALLEL)})
     if shape.num_layers != 1:
         raise BadModel(f"config of an eagle layer: num_hidden_layers is {shape.num_layers}; expected 1")
     return shape, tuple(int(config[name]) for name in LAYERS)
+
+
+def is_parallel(config: Config) -> bool:
+    """Whether a config is of a parallel layer. Raises BadModel where it does not say so as it should."""
+    if config.get(PARALLEL, True) is not True:
+        raise BadModel(f"config of an eagle layer: {PARALLEL} is {config[PARALLEL]!r}; expected true, or nothing")
+    return PARALLEL in config
 
 
 def _is_layer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def expected_shapes(shape: DecoderConfig) -> dict[str, tuple[int, ...]]:
+def expected_shapes(shape: DecoderConfig, *, parallel: bool) -> dict[str, tuple[int, ...]]:
     """Tensors by name: what vLLM's speculators call them, queries, keys and values reading embedding and state side by side."""
     hidden, inner, keys = shape.hidden_size, shape.intermediate_size, shape.kv_size
     inside: dict[str, tuple[int, ...]] = {
@@ -96,12 +114,13 @@ def expected_shapes(shape: DecoderConfig) -> dict[str, tuple[int, ...]]:
         "mlp.down_proj.weight": (hidden, inner),
     }
     layer = {f"{_LAYER}.{name}": each for name, each in inside.items()}
-    return {_FIRST: (hidden, len(LAYERS) * hidden), **layer, _NORM: (hidden,)}
+    masks: dict[str, tuple[int, ...]] = {MASK_EMBEDDING: (hidden,), MASK_HIDDEN: (hidden,)} if parallel else {}
+    return {_FIRST: (hidden, len(LAYERS) * hidden), **layer, _NORM: (hidden,), **masks}
 
 
-def check_eagle_weights(weights: Mapping[str, Tensor], shape: DecoderConfig) -> None:
+def check_eagle_weights(weights: Mapping[str, Tensor], shape: DecoderConfig, *, parallel: bool) -> None:
     """Raises BadModel, naming the tensor, for one that is missing, unexpected, mis-shaped or not finite."""
-    expected = expected_shapes(shape)
+    expected = expected_shapes(shape, parallel=parallel)
     if weights.keys() != expected.keys():
         wrong = sorted(weights.keys() ^ expected.keys())
         raise BadModel(f"eagle layer: tensor {wrong[0]} is {'unexpected' if wrong[0] in weights else 'missing'}")
@@ -120,6 +139,7 @@ class EagleLayer(nn.Module):
         super().__init__()
         self.config: ConfigValues = dict(config)
         self.shape, self.layers = shape_of(config)
+        self.parallel = is_parallel(config)
         self.decoder = decoder
         for name in ("hidden_size", "vocab_size"):
             ours, theirs = getattr(self.shape, name), getattr(decoder.config, name)
@@ -127,10 +147,9 @@ class EagleLayer(nn.Module):
                 raise BadModel(f"config of an eagle layer: {name} is {ours}; expected {theirs}, the target's")
         generator = torch.Generator().manual_seed(0)
         # nn.ParameterDict takes no dots in its keys
-        self._names = {name: name.replace(".", "/") for name in expected_shapes(self.shape)}
-        first = {
-            self._names[name]: nn.Parameter(_first(name, shape, generator)) for name, shape in expected_shapes(self.shape).items()
-        }
+        shapes = expected_shapes(self.shape, parallel=self.parallel)
+        self._names = {name: name.replace(".", "/") for name in shapes}
+        first = {self._names[name]: nn.Parameter(_first(name, shape, generator)) for name, shape in shapes.items()}
         self._tensors = nn.ParameterDict(first)
         cos, sin = rope_table(self.shape.rope.frequencies(self.shape.head_dim), self.shape.max_positions, torch.float32)
         self.register_buffer("_cos", cos, persistent=False)
@@ -148,7 +167,7 @@ class EagleLayer(nn.Module):
     @torch.no_grad()
     def copy_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Takes the weights over. Raises BadModel, naming the tensor, if one is not as expected: then all stay as they were."""
-        check_eagle_weights(weights, self.shape)
+        check_eagle_weights(weights, self.shape, parallel=self.parallel)
         for name, tensor in weights.items():
             self._get(name).copy_(tensor)
 
@@ -162,6 +181,8 @@ class EagleLayer(nn.Module):
         Row t of step k (from 0) is the k-th drafted token behind a root at row t - k. It goes on from row t - 1 of the step
         before and sees true rows up to the root, and of each step m between, row t - k + m: what it would see in serving, had the
         k tokens been drafted. Rows without k rows before them, of their text and among the last, mean nothing.
+
+        Of a parallel layer row t of step k is the k-th mask behind that root, and sees the text up to it and the masks before.
         """
         embedded = self._norm(self.decoder.embed(tokens).to(features.dtype), f"{_LAYER}.input_layernorm")
         # summed up in full, whatever is autocast
@@ -169,7 +190,7 @@ class EagleLayer(nn.Module):
         joined = self._joined(embedded, y)
         seen, start = _Seen(first, joined.shape[1]), joined.shape[1] - last
         cos, sin = self._cos[: seen.length].unsqueeze(1), self._sin[: seen.length].unsqueeze(1)
-        for step in range(num_steps):
+        for step in range(1 if self.parallel else num_steps):
             if step:
                 y = y.roll(1, 1)
                 joined = self._joined(embedded, y)
@@ -178,9 +199,28 @@ class EagleLayer(nn.Module):
             if not step:
                 y, embedded, joined = y[:, start:], embedded[:, start:], joined[:, start:]
             out = seen.attend(_turn(self._heads(joined, "q_proj"), cos[start:], sin[start:]))
-            x = y + F.linear(out.flatten(2), self._get(f"{_LAYER}.self_attn.o_proj.weight"))
-            y = x + self._mlp(self._norm(x, f"{_LAYER}.post_attention_layernorm"))
+            y = self._after(y, out)
             yield self._norm(y, "norm")
+        if self.parallel and num_steps > 1:
+            yield from self._masked(seen, num_steps, last)
+
+    def _masked(self, seen: _Seen, num_steps: int, last: int) -> Iterator[Tensor]:
+        """Steps of a parallel layer after the first, of which the text was seen."""
+        y, cos, sin = self._get(MASK_HIDDEN), self._cos.unsqueeze(1), self._sin.unsqueeze(1)
+        joined = self._joined(self._norm(self._get(MASK_EMBEDDING), f"{_LAYER}.input_layernorm"), y)
+        query, key, value = (self._heads(joined, name) for name in ("q_proj", "k_proj", "v_proj"))
+        # turned by how far apart the two are, and by nothing else
+        apart = _turn(query, cos[: num_steps - 1], sin[: num_steps - 1]).view(num_steps - 1, len(key), -1, self.shape.head_dim)
+        between = (apart * key.unsqueeze(1)).sum(-1).flatten(1) * self.shape.head_dim**-0.5
+        at = slice(seen.length - last, seen.length)
+        behind = Behind(_turn(query, cos[at], sin[at]), *seen.text, between, value)
+        for step in range(1, num_steps):
+            yield self._norm(self._after(y, behind.attend(step)), "norm")
+
+    def _after(self, y: Tensor, out: Tensor) -> Tensor:
+        """[B, t, H] what the layer gives, from what it was given and what attention found, [B, t, A, D]."""
+        x = y + F.linear(out.flatten(2), self._get(f"{_LAYER}.self_attn.o_proj.weight"))
+        return x + self._mlp(self._norm(x, f"{_LAYER}.post_attention_layernorm"))
 
     def _joined(self, embedded: Tensor, y: Tensor) -> Tensor:
         """[B, t, 2 H] what queries, keys and values are made of."""
@@ -212,6 +252,11 @@ class _Seen:
         self._first = first
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
+
+    @property
+    def text(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys and values of the first step, [B, T, K, D], and `first`."""
+        return self._keys[0], self._values[0], self._first
 
     def add(self, key: Tensor, value: Tensor) -> None:
         """Of the next step, [B, t, K, D]: all T rows of the first, the last rows of the others."""
@@ -255,6 +300,8 @@ def _first(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Ten
     if name == _FIRST:
         hidden = shape[0]
         return torch.cat((torch.zeros(hidden, shape[1] - hidden), torch.eye(hidden)), 1)
+    if name in (MASK_EMBEDDING, MASK_HIDDEN):
+        return torch.randn(shape, generator=generator)
     if name in _SILENT:
         return torch.zeros(shape)
     return torch.randn(shape, generator=generator) / math.sqrt(shape[1])

@@ -16,7 +16,7 @@ from pipelines.checkpoint import Manifest
 
 Kind = Literal["medusa", "hydra", "eagle", "draft-lm"]
 """Of speculators whose weights are published: heads of two kinds, draft language models."""
-TRIED_OUT: frozenset[str] = frozenset({"medusa", "hydra"})
+TRIED_OUT: frozenset[str] = frozenset({"medusa", "hydra", "eagle"})
 """Kinds of which servers can let a second version serve a share."""
 Alias = Literal["champion", "candidate", "previous"]
 Stage = Literal["candidate", "canary", "champion", "rolled_back"]

@@ -35,7 +35,7 @@ from speculator.cost import StepCosts
 from speculator.drafts import Law
 from speculator.eagle import EagleSpeculator
 from speculator.heads import HeadsSpeculator
-from speculator.kinds import EAGLE, HEADS, rival, static
+from speculator.kinds import EAGLE, WITH_FLOOR, rival, static
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
 from speculator.recycling import RecyclingSpeculator
@@ -73,11 +73,11 @@ def build_engine(settings: EngineSettings, loaded: LoadedTarget | None = None) -
         max_tree=settings.max_tree,
         share_prefixes=settings.share_prefixes,
     )
-    floors = {kind: _static_heads(settings, loaded, kind) for kind in _heads_kinds(settings)}
+    floors = {kind: _static_heads(settings, loaded, kind) for kind in _kinds_with_floor(settings)}
     target = Target(loaded.decoder, pool)
     sources = _sources(settings, loaded, floors, target)
     shadow, costs = Shadow(settings.shadow_every), StepCosts()
-    second = _rival(settings, loaded, floors)
+    second = _rival(settings, loaded, floors, pool)
     speculator = MergedSpeculator(sources, costs=costs, shadow=shadow, rival=second, max_tree=settings.max_tree)
     controller = Controller(speculator.source_names, costs=costs, shadow=shadow, max_tree=settings.max_tree)
     if sources:
@@ -116,17 +116,15 @@ def _sources(
 ) -> list[Speculator]:
     sources: list[Speculator] = []
     for kind, floor in floors.items():
-        sources.append(_heads(settings, loaded, kind, floor, kind))
+        sources.append(_copy(settings, loaded, target.pool, kind, floor, kind))
         if floor is not None:
-            sources.append(_heads(settings, loaded, kind, floor, static(kind)))
+            sources.append(_copy(settings, loaded, target.pool, kind, floor, static(kind)))
     if "suffix" in settings.sources:
         sources.append(SuffixSpeculator(max_tokens=settings.suffix_tokens, files=_suffix_files(settings, loaded)))
     if "recycling" in settings.sources:
         sources.append(RecyclingSpeculator(loaded.config.vocab_size))
     if "rest" in settings.sources:
         sources.append(RestSpeculator(Path(settings.rest), loaded.tokenizer.fingerprint))
-    if EAGLE in settings.sources:
-        sources.append(_eagle(settings, loaded, target.pool))
     if {draft_lm.KIND, SSD} & set(settings.sources):
         sources += _draft_model(settings, loaded, target.pool)
     if sparse_self.KIND in settings.sources:
@@ -146,11 +144,22 @@ def _suffix_files(settings: EngineSettings, loaded: LoadedTarget) -> SuffixFiles
         return None
 
 
-def _eagle(settings: EngineSettings, loaded: LoadedTarget, pool: PagePool) -> EagleSpeculator:
-    found = _static_heads(settings, loaded, EAGLE)
+def _copy(
+    settings: EngineSettings, loaded: LoadedTarget, pool: PagePool, kind: str, floor: Checkpoint | None, name: str
+) -> Speculator:
+    """A source of a kind that starts with what is static of it."""
+    if kind == EAGLE:
+        return _eagle(settings, loaded, pool, floor, name)
+    return _heads(settings, loaded, kind, floor, name)
+
+
+def _eagle(
+    settings: EngineSettings, loaded: LoadedTarget, pool: PagePool, floor: Checkpoint | None, name: str
+) -> EagleSpeculator:
     return eagle_source(
-        served_layer(found, loaded.decoder),
-        version=found.manifest.version if found else "untrained",
+        served_layer(floor, loaded.decoder),
+        name=name,
+        version=floor.manifest.version if floor else "untrained",
         max_tree=settings.max_tree,
         page_size=pool.page_size,
         num_pages=pool.num_pages,
@@ -227,13 +236,13 @@ def _workers(settings: EngineSettings, birth: Birth) -> tuple[Callable[[], Link]
 
 
 def _rival(
-    settings: EngineSettings, loaded: LoadedTarget, floors: Mapping[str, Checkpoint | None]
+    settings: EngineSettings, loaded: LoadedTarget, floors: Mapping[str, Checkpoint | None], pool: PagePool
 ) -> Speculator | None:
-    """Heads for a second version of the first kind of them, where versions come from a registry."""
+    """A source for a second version of the first kind that may have one, where versions come from a registry."""
     if not settings.registry or not floors:
         return None
     kind, floor = next(iter(floors.items()))
-    return _heads(settings, loaded, kind, floor, rival(kind))
+    return _copy(settings, loaded, pool, kind, floor, rival(kind))
 
 
 def _heads(
@@ -251,7 +260,7 @@ def _heads(
 
 
 def _swap(settings: EngineSettings, loaded: LoadedTarget, trial: Trial, presence: Callable[[], Presence]) -> Swap:
-    """Of the first kind that is served; of heads alone a second version can be tried out."""
+    """Of the first kind that is served; of a draft model no second version can be tried out."""
     kinds = _kinds(settings)
     slot = Slot(target=loaded.fingerprint, kind=kinds[0] if kinds else KIND)
     if not settings.registry or not kinds:
@@ -282,14 +291,14 @@ def _further_swaps(settings: EngineSettings, loaded: LoadedTarget) -> tuple[Swap
 
 
 def _kinds(settings: EngineSettings) -> list[str]:
-    """Of weights that are served and published, heads first."""
+    """Of weights that are served and published, draft models last."""
     drafts = {draft_lm.KIND, SSD} & set(settings.sources)
-    return [*_heads_kinds(settings), *[EAGLE] * (EAGLE in settings.sources), *[draft_lm.KIND] * bool(drafts)]
+    return [*_kinds_with_floor(settings), *[draft_lm.KIND] * bool(drafts)]
 
 
-def _heads_kinds(settings: EngineSettings) -> list[str]:
+def _kinds_with_floor(settings: EngineSettings) -> list[str]:
     """In the order in which the settings name them."""
-    return [each for each in dict.fromkeys(settings.sources) if each in HEADS]
+    return [each for each in dict.fromkeys(settings.sources) if each in WITH_FLOOR]
 
 
 def _presence(settings: EngineSettings, engine: Engine) -> Presence:
@@ -299,7 +308,7 @@ def _presence(settings: EngineSettings, engine: Engine) -> Presence:
         name=f"serving:{settings.name}",
         at=time.time(),
         ttl=10 * settings.poll_seconds + 5.0,
-        version=next((versions[name] for name in (*_heads_kinds(settings), EAGLE, draft_lm.KIND, SSD) if name in versions), None),
+        version=next((versions[name] for name in (*_kinds_with_floor(settings), draft_lm.KIND, SSD) if name in versions), None),
         generation=engine.swap.generation,
         figures={
             "busy": float(scheduler.has_work),

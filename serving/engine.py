@@ -135,7 +135,7 @@ class Engine:
         answer.probe = answer.lot is not None and salted(answer.lot, "probe") < self._probe_share
         answer.speculative = answer.speculative and not answer.probe
         self.speculator.begin(answer)
-        if answer.lot is not None:
+        if answer.lot is not None and self.speculator.settled:
             self.trial.begin(answer, self.speculator.has_rival(answer))
         return None
 

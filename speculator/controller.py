@@ -9,13 +9,13 @@ from speculator.arms import NONE, Arm
 from speculator.batch import Batch
 from speculator.contexts import Contexts, Situation
 from speculator.cost import StepCosts
-from speculator.kinds import EAGLE, HEADS, static
+from speculator.kinds import HEADS, WITH_FLOOR, static
 from speculator.outlook import Scored
 from speculator.protocol import Budget
 from speculator.shadow import Shadow
 
 PLAIN = Budget(0)
-COSTLY = (*(name for kind in HEADS for name in (kind, static(kind))), EAGLE, "draft-lm", "ssd", "self")
+COSTLY = (*(name for kind in WITH_FLOOR for name in (kind, static(kind))), "draft-lm", "ssd", "self")
 """Sources of which one at a time drafts: what they cost is not for next to nothing."""
 _FEWEST_NODES = 4
 _EXPLORE_EVERY = 32

@@ -79,6 +79,8 @@ class BranchSpeculator(Generic[R]):
         assert width * (depth - 1) <= max_tree, "what is read must fit behind the text"
         self.name = name
         self.version = version
+        self._given = version
+        """The version of the weights that it was given last."""
         self._runner = runner
         self._max_tree = max_tree
         self._depth = depth
@@ -104,7 +106,7 @@ class BranchSpeculator(Generic[R]):
             self._runner.vocabulary.see(self._said)
             self._said.clear()
             most = budget.share(len(asked)), max(1, budget.nodes // len(asked))
-            for row, tree in self._drafted(batch, asked, most, min(self._depth, budget.max_depth)).items():
+            for row, tree in self.drafted(batch, asked, most, min(self._depth, budget.max_depth)).items():
                 trees[row] = tree
             self._seconds_per_call = 0.9 * self._seconds_per_call + 0.1 * (time.perf_counter() - started)
         return Drafts.pack(trees, (self.name,), {self.name: self.version})
@@ -126,7 +128,7 @@ class BranchSpeculator(Generic[R]):
         Raises ForeignCheckpoint, changing nothing, for weights that do not fit.
         """
         self.check(checkpoint)
-        runner = self._runner
+        runner, self._given = self._runner, checkpoint.manifest.version
         self._preparing.want(lambda: (checkpoint.manifest.version, runner.prepared(checkpoint.weights)))
 
     def check(self, checkpoint: Checkpoint) -> None:
@@ -141,16 +143,7 @@ class BranchSpeculator(Generic[R]):
         """[N, H] reads the newest token of each branch; parents: [N, H] the states of those that they follow."""
         raise NotImplementedError
 
-    def _take_weights(self) -> None:
-        found = self._preparing.taken()
-        if found is not None:
-            self.version, prepared = found
-            self._runner.take(prepared)
-
-    def cost(self, rows: int) -> float:
-        return self._seconds_per_call
-
-    def _drafted(self, batch: Batch, asked: SequenceOf[int], budget: tuple[int, int], depth: int) -> dict[int, Tree]:
+    def drafted(self, batch: Batch, asked: SequenceOf[int], budget: tuple[int, int], depth: int) -> dict[int, Tree]:
         """By row, for those whose text is read to its end. budget: nodes that may be pruned later, and nodes that may not."""
         largest, certain = (min(each, self._max_tree) for each in budget)
         rows, states = self.read(batch, asked)
@@ -174,6 +167,21 @@ class BranchSpeculator(Generic[R]):
             parents = torch.tensor([start + branch.parent for start, branch in grown], device=states.device)
             states = self.grow([branch for _, branch in grown], states[parents])
         return {row: growth.tree() for row, growth in growing.items()}
+
+    @property
+    def settled(self) -> bool:
+        """Whether it drafts with the weights that it was given last, which it takes as soon as they are prepared."""
+        self._take_weights()
+        return self.version == self._given
+
+    def _take_weights(self) -> None:
+        found = self._preparing.taken()
+        if found is not None:
+            self.version, prepared = found
+            self._runner.take(prepared)
+
+    def cost(self, rows: int) -> float:
+        return self._seconds_per_call
 
     def _sprout(self, batch: Batch, growing: Mapping[int, Growth], states: Tensor, level: int) -> dict[int, int]:
         """Gives every node that was read its children; returns where the nodes of each growth begin among the states.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.eagle import check_eagle_weights
+from models.eagle import check_eagle_weights, is_parallel
 from models.errors import BadModel, ModelError
 from pipelines.errors import ForeignCheckpoint
 from speculator.batch import Batch, Sequence
@@ -23,6 +23,10 @@ from speculator.heard import Heard
 from speculator.kinds import EAGLE
 from speculator.protocol import Checkpoint
 from speculator.verify import Verdicts
+
+Unread = tuple[list[tuple[Track, list[int]]], Tensor, dict[int, int]]
+"""Texts and what is new of each; the target's layers [T, L H] at the place before each token of that; and for those of the texts
+that are then read to their end, by their number, the row of the batch."""
 
 
 class EagleSpeculator(BranchSpeculator[EagleRunner]):
@@ -62,14 +66,26 @@ class EagleSpeculator(BranchSpeculator[EagleRunner]):
         try:
             if manifest.kind != EAGLE:
                 raise BadModel(f"kind is {manifest.kind!r}, expected {EAGLE!r}")
-            if dict(manifest.config) != self._runner.config:
-                raise BadModel(f"the eagle layer's config is {dict(manifest.config)}; expected {self._runner.config}")
-            check_eagle_weights(checkpoint.weights, self._runner.shape)
+            runner = self._runner
+            if is_parallel(manifest.config) != runner.parallel:
+                kinds = ("one that drafts token after token", "a parallel one")
+                raise BadModel(f"the eagle layer is {kinds[not runner.parallel]}; expected {kinds[runner.parallel]}")
+            if dict(manifest.config) != runner.config:
+                raise BadModel(f"the eagle layer's config is {dict(manifest.config)}; expected {runner.config}")
+            check_eagle_weights(checkpoint.weights, runner.shape, parallel=runner.parallel)
         except ModelError as error:
             raise ForeignCheckpoint(f"version {manifest.version}: {error}") from error
 
     def read(self, batch: Batch, asked: SequenceOf[int]) -> tuple[list[int], Tensor]:
-        texts, features, through = [], [], []
+        texts, features, through = self.unread(batch, asked)
+        if not texts:
+            return [], torch.empty(0)
+        states = self._runner.read(texts, features)
+        return list(through.values()), states[list(through)]
+
+    def unread(self, batch: Batch, asked: SequenceOf[int]) -> Unread:
+        """What is to be read now of the texts of these rows."""
+        texts, features, through = [], [], {}
         for row in asked:
             sequence = batch.decoding[row]
             track, heard = self._tracks[sequence.id], self._heard[sequence.id]
@@ -81,11 +97,8 @@ class EagleSpeculator(BranchSpeculator[EagleRunner]):
             texts.append((track, sequence.tokens[start:stop]))
             features.append(heard.read(start, stop))
             if stop == length:
-                through.append((len(texts) - 1, row))
-        if not texts:
-            return [], torch.empty(0)
-        states = self._runner.read(texts, torch.cat(features))
-        return [row for _, row in through], states[[at for at, _ in through]]
+                through[len(texts) - 1] = row
+        return texts, torch.cat(features) if features else torch.empty(0), through
 
     def grow(self, branches: SequenceOf[Branch], parents: Tensor) -> Tensor:
         return self._runner.grow(branches, parents)

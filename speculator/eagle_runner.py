@@ -31,6 +31,7 @@ class EagleRunner:
         self.shape = layer.shape
         self.config = layer.config
         """Of the layers that it can run."""
+        self.parallel = layer.parallel
         self.vocabulary = DraftVocabulary(decoder.output_embeddings(), vocabulary)
         self._decoder = decoder
         self._rows = PagedRows(decoder.device)
@@ -49,6 +50,15 @@ class EagleRunner:
         """Reads what follows `num_read` of each text, at least a token each. features: [T, L H] the target's layers at the place
         before each token. Returns [texts, H] what goes on from the last of each."""
         return self._steps.read(features, self._rows.of_texts(texts), self._pages)
+
+    def read_ahead(self, texts: Sequence[tuple[Track, Sequence[int]]], features: Tensor, masks: Sequence[int]) -> Tensor:
+        """As `read`, and in the same pass so many masks of a parallel layer behind each text: [texts + masks, H], the last of
+        each text followed by its masks. They lie in places behind the text, which count as free."""
+        with_masks = [(track, [*new, *[0] * count]) for (track, new), count in zip(texts, masks, strict=True)]
+        rows = self._rows.of_texts(with_masks, [1 + count for count in masks])
+        for (track, _), count in zip(texts, masks, strict=True):
+            track.num_read -= count
+        return self._steps.read(features, rows, self._pages, masks)
 
     def grow(self, branches: Sequence[Branch], parents: Tensor) -> Tensor:
         """[N, H] reads the newest token of each branch; parents: [N, H] what goes on from the tokens that they follow."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 MEDUSA, HYDRA = "medusa", "hydra"
 HEADS = (MEDUSA, HYDRA)
-"""Kinds of heads; of each there may be a copy that learns, the static floor, and a second version on trial."""
+"""Kinds of heads."""
 EAGLE = "eagle"
-"""A layer that goes on from the target's layers; one copy drafts, as of a draft model."""
+"""A layer that goes on from the target's layers."""
+WITH_FLOOR = (*HEADS, EAGLE)
+"""Kinds of which there may be a copy that learns, the static floor, and a second version on trial."""
 
 _STATIC, _RIVAL = "-static", "-rival"
 

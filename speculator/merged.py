@@ -29,7 +29,7 @@ class MergedSpeculator:
     """Asks every source that the budget allows, calibrates what they say, merges their trees and prunes them
     across the batch.
 
-    rival: heads that draft in place of the others of their kind for the sequences of a trial (see `try_out`).
+    rival: heads, or a layer, that draft in place of the others of their kind for the sequences of a trial (see `try_out`).
     costs: is told how long each source took. shadow: scores the sources' own trees on the text to come; in
     the steps that it samples, sources that the budget leaves out propose too, for some sequences and for the score
     alone. max_tree: most nodes of one sequence.
@@ -94,11 +94,12 @@ class MergedSpeculator:
     def begin(self, sequence: steps.Sequence) -> None:
         for source in self._sources:
             source.begin(sequence)
-        if self._share is not None and self._share(sequence):
+        if self._share is not None and self.settled and self._share(sequence):
             self._with_rival.add(sequence.id)
 
     def try_out(self, checkpoint: Checkpoint, chosen: Callable[[steps.Sequence], bool]) -> None:
-        """From now on the rival drafts with these weights for the sequences that are `chosen` as they enter.
+        """From now on, as soon as it is settled, the rival drafts with these weights for the sequences that are `chosen` as they
+        enter.
 
         Raises ForeignCheckpoint where there is no rival or the weights do not fit it: then nobody is tried out.
         """
@@ -113,6 +114,12 @@ class MergedSpeculator:
         """One version drafts for everybody again."""
         self._share = None
         self._with_rival.clear()
+
+    @property
+    def settled(self) -> bool:
+        """Whether both versions of a trial draft with the weights that they were given last: not yet while they are prepared."""
+        pairs = zip(self._names, self._sources, strict=True)
+        return all(getattr(each, "settled", True) for name, each in pairs if each is self._rival or name in self._stood_in)
 
     def has_rival(self, sequence: steps.Sequence) -> bool:
         """Whether the rival drafts for it."""
@@ -221,7 +228,7 @@ class MergedSpeculator:
         return drafts
 
     def _rows(self, source: Speculator, arm: frozenset[str], decoding: tuple[steps.Sequence, ...]) -> list[int]:
-        """Of the rows that are drafted for, those of this source: the rival stands in for whichever heads are in the arm."""
+        """Of the rows that are drafted for, those of this source: the rival stands in for whoever of its kind is in the arm."""
         is_rival = source is self._rival
         if source.name not in arm and not (is_rival and arm & self._stood_in):
             return []

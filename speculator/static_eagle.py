@@ -8,11 +8,13 @@ from pipelines.checkpoint import Checkpoint
 from speculator.drafts import Law
 from speculator.eagle import EagleSpeculator
 from speculator.eagle_runner import EagleRunner
+from speculator.heads import NUM_CANDIDATES
 from speculator.kinds import EAGLE
+from speculator.parallel_eagle import ParallelEagleSpeculator
 from speculator.redraft import PAGE_SIZE, pages_alone
 
 _DEPTH, _WIDTH = 5, 4
-"""Of trees, where there is room for them."""
+"""Of trees, where there is room for them. A parallel layer reads one place for each depth."""
 
 
 def served_layer(checkpoint: Checkpoint | None, decoder: Decoder) -> EagleLayer:
@@ -38,5 +40,10 @@ def eagle_source(
         num_pages = pages_alone(layer.shape.max_positions)
     runner = EagleRunner(layer, page_size=page_size, num_pages=num_pages)
     depth = max(1, min(_DEPTH, 1 + max_tree))
+    growth = {"max_tree": max_tree, "depth": depth, "law": law}
+    if layer.parallel:
+        return ParallelEagleSpeculator(
+            runner, layer.layers, name=name, version=version, width=1, siblings=NUM_CANDIDATES, **growth
+        )
     width = max(1, min(_WIDTH, max_tree // max(1, depth - 1)))
-    return EagleSpeculator(runner, layer.layers, name=name, version=version, max_tree=max_tree, depth=depth, width=width, law=law)
+    return EagleSpeculator(runner, layer.layers, name=name, version=version, width=width, **growth)

@@ -56,7 +56,7 @@ def first_layer(
     progress: called after each step with its number and its loss. Raises ValueError when there is no answer to learn from.
     """
     known = Answers.of(answers, taught, settings.held_out)
-    layer = EagleLayer(untrained_config(taught.decoder.config), taught.decoder)
+    layer = EagleLayer(untrained_config(taught.decoder.config, parallel=settings.parallel), taught.decoder)
     weights = _trained(layer, taught, known.studied, settings, progress)
     layer.copy_weights(weights)
     judgement = _judged(layer, known.held_out, settings) if len(known.held_out) > 1 else None

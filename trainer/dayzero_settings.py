@@ -67,6 +67,8 @@ class HeadsSettings(DayZeroSettings):
 class EagleSettings(DayZeroSettings):
     """Of an EAGLE layer."""
 
+    parallel: bool = False
+    """Whether it drafts all its tokens in one pass (see `models.eagle`)."""
     rows_per_step: int = 128
     learning_rate: float = 1e-3
     common_tokens: int = 512

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.errors import Exit
-from speculator.kinds import HEADS
+from speculator.kinds import EAGLE, HEADS
 from tests.cli.commands import Commands
 
 pytestmark = pytest.mark.slow
@@ -24,12 +24,12 @@ def prompts(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_heads_written_to_a_folder_can_be_drafted_with(
+@pytest.mark.parametrize("kind", [*HEADS, EAGLE, f"{EAGLE} --parallel"])
+def test_weights_written_to_a_folder_can_be_drafted_with(
     everdraft_command: Commands, tmp_path: Path, prompts: Path, kind: str
 ) -> None:
     heads = tmp_path / "heads"
-    made = everdraft_command("dayzero", str(prompts), "--kind", kind, "--out", str(heads), *SMALL)
+    made = everdraft_command("dayzero", str(prompts), "--kind", *kind.split(), "--out", str(heads), *SMALL)
     assert made.code == Exit.OK, made.err
     (version,) = (path.name for path in heads.iterdir())
     assert f"version {version}: 3 answers" in made.out, "half of six are kept aside"
@@ -66,6 +66,9 @@ def test_what_cannot_work_is_told_by_name(everdraft_command: Commands, tmp_path:
     foreign = everdraft_command("dayzero", str(prompts), *out, "--kind", "hydra", "--num-blocks", "2")
     assert foreign.code == Exit.USAGE
     assert "num_blocks is given; expected none, as kind is hydra" in foreign.err
+    foreign = everdraft_command("dayzero", str(prompts), *out, "--parallel")
+    assert foreign.code == Exit.USAGE
+    assert "parallel is given; expected none, as kind is medusa" in foreign.err
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     nothing = everdraft_command("dayzero", str(empty), *out)

@@ -102,7 +102,7 @@ def test_a_kind_says_which_slot_of_a_target_is_meant(everdraft_command: Commands
         assert (registry.state(DRAFT_SLOT).training, registry.state(SLOT).training) == (True, False)
         assert [each.slot for each in registry.runs()] == [DRAFT_SLOT]
     refused = everdraft_command("canary", "d2", "--kind", "draft-lm")
-    assert (refused.code, "kind is draft-lm, expected hydra, medusa" in refused.err) == (Exit.FAILED, True)
+    assert (refused.code, "kind is draft-lm, expected eagle, hydra, medusa" in refused.err) == (Exit.FAILED, True)
     shown = everdraft_command("status").out
     assert "draft-lm/3fa94c01/all" in shown
     assert "medusa/3fa94c01/all" in shown

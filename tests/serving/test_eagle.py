@@ -22,14 +22,15 @@ from serving.settings import EngineSettings
 from serving.target import Target
 from speculator.batch import Batch, Sampling, Sequence
 from speculator.draft_runner import Track
-from speculator.drafts import Drafts, Tree
+from speculator.drafts import Drafts, Law, Tree
 from speculator.eagle import EagleSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Budget, Speculator
+from speculator.static_eagle import eagle_source
 from speculator.verify import Verdicts
 from tests.serving.rig import VOCAB, GuessingSpeculator, plain_engine, tiny_scheduler, tiny_target
 from tests.serving.test_engine_exactness import generate, plain, request
-from tests.speculator.eagle_layers import DECODER, PAGE_SIZE, eagle_layer, features_of, runner_of, source_of
+from tests.speculator.eagle_layers import DECODER, FORMS, NUM_PAGES, PAGE_SIZE, eagle_layer, features_of, runner_of, source_of
 from tests.wait import wait_until
 
 
@@ -45,8 +46,8 @@ def scattered_target() -> Target:
     return target
 
 
-def checkpoint(seed: int, **changes: object) -> Checkpoint:
-    layer = eagle_layer(seed)
+def checkpoint(seed: int, *, parallel: bool = False, **changes: object) -> Checkpoint:
+    layer = eagle_layer(seed, parallel=parallel)
     values: dict[str, object] = {
         "version": f"seed {seed}",
         "kind": "eagle",
@@ -62,16 +63,33 @@ def checkpoint(seed: int, **changes: object) -> Checkpoint:
     return Checkpoint(Manifest(**{**values, **changes}), weights)  # type: ignore[arg-type]
 
 
+@FORMS
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 @pytest.mark.parametrize("scattered", [False, True], ids=["pages in one piece", "scattered pages"])
-def test_output_is_plain_decodings_whatever_the_layer_drafts(temperature: float, scattered: bool) -> None:
+def test_output_is_plain_decodings_whatever_the_layer_drafts(temperature: float, scattered: bool, parallel: bool) -> None:
     requests = [request(number, temperature, 3 + 9 * number) for number in range(3)]
     expected = plain(requests)
     for seed in range(3):
         guessing = GuessingSpeculator(expected, seed, hit_rate=0.7)  # so that something is accepted
-        engine = engine_of(source_of(eagle_layer(seed)), guessing, target=scattered_target() if scattered else None)
+        engine = engine_of(
+            source_of(eagle_layer(seed, parallel=parallel)), guessing, target=scattered_target() if scattered else None
+        )
         assert generate(engine, requests, [0, 3, 9]) == expected
         assert engine.stats.counters["accepted_tokens"] > 15
+
+
+@FORMS
+@pytest.mark.parametrize("law", [Law.CHAIN_REJECTION, Law.WITHOUT_REPLACEMENT])
+def test_greedy_answers_are_plain_decodings_and_sampled_ones_are_drawn(law: Law, parallel: bool) -> None:
+    layer = eagle_layer(parallel=parallel)
+    source = eagle_source(layer, version="v", max_tree=12, page_size=PAGE_SIZE, num_pages=NUM_PAGES, law=law)
+    engine = engine_of(source)
+    for temperature in (0.0, 0.8):
+        asked = [request(number, temperature, 4) for number in range(6)]
+        said, expected = generate(engine, asked, [0] * 6), plain(asked)
+        assert {number: len(each) for number, each in said.items()} == {number: len(each) for number, each in expected.items()}
+        assert (said == expected) == (temperature == 0.0), "drawn drafts that are accepted are not plain decoding's choices"
+    assert engine.stats.counters["accepted_tokens"] > 0
 
 
 class Listening(EagleSpeculator):
@@ -114,9 +132,10 @@ def test_nothing_is_captured_where_no_source_asks() -> None:
     assert engine.scheduler.running[0].layers == {}
 
 
-def test_keys_of_a_text_are_those_of_true_states_whatever_was_drafted_there() -> None:
+@FORMS
+def test_keys_of_a_text_are_those_of_true_states_whatever_was_drafted_there(parallel: bool) -> None:
     requests = [request(number, 0.7, 4 + 8 * number) for number in range(2)]
-    layer = eagle_layer()
+    layer = eagle_layer(parallel=parallel)
     source = source_of(layer)
     engine = engine_of(source, GuessingSpeculator(plain(requests), 5, hit_rate=0.7))
     for each in requests:
@@ -141,10 +160,11 @@ def keys_are_true(source: EagleSpeculator, layer: EagleLayer, tokens: list[int],
     return True
 
 
-def test_an_abort_in_mid_flight_forgets_the_text_and_leaves_the_others_alone() -> None:
+@FORMS
+def test_an_abort_in_mid_flight_forgets_the_text_and_leaves_the_others_alone(parallel: bool) -> None:
     requests = [request(number, 0.0, 4) for number in range(3)]
     expected = plain(requests)
-    source = source_of(eagle_layer())
+    source = source_of(eagle_layer(parallel=parallel))
     engine = engine_of(source)
     emitted: dict[int, tuple[int, ...]] = {each.id: () for each in requests}
     for each in requests:
@@ -160,10 +180,11 @@ def test_an_abort_in_mid_flight_forgets_the_text_and_leaves_the_others_alone() -
     assert not source._heard
 
 
-def test_swaps_in_mid_sequence_leave_the_text_unchanged_and_are_those_weights() -> None:
+@FORMS
+def test_swaps_in_mid_sequence_leave_the_text_unchanged_and_are_those_weights(parallel: bool) -> None:
     asked = request(1, 0.7, 9, max_tokens=40)
     [expected] = plain([asked]).values()
-    source = source_of(eagle_layer(0))
+    source = source_of(eagle_layer(0, parallel=parallel))
     engine = engine_of(source)
     engine.submit(asked)
     said: tuple[int, ...] = ()
@@ -172,14 +193,14 @@ def test_swaps_in_mid_sequence_leave_the_text_unchanged_and_are_those_weights() 
         for moved in engine.step():
             said += moved.token_ids
         if len(versions) < 4:
-            engine.speculator.load(checkpoint(len(versions)))
+            engine.speculator.load(checkpoint(len(versions), parallel=parallel))
             wait_until(lambda: bool(source._preparing._box))
             versions.add(f"seed {len(versions)}")
     assert said == expected
     assert source.version == "seed 3"
-    hidden = torch.randn(2, 3 * 32)
-    rows = source._runner._rows.of_texts([(Track(PageTable(PAGE_SIZE, range(4))), [1, 2])])
-    states = [each._steps.read(hidden, rows, each._pages) for each in (source._runner, runner_of(eagle_layer(3)))]
+    hidden, masks = torch.randn(2, 3 * 32), [3 * parallel]
+    runners = source._runner, runner_of(eagle_layer(3, parallel=parallel))
+    states = [each.read_ahead([(Track(PageTable(PAGE_SIZE, range(4))), [1, 2])], hidden, masks) for each in runners]
     assert torch.equal(*states)
 
 
@@ -198,6 +219,22 @@ def test_a_checkpoint_of_another_kind_or_shape_is_refused(changes: dict[str, obj
     assert not source._preparing.busy
 
 
+@FORMS
+def test_a_checkpoint_of_the_other_form_is_refused_in_words(parallel: bool) -> None:
+    source = source_of(eagle_layer(parallel=parallel))
+    forms = "a parallel one", "one that drafts token after token"
+    with pytest.raises(ForeignCheckpoint, match=f"the eagle layer is {forms[parallel]}; expected {forms[not parallel]}"):
+        source.load(checkpoint(1, parallel=not parallel))
+    with pytest.raises(ForeignCheckpoint, match="parallel is 1; expected true, or nothing"):
+        source.load(checkpoint(1, config={**eagle_layer().config, "parallel": 1}))
+    good = checkpoint(1, parallel=parallel)
+    foreign = Checkpoint(good.manifest, checkpoint(1, parallel=not parallel).weights)
+    wrong = "missing" if parallel else "unexpected"
+    with pytest.raises(ForeignCheckpoint, match=f"tensor mask_embedding is {wrong}"):
+        source.load(foreign)
+    assert not source._preparing.busy
+
+
 def test_weights_that_are_damaged_are_refused() -> None:
     source, good = source_of(eagle_layer()), checkpoint(1)
     bad = {**good.weights, "fc.weight": torch.full((32, 96), torch.nan)}
@@ -205,11 +242,12 @@ def test_weights_that_are_damaged_are_refused() -> None:
         source.load(Checkpoint(good.manifest, bad))
 
 
-def test_a_prompt_that_waited_too_long_is_read_from_where_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+@FORMS
+def test_a_prompt_that_waited_too_long_is_read_from_where_it_is_known(parallel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speculator.heard.MOST_WAITING", 10)
     requests = [request(number, 0.0, 40) for number in range(2)]
     expected = plain(requests)
-    source = source_of(eagle_layer())
+    source = source_of(eagle_layer(parallel=parallel))
     engine = engine_of(source)
     assert generate(engine, requests, [0, 2]) == expected
     assert engine.stats.counters["draft_tokens"] > 50
@@ -234,8 +272,9 @@ def a_sequence(length: int) -> Sequence:
     return Sequence(1, "tenant", tokens, length - 1, sampling, pages=pages)
 
 
-def test_a_text_that_comes_back_to_other_pages_is_read_again() -> None:
-    source, sequence = source_of(eagle_layer()), a_sequence(20)
+@FORMS
+def test_a_text_that_comes_back_to_other_pages_is_read_again(parallel: bool) -> None:
+    source, sequence = source_of(eagle_layer(parallel=parallel)), a_sequence(20)
     source.begin(sequence)
     hear(source, sequence, 0, 12)
     hear(source, sequence, 12, 19)
@@ -265,8 +304,9 @@ def test_what_was_never_heard_is_left_out() -> None:
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
-def test_asked_twice_in_one_step_it_says_the_same() -> None:
-    source, sequence = source_of(eagle_layer()), a_sequence(20)
+@FORMS
+def test_asked_twice_in_one_step_it_says_the_same(parallel: bool) -> None:
+    source, sequence = source_of(eagle_layer(parallel=parallel)), a_sequence(20)
     source.begin(sequence)
     hear(source, sequence, 0, 19)
     assert drafted(source, sequence) == drafted(source, sequence)
@@ -291,11 +331,12 @@ def test_an_engine_is_assembled_with_an_eagle_layer_and_follows_its_slot(tmp_pat
     engine = build_engine(settings, bundled)
     bare = build_engine(EngineSettings(sources=(), **values), bundled)  # type: ignore[arg-type]
     try:
-        assert engine.speculator.source_names == ("suffix", "eagle")
-        assert engine.speculator.versions["eagle"] == manifest.version
+        assert engine.speculator.source_names == ("eagle", "eagle-static", "suffix")
+        assert engine.speculator.versions == {**dict.fromkeys(("eagle", "eagle-static"), manifest.version), "suffix": "counts"}
+        assert engine.speculator._rival.name == "eagle-rival"
         assert engine.swap.slot.kind == "eagle"
         assert engine.target.capture == (2, 4, 6)
-        engine.controller = FixedBudget(9, frozenset({"eagle"}))
+        engine.controller = FixedBudget(9, frozenset({"eagle-static"}))
         asked = [Request(id=number, prompt_ids=(5, 6, 7), max_tokens=20, temperature=0.8, seed=number) for number in range(2)]
         assert generate(engine, asked, [0, 0]) == generate(bare, asked, [0, 0])
         assert engine.stats.counters["draft_tokens"] > 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from pipelines.registry import Presence, Registry, Served, SlotState, Trial, open_registry
 from pipelines.store import open_store
@@ -20,6 +21,7 @@ from serving.swap import Swap
 from serving.trial import Trial as Counting
 from speculator.medusa import MedusaSpeculator
 from speculator.merged import MergedSpeculator
+from speculator.protocol import Speculator
 from tests.serving.rig import MAX_TREE, plain_engine, tiny_scheduler, tiny_target
 from tests.serving.test_swap import DECODER, SLOT, heads
 from tests.wait import wait_until
@@ -30,39 +32,52 @@ SETTINGS = RolloutSettings(min_requests=4, holdback=0.5)
 class House:
     """A replica, its registry and its store."""
 
+    SLOT = SLOT
+
     def __init__(
         self, folder: Path, settings: RolloutSettings = SETTINGS, name: str = "here", *, url: str = "", interval: float = 0.01
     ) -> None:
         self.url = url or f"sqlite:///{folder / 'registry.db'}"
         self.store = open_store(folder / "checkpoints")
         self.registry: Registry = open_registry(self.url)
-        medusa = MedusaSpeculator(heads(0), DECODER.logits, name="medusa", version="static")
-        rival = MedusaSpeculator(heads(0), DECODER.logits, name="medusa-rival", version="none")
+        source, rival = self.pair()
         target = tiny_target(DECODER)
-        merged = MergedSpeculator([medusa], rival=rival, max_tree=MAX_TREE)
+        merged = MergedSpeculator([source], rival=rival, max_tree=MAX_TREE)
         self.engine = Engine(target, tiny_scheduler(target), merged, FixedBudget(6), trial=Counting())
         self.engine.swap = Swap(
-            SLOT,
+            self.SLOT,
             open_registry=lambda: open_registry(self.url),
             store=self.store,
             interval=interval,
             presence=lambda: Presence(name=f"serving:{name}", at=time.time(), ttl=60, trial=self.engine.trial.report()),
-            referee=Referee(SLOT, settings, name, self.engine.trial),
+            referee=Referee(self.SLOT, settings, name, self.engine.trial),
         )
         self.num_asked = 0
 
-    def record(self, seed: int, parent: str | None = None) -> str:
+    def pair(self) -> tuple[Speculator, Speculator]:
+        """Sources of the kind of the slot: the one that learns, and its rival."""
+        return (
+            MedusaSpeculator(heads(0), DECODER.logits, name="medusa", version="static"),
+            MedusaSpeculator(heads(0), DECODER.logits, name="medusa-rival", version="none"),
+        )
+
+    def weights(self, seed: int) -> tuple[Mapping[str, int | float | str | bool], dict[str, Tensor]]:
+        """Config and weights of a version."""
         made = heads(seed)
+        return made.config, dict(made.named_parameters())
+
+    def record(self, seed: int, parent: str | None = None) -> str:
+        config, weights = self.weights(seed)
         manifest, location = self.store.save(
-            dict(made.named_parameters()),
-            kind=SLOT.kind,
+            weights,
+            kind=self.SLOT.kind,
             parent=parent,
-            target=SLOT.target,
+            target=self.SLOT.target,
             tokenizer="tokenizer-1",
-            config=made.config,
+            config=config,
             created_at=float(seed),
         )
-        self.registry.record(SLOT, manifest, location)
+        self.registry.record(self.SLOT, manifest, location)
         return manifest.version
 
     def serves(self, generation: int) -> bool:
@@ -90,8 +105,10 @@ class House:
 
 
 @contextmanager
-def house(folder: Path, settings: RolloutSettings = SETTINGS, name: str = "here") -> Iterator[House]:
-    made = House(folder, settings, name)
+def house(
+    folder: Path, settings: RolloutSettings = SETTINGS, name: str = "here", kind: type[House] = House
+) -> Iterator[House]:
+    made = kind(folder, settings, name)
     made.engine.swap.start()
     try:
         yield made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -12,13 +13,15 @@ from speculator.eagle_runner import EagleRunner
 from speculator.static_eagle import eagle_source
 from tests.serving.rig import tiny_decoder
 
+FORMS = pytest.mark.parametrize("parallel", [False, True], ids=["token by token", "parallel"])
+"""Both forms of a layer."""
 PAGE_SIZE, NUM_PAGES = 4, 64
 DECODER = tiny_decoder()
 
 
-def eagle_layer(seed: int = 0, scale: float = 0.4, decoder: Decoder = DECODER) -> EagleLayer:
+def eagle_layer(seed: int = 0, scale: float = 0.4, decoder: Decoder = DECODER, *, parallel: bool = False) -> EagleLayer:
     """Random weights, large enough that what is read matters; bfloat16 numbers, as checkpoints hold."""
-    layer = EagleLayer(untrained_config(decoder.config), decoder)
+    layer = EagleLayer(untrained_config(decoder.config, parallel=parallel), decoder)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in layer.tensors.items():

@@ -12,6 +12,7 @@ from pipelines.store import open_store
 from pipelines.trace import SamplingRecord
 from speculator.static_eagle import served_layer
 from speculator.static_heads import find_static
+from tests.speculator.eagle_layers import FORMS
 from tests.trainer.test_eagle_to_server import TARGET
 from trainer.answers import Answer
 from trainer.dayzero_eagle import first_layer
@@ -34,15 +35,17 @@ def answer(number: int) -> Answer:
 ANSWERS = [answer(number) for number in range(60)]
 
 
-def test_a_layer_from_answers_alone_is_found_by_a_server_and_says_what_it_is_worth(tmp_path: Path) -> None:
+@FORMS
+def test_a_layer_from_answers_alone_is_found_by_a_server_and_says_what_it_is_worth(tmp_path: Path, parallel: bool) -> None:
     losses: list[float] = []
-    manifest = first_layer(TAUGHT, ANSWERS, open_store(tmp_path), QUICK, lambda _, loss: losses.append(loss))
+    settings = replace(QUICK, parallel=parallel)
+    manifest = first_layer(TAUGHT, ANSWERS, open_store(tmp_path), settings, lambda _, loss: losses.append(loss))
     assert len(losses) == 60
     assert losses[-1] < 0.1 * losses[0]
     found = find_static(tmp_path, "eagle", target="target-1", tokenizer="tokenizer-1")
     assert found is not None
     assert found.manifest == manifest
-    assert dict(manifest.config) == served_layer(found, TARGET).config == untrained_config(TARGET.config)
+    assert dict(manifest.config) == served_layer(found, TARGET).config == untrained_config(TARGET.config, parallel=parallel)
     assert (manifest.kind, manifest.parent, manifest.span.num_traces) == ("eagle", None, 50)
     judged = manifest.evaluation
     assert judged is not None

@@ -14,10 +14,11 @@ from models.eagle import EagleLayer, layers_read
 from pipelines.trace import SamplingRecord
 from speculator.eagle import EagleSpeculator
 from speculator.eagle_runner import EagleRunner
+from speculator.parallel_eagle import ParallelEagleSpeculator
 from speculator.records import sampling_of
 from speculator.redraft import PAGE_SIZE, pages_alone, redraft
 from tests.serving.rig import VOCAB
-from tests.speculator.eagle_layers import DECODER, eagle_layer
+from tests.speculator.eagle_layers import DECODER, FORMS, eagle_layer
 from tests.speculator.test_eagle_runner import taught as drafted
 from tests.trainer.scripted import trace
 from trainer.eagle_distil import EagleDistiller, EagleRecipe, Passage, Unrolling
@@ -77,8 +78,9 @@ def defined_loss(layer: EagleLayer, trace: Kept, num_steps: int) -> float:
     return loss
 
 
-def test_the_loss_is_the_weighted_divergence_of_what_is_drafted_behind_every_root() -> None:
-    layer, traces = eagle_layer(seed=1), [kept(1, 1, 9), kept(2, 6, 5), kept(3, 3, 2)]
+@FORMS
+def test_the_loss_is_the_weighted_divergence_of_what_is_drafted_behind_every_root(parallel: bool) -> None:
+    layer, traces = eagle_layer(seed=1, parallel=parallel), [kept(1, 1, 9), kept(2, 6, 5), kept(3, 3, 2)]
     distiller = distiller_of(layer, num_steps=4)
     distiller.teach(passages_of(traces))
     expected = sum(defined_loss(layer, each, 4) for each in traces)
@@ -86,8 +88,9 @@ def test_the_loss_is_the_weighted_divergence_of_what_is_drafted_behind_every_roo
     assert distiller._rows == 16
 
 
-def test_the_gradient_is_that_of_the_loss() -> None:
-    layer, traces = eagle_layer(seed=1), [kept(1, 1, 9), kept(2, 6, 5)]
+@FORMS
+def test_the_gradient_is_that_of_the_loss(parallel: bool) -> None:
+    layer, traces = eagle_layer(seed=1, parallel=parallel), [kept(1, 1, 9), kept(2, 6, 5)]
     distiller = distiller_of(layer, num_steps=4)
     distiller.teach(passages_of(traces))
     written = {name: each.grad.clone() for name, each in layer.tensors.items() if each.grad is not None}
@@ -104,8 +107,9 @@ def test_the_gradient_is_that_of_the_loss() -> None:
         torch.testing.assert_close(written[name], each.grad, rtol=1e-3, atol=1e-4)
 
 
-def test_texts_side_by_side_teach_what_they_teach_alone() -> None:
-    layer, traces = eagle_layer(seed=1), [kept(1, 1, 9), kept(2, 40, 30), kept(3, 30, 2)]
+@FORMS
+def test_texts_side_by_side_teach_what_they_teach_alone(parallel: bool) -> None:
+    layer, traces = eagle_layer(seed=1, parallel=parallel), [kept(1, 1, 9), kept(2, 40, 30), kept(3, 30, 2)]
 
     def gradients(groups: Sequence[Sequence[Kept]]) -> dict[str, Tensor]:
         layer.zero_grad()
@@ -141,7 +145,8 @@ def test_what_is_not_finite_moves_nothing(poison: float) -> None:
 def token_by_token(layer: EagleLayer, text: Kept, lookahead: int) -> tuple[int, int]:
     """Tokens and steps of the source that serves, as a chain."""
     runner = EagleRunner(layer, page_size=PAGE_SIZE, num_pages=pages_alone(256))
-    source = EagleSpeculator(runner, layer.layers, version="v", max_tree=lookahead, depth=lookahead, width=1, siblings=1)
+    form = ParallelEagleSpeculator if layer.parallel else EagleSpeculator
+    source = form(runner, layer.layers, version="v", max_tree=lookahead, depth=lookahead, width=1, siblings=1)
     _, layers = DECODER.read(torch.tensor(text.tokens[:-1]), layer.layers)
     sampling = sampling_of(text.trace.sampling)
     found = redraft(
@@ -150,47 +155,59 @@ def token_by_token(layer: EagleLayer, text: Kept, lookahead: int) -> tuple[int, 
     return found.num_tokens, found.num_steps
 
 
+def drafted_by(layer: EagleLayer, number: int, lookahead: int, temperature: float) -> Kept:
+    """A text that goes the way a layer's chains go, each followed all the way, or until some other token comes."""
+    chance, num_prompt, length = random.Random(number), 1 + 7 * number, 2 + 12 * number
+    tokens, root = [chance.randrange(VOCAB) for _ in range(num_prompt + 1)], num_prompt
+    while len(tokens) < num_prompt + length:
+        scores = DECODER.logits(drafted(layer, tokens[: root + 1], tokens[root + 1 :]))
+        if temperature:
+            scores = scores / temperature + gumbel(number, 0, len(tokens) - num_prompt, VOCAB, scores.device)
+        ended = len(tokens) - root > lookahead or chance.random() < 0.2
+        root = len(tokens) if ended else root
+        tokens.append(chance.randrange(VOCAB) if ended else int(scores.argmax()))
+    record = SamplingRecord(temperature=temperature, top_p=1.0, top_k=0, min_p=0.0, seed=number, max_tokens=60)
+    made = trace(number, prompt_ids=tuple(tokens[:num_prompt]), output_ids=tuple(tokens[num_prompt:]), sampling=record)
+    return Kept.of(number, made)
+
+
+@FORMS
+@pytest.mark.parametrize("lookahead", [1, 2, 5])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_one_unrolling_tells_what_drafting_token_by_token_does(
+    temperature: float, lookahead: int, parallel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speculator.growth.FEWEST_CHANCE", 0.0)
+    layer = eagle_layer(seed=1, parallel=parallel)
+    texts = [drafted_by(layer, number, lookahead, temperature) for number in range(4)]
+    drafter = EagleDrafter(layer, lessons_of(texts[::2]), TAUGHT, lookahead=lookahead, sizing=Sizing(60.0))
+    steps = tokens = 0
+    for text in texts:
+        found = finish(drafter.steps(text))
+        assert (found.num_tokens, found.num_steps) == token_by_token(layer, text, lookahead)
+        steps, tokens = steps + found.num_steps, tokens + found.num_tokens
+    assert (1.1 + 0.3 * lookahead) * steps < tokens, "chains were accepted, or nothing would be shown"
+
+
 STUDIED = [kept(number, 4, 30, surprise=0.2, temperature=0.5 * (number % 2)) for number in range(100, 130)]
 """Some answers of the target."""
 
 
-@pytest.fixture(scope="module")
-def learnt() -> EagleLayer:
-    """From STUDIED."""
-    distiller, passages = distiller_of(eagle_layer(scale=0.1), learning_rate=0.01), passages_of(STUDIED)
+@FORMS
+def test_learning_from_answers_raises_acceptance_on_them(parallel: bool) -> None:
+    distiller, passages = distiller_of(eagle_layer(scale=0.1, parallel=parallel), learning_rate=0.01), passages_of(STUDIED)
     for step in range(60):
         distiller.teach(passages[step % 5 :: 5])
         distiller.step()
-    layer = eagle_layer()
-    layer.copy_weights(distiller.averaged())
-    return layer
-
-
-@pytest.mark.parametrize("lookahead", [1, 2, 5])
-@pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_one_unrolling_tells_what_drafting_token_by_token_does(
-    learnt: EagleLayer, temperature: float, lookahead: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("speculator.growth.FEWEST_CHANCE", 0.0)
-    texts = [kept(number, 1 + 7 * number, 2 + 12 * number, surprise=0.2, temperature=temperature) for number in range(4)]
-    drafter = EagleDrafter(learnt, lessons_of(texts[::2]), TAUGHT, lookahead=lookahead, sizing=Sizing(60.0))
-    steps = tokens = 0
-    for text in texts:
-        found = finish(drafter.steps(text))
-        assert (found.num_tokens, found.num_steps) == token_by_token(learnt, text, lookahead)
-        steps, tokens = steps + found.num_steps, tokens + found.num_tokens
-    assert 1.15 * steps < tokens, "chains were accepted, or nothing would be shown"
-
-
-def test_learning_from_answers_raises_acceptance_on_them(learnt: EagleLayer) -> None:
-    untrained = EagleLayer(learnt.config, DECODER)
+    learnt = EagleLayer(distiller.config, DECODER)
+    learnt.copy_weights(distiller.averaged())
 
     def tokens_per_step(layer: EagleLayer) -> float:
         drafter = EagleDrafter(layer, lessons_of(STUDIED), TAUGHT, lookahead=4, sizing=Sizing(60.0))
         found = [finish(drafter.steps(each)) for each in STUDIED]
         return sum(each.num_tokens for each in found) / sum(each.num_steps for each in found)
 
-    assert tokens_per_step(learnt) > 1.15 * tokens_per_step(untrained)
+    assert tokens_per_step(learnt) > 1.15 * tokens_per_step(EagleLayer(distiller.config, DECODER))
 
 
 @pytest.mark.parametrize(

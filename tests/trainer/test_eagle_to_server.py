@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from models.decoder import Decoder
+from models.eagle import EagleLayer, untrained_config
 from models.weights import expected_shapes
+from pipelines.checkpoint import Checkpoint
 from pipelines.registry import Slot, open_registry
 from pipelines.store import open_store
 from pipelines.traffic_log import open_reader, open_writer
@@ -41,7 +44,24 @@ def chain_decoder() -> Decoder:
 TARGET = chain_decoder()
 
 
-def test_what_the_trainer_publishes_drafts_better_in_the_engine_that_takes_it_up(tmp_path: Path) -> None:
+def static_parallel(folder: Path) -> Checkpoint:
+    """An untrained parallel layer, from which server and trainer start."""
+    layer, store = EagleLayer(untrained_config(TARGET.config, parallel=True), TARGET), open_store(folder)
+    tensors = {name: each.detach() for name, each in layer.tensors.items()}
+    manifest, _ = store.save(
+        tensors,
+        kind="eagle",
+        parent=None,
+        target=SLOT.target,
+        tokenizer="tokenizer-1",
+        config=layer.config,
+        created_at=1.0,
+    )
+    return store.load(manifest.version, target=SLOT.target, tokenizer="tokenizer-1", kind="eagle")
+
+
+@pytest.mark.parametrize("parallel", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["token by token", "parallel"])
+def test_what_the_trainer_publishes_drafts_better_in_the_engine_that_takes_it_up(tmp_path: Path, parallel: bool) -> None:
     places = {name: f"sqlite:///{tmp_path / name}.db" for name in ("traffic", "registry")}
     plain, asked = plain_engine(tiny_target(TARGET)), requests(1, 160)
     answers = served(plain, asked)
@@ -50,9 +70,9 @@ def test_what_the_trainer_publishes_drafts_better_in_the_engine_that_takes_it_up
         assert writer.append(trace_of(request, answers[request.id]))
     writer.close()
 
-    target = tiny_target(TARGET)
+    target, static = tiny_target(TARGET), static_parallel(tmp_path / "static") if parallel else None
     source = eagle_source(
-        served_layer(None, target.decoder), version="untrained", max_tree=12, page_size=PAGE_SIZE, num_pages=NUM_PAGES
+        served_layer(static, target.decoder), version="untrained", max_tree=12, page_size=PAGE_SIZE, num_pages=NUM_PAGES
     )
     engine = Engine(target, tiny_scheduler(target), MergedSpeculator([source], max_tree=12), FixedBudget(8))
     checkpoints = open_store(tmp_path / "checkpoints")
@@ -84,8 +104,9 @@ def test_what_the_trainer_publishes_drafts_better_in_the_engine_that_takes_it_up
         champion = registry.state(SLOT).champion
         assert champion is not None
         manifest = registry.manifest(SLOT, champion)
-        assert (manifest.kind, manifest.parent) == ("eagle", None)
+        assert (manifest.kind, manifest.parent) == ("eagle", static.manifest.version if static else None)
         assert manifest.config == source._runner.config
+        assert ("parallel" in manifest.config) == parallel
         assert manifest.evaluation is not None
         assert (manifest.evaluation.form, manifest.evaluation.budget) == ("chain", 4)
         wait_until(lambda: served(engine, fresh[:1]) is not None and engine.speculator.versions == {"eagle": champion})
