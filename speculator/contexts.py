@@ -50,7 +50,7 @@ def size_of(num_sequences: int) -> int:
 
 
 class Contexts:
-    """What everybody's steps say of the arms; and what those of a group say that has had enough steps of its own, which starts from
+    """What everybody's steps say of the arms; and what those of a group say that has had enough steps of its own: it starts from
     what is known of everybody."""
 
     def __init__(self, arms: Sequence[Arm]) -> None:
