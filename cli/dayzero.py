@@ -29,9 +29,11 @@ from speculator import draft_lm
 from speculator.kinds import EAGLE, HEADS, HYDRA, MEDUSA
 from speculator.records import record_of
 from trainer.answers import Answer
-from trainer.dayzero import first_heads
-from trainer.dayzero_draft import first_draft
-from trainer.dayzero_eagle import first_layer
+from trainer.beginner import Beginner
+from trainer.dayzero import first_weights
+from trainer.dayzero_draft import DraftBeginner
+from trainer.dayzero_eagle import EagleBeginner
+from trainer.dayzero_heads import HeadsBeginner
 from trainer.dayzero_settings import RATE_OF_LAYERS, DraftSettings, EagleSettings, HeadsSettings
 from trainer.taught import Taught
 
@@ -144,13 +146,17 @@ def _learnt(
     def progress(step: int, loss: float) -> None:
         _show(step, f"learning: step {step} of {settings.steps}, loss {loss:.3f}")
 
-    taught = Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint, target.stored)
     answers = [Answer(text.tokens[: text.num_prompt], text.output_ids, record_of(text.sampling)) for text in texts]
+    return first_weights(_beginner(target, settings, start), answers, store, progress)
+
+
+def _beginner(target: Target, settings: HeadsSettings | EagleSettings | DraftSettings, start: DraftModel | None) -> Beginner:
+    taught = Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint, target.stored)
     if isinstance(settings, HeadsSettings):
-        return first_heads(taught, answers, store, settings, progress)
+        return HeadsBeginner(taught, settings)
     if isinstance(settings, EagleSettings):
-        return first_layer(taught, answers, store, settings, progress)
-    return first_draft(taught, answers, store, settings, progress, start=start)
+        return EagleBeginner(taught, settings)
+    return DraftBeginner(taught, settings, start)
 
 
 def _published(config: Configuration, manifest: Manifest) -> str:

@@ -64,19 +64,25 @@ class HeadsSettings(DayZeroSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EagleSettings(DayZeroSettings):
-    """Of an EAGLE layer."""
+class TextSettings(DayZeroSettings):
+    """Of who learns from whole texts."""
+
+    max_tokens: int = 256
+    """Of a text, prompt and answer."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect_one("max_tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EagleSettings(TextSettings):
+    """Of an EAGLE layer. Of a text that is too long another stretch is learnt from each time."""
 
     rows_per_step: int = 128
     learning_rate: float = 1e-3
     common_tokens: int = 512
     sampled_tokens: int = 512
-    max_tokens: int = 256
-    """Of a text, prompt and answer: of a longer one so many, another stretch each time."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._expect_one("max_tokens")
 
 
 RATE_OF_LAYERS = 1e-3
@@ -85,20 +91,18 @@ RATE_OF_LAYERS = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class DraftSettings(DayZeroSettings):
-    """Of a draft language model."""
+class DraftSettings(TextSettings):
+    """Of a draft language model. Of a text that is too long the end is learnt from."""
 
     shape: DraftShape = field(default_factory=DraftShape)
     steps: int = 6000
     rows_per_step: int = 256
     learning_rate: float = 3e-3
     max_tokens: int = 1024
-    """Of a text, prompt and answer: what comes before is left out."""
     hybrid: float = 0.0
     """See `trainer.draft_distil`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._expect_one("max_tokens")
         if not self.hybrid >= 0:  # nor nan
             raise ValueError(f"hybrid is {self.hybrid}, expected 0 or more")

@@ -1,0 +1,70 @@
+"""Beginner: what is particular to one kind of speculator at day zero. Answers, time and the checkpoint are the same for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from trainer.dayzero_settings import DayZeroSettings
+from trainer.gate import Score
+from trainer.in_training import InTraining, Pace
+from trainer.kept import Kept
+from trainer.lessons import Lesson
+from trainer.precision import fast_dtype
+from trainer.shortlist import Shortlist
+from trainer.sizing import Sizing
+from trainer.taught import Taught
+from trainer.teacher import LessonCache, ReplayTeacher
+
+UNHURRIED = 60.0
+"""Seconds a slice may take where nobody waits."""
+_SETTLES_FROM = 0.6
+"""Of the way, from which steps get shorter, down to nothing at its end."""
+
+Batch = Sequence[tuple[Kept, Lesson]]
+"""Answers taught together, and what the target thought along them."""
+
+
+class Beginner:
+    """Base of the kinds. Each makes its `distiller`, of untrained weights.
+
+    layers: of the target, whose states lessons hold too.
+    """
+
+    rival: ClassVar[str]
+    """Whom the weights are judged against."""
+    distiller: InTraining
+
+    def __init__(self, kind: str, taught: Taught, settings: DayZeroSettings, layers: Sequence[int] = ()) -> None:
+        decoder = taught.decoder
+        self.kind = kind
+        self.taught = taught
+        self.settings = settings
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.lessons = LessonCache(ReplayTeacher(decoder, Sizing(UNHURRIED, first=4096), layers), settings.cache_bytes)
+        columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
+        self.shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, self.generator)
+
+    def pace(self, way: float) -> Pace:
+        """How a step is made after this share of the way."""
+        return replace(self.distiller.recipe, learning_rate=self.settings.learning_rate * self.slowed(way))
+
+    def slowed(self, way: float) -> float:
+        """The share of the learning rate that is left then."""
+        return min(1.0, (1 - way) / (1 - _SETTLES_FROM))
+
+    def batches(self, studied: Sequence[Kept]) -> Iterator[Sequence[Kept]]:
+        """Answers to be taught together, without end."""
+        raise NotImplementedError
+
+    def teach(self, batch: Batch) -> None:
+        """Adds the gradient of some answers."""
+        raise NotImplementedError
+
+    def scores(self, weights: Mapping[str, Tensor], held_out: Sequence[Kept]) -> list[Score]:
+        """What weights are worth on answers kept aside, against the rival."""
+        raise NotImplementedError
