@@ -21,17 +21,14 @@ def redrafted(
     """
     for number, text in zip(itertools.count(1), texts, strict=False):
         hidden, layers = states_for(speculator, decoder, text.tokens)
-        yield (
-            text,
-            redraft(
-                speculator,
-                text.tokens,
-                text.num_prompt,
-                text.sampling,
-                num_nodes=num_nodes,
-                number=number,
-                tenant=text.tenant,
-                hidden=hidden,
-                layers=layers,
-            ),
+        yield text, redraft(
+            speculator,
+            text.tokens,
+            text.num_prompt,
+            text.sampling,
+            num_nodes=num_nodes,
+            number=number,
+            tenant=text.tenant,
+            hidden=hidden,
+            layers=layers,
         )

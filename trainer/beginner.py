@@ -1,4 +1,7 @@
-"""Beginner: what is particular to one kind of speculator at day zero. Answers, time and the checkpoint are the same for all."""
+"""Learner: what is particular to one kind of weights at day zero; beginner: to one kind of speculator, which is judged too.
+
+Answers, time and the checkpoint are the same for all (`trainer.dayzero`).
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ from trainer.teacher import LessonCache, ReplayTeacher
 
 UNHURRIED = 60.0
 """Seconds a slice may take where nobody waits."""
+AT_ONCE = 4
+"""Answers taught together. Whole texts are padded to the longest, so few."""
 _SETTLES_FROM = 0.6
 """Of the way, from which steps get shorter, down to nothing at its end."""
 
@@ -29,19 +34,16 @@ Batch = Sequence[tuple[Kept, Lesson]]
 """Answers taught together, and what the target thought along them."""
 
 
-class Beginner:
-    """Base of the kinds. Each makes its `distiller`, of untrained weights.
+class Learner:
+    """Base of the kinds. Each makes its `distiller`, of the weights that it begins with.
 
     layers: of the target, whose states lessons hold too.
     """
 
-    rival: ClassVar[str]
-    """Whom the weights are judged against."""
     distiller: InTraining
 
-    def __init__(self, kind: str, taught: Taught, settings: DayZeroSettings, layers: Sequence[int] = ()) -> None:
+    def __init__(self, taught: Taught, settings: DayZeroSettings, layers: Sequence[int] = ()) -> None:
         decoder = taught.decoder
-        self.kind = kind
         self.taught = taught
         self.settings = settings
         self.generator = torch.Generator().manual_seed(settings.seed)
@@ -58,12 +60,23 @@ class Beginner:
         return min(1.0, (1 - way) / (1 - _SETTLES_FROM))
 
     def batches(self, studied: Sequence[Kept]) -> Iterator[Sequence[Kept]]:
-        """Answers to be taught together, without end."""
-        raise NotImplementedError
+        """Answers to be taught together: all of them in any order, and again, without end."""
+        while True:
+            order = torch.randperm(len(studied), generator=self.generator).tolist()
+            for start in range(0, len(order), AT_ONCE):
+                yield [studied[index] for index in order[start : start + AT_ONCE]]
 
     def teach(self, batch: Batch) -> None:
         """Adds the gradient of some answers."""
         raise NotImplementedError
+
+
+class Beginner(Learner):
+    """Base of the speculators."""
+
+    kind: str
+    rival: ClassVar[str]
+    """Whom the weights are judged against."""
 
     def scores(self, weights: Mapping[str, Tensor], held_out: Sequence[Kept]) -> list[Score]:
         """What weights are worth on answers kept aside, against the rival."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from pipelines.checkpoint import Manifest
 from pipelines.store import CheckpointStore
 from trainer.answers import Answer, Answers
-from trainer.beginner import Beginner
+from trainer.beginner import Beginner, Learner
 from trainer.dayzero_settings import DayZeroSettings
 from trainer.gate import Judgement, Rules, judge
 from trainer.kept import Kept
@@ -40,17 +40,17 @@ def first_weights(
     return saved(beginner, weights, known, store, note="day zero: learnt from the target's answers to prompts")
 
 
-def learnt(beginner: Beginner, studied: Sequence[Kept], progress: Progress) -> dict[str, Tensor]:
+def learnt(learner: Learner, studied: Sequence[Kept], progress: Progress) -> dict[str, Tensor]:
     """The weights after as many steps as the settings ask for, or have time for."""
-    distiller, lessons = beginner.distiller, beginner.lessons
+    distiller, lessons = learner.distiller, learner.lessons
     if not distiller.shortlist.whole:
         for trace in studied:
             distiller.shortlist.see(sample_rows(finish(lessons.read(trace))))
-    batches = beginner.batches(studied)
-    for step, way in _steps(beginner.settings):
-        distiller.recipe = beginner.pace(way)
+    batches = learner.batches(studied)
+    for step, way in _steps(learner.settings):
+        distiller.recipe = learner.pace(way)
         while not distiller.ready:
-            beginner.teach([(trace, finish(lessons.read(trace))) for trace in next(batches)])
+            learner.teach([(trace, finish(lessons.read(trace))) for trace in next(batches)])
         distiller.step()
         progress(step, distiller.loss)
     return distiller.averaged()

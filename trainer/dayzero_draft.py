@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,9 +18,6 @@ from trainer.gate import Score
 from trainer.kept import Kept
 from trainer.taught import Taught
 
-_AT_ONCE = 4
-"""Texts read together: they are padded to the longest, so few."""
-
 
 class DraftBeginner(Beginner):
     """Learns from whole texts, and is judged drafting alone.
@@ -28,23 +25,17 @@ class DraftBeginner(Beginner):
     start: what it begins as, and is trained in place; None: as the target's embeddings, in the shape of `settings`.
     """
 
+    kind = KIND
     rival = "drafting nothing"
     settings: DraftSettings
     distiller: DraftDistiller
 
     def __init__(self, taught: Taught, settings: DraftSettings, start: DraftModel | None = None) -> None:
-        super().__init__(KIND, taught, settings)
+        super().__init__(taught, settings)
         rate = settings.learning_rate
         recipe = DraftRecipe(learning_rate=rate, rows_per_step=settings.rows_per_step, hybrid=settings.hybrid)
         draft = (start or _begun(taught, settings)).to(taught.decoder.device)
         self.distiller = DraftDistiller(draft, self.shortlist, recipe)
-
-    def batches(self, studied: Sequence[Kept]) -> Iterator[Sequence[Kept]]:
-        """All of them in any order, and again."""
-        while True:
-            order = torch.randperm(len(studied), generator=self.generator).tolist()
-            for start in range(0, len(order), _AT_ONCE):
-                yield [studied[index] for index in order[start : start + _AT_ONCE]]
 
     def teach(self, batch: Batch) -> None:
         self.distiller.teach([Excerpt.of(trace, lesson, self.settings.max_tokens) for trace, lesson in batch])

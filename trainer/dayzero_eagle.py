@@ -11,27 +11,25 @@ from models.eagle import EagleLayer, layers_read, untrained_config
 from speculator.kinds import EAGLE
 from speculator.static_eagle import eagle_source
 from trainer.alone import scores_alone
-from trainer.beginner import Batch, Beginner
+from trainer.beginner import AT_ONCE, Batch, Beginner
 from trainer.dayzero_settings import EagleSettings
 from trainer.eagle_distil import EagleDistiller, EagleRecipe, Passage
 from trainer.gate import Score
 from trainer.kept import Kept
 from trainer.taught import Taught
 
-_AT_ONCE = 4
-"""Texts read together, which are padded to the longest."""
-
 
 class EagleBeginner(Beginner):
     """Learns from whole texts and the target's layers along them, and is judged drafting alone."""
 
+    kind = EAGLE
     rival = "drafting nothing"
     settings: EagleSettings
     distiller: EagleDistiller
 
     def __init__(self, taught: Taught, settings: EagleSettings) -> None:
         config = taught.decoder.config
-        super().__init__(EAGLE, taught, settings, layers_read(config))
+        super().__init__(taught, settings, layers_read(config))
         recipe = EagleRecipe(learning_rate=settings.learning_rate, rows_per_step=settings.rows_per_step, averaging=0.99)
         self._layer = EagleLayer(untrained_config(config), taught.decoder)
         self.distiller = EagleDistiller(self._layer, self.shortlist, recipe)
@@ -39,7 +37,7 @@ class EagleBeginner(Beginner):
     def batches(self, studied: Sequence[Kept]) -> Iterator[Sequence[Kept]]:
         """All of them in any order, those of like length together; and again."""
         order = sorted(studied, key=lambda trace: len(trace.tokens))
-        groups = [order[start : start + _AT_ONCE] for start in range(0, len(order), _AT_ONCE)]
+        groups = [order[start : start + AT_ONCE] for start in range(0, len(order), AT_ONCE)]
         while True:
             for index in reversed(torch.randperm(len(groups), generator=self.generator).tolist()):
                 yield groups[index]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.heads import DraftHeads
 from speculator.static_heads import heads_of, untrained_config
-from trainer.beginner import UNHURRIED, Batch, Beginner
+from trainer.beginner import AT_ONCE, UNHURRIED, Batch, Beginner
 from trainer.champion import Champion
 from trainer.dayzero_settings import HeadsSettings
 from trainer.distil import Distiller, Recipe
@@ -25,8 +25,6 @@ from trainer.taught import Taught
 
 _SLOWER_FROM = 2 / 3
 """Of the way, from which steps are a third as long: the last third settles."""
-_AT_ONCE = 4
-"""Answers of which a run each is taught."""
 
 
 class HeadsBeginner(Beginner):
@@ -37,7 +35,8 @@ class HeadsBeginner(Beginner):
     distiller: Distiller
 
     def __init__(self, taught: Taught, settings: HeadsSettings) -> None:
-        super().__init__(settings.kind, taught, settings)
+        super().__init__(taught, settings)
+        self.kind = settings.kind
         recipe = Recipe(learning_rate=settings.learning_rate, rows_per_step=settings.rows_per_step, averaging=0.99)
         self.distiller = Distiller(self._untrained(), self.shortlist, recipe)
 
@@ -46,7 +45,7 @@ class HeadsBeginner(Beginner):
 
     def batches(self, studied: Sequence[Kept]) -> Iterator[Sequence[Kept]]:
         while True:
-            yield [studied[index] for index in torch.randint(len(studied), (_AT_ONCE,), generator=self.generator).tolist()]
+            yield [studied[index] for index in torch.randint(len(studied), (AT_ONCE,), generator=self.generator).tolist()]
 
     def teach(self, batch: Batch) -> None:
         self.distiller.teach(Passage.of([random_run(lesson, self.generator) for _, lesson in batch]))

@@ -106,3 +106,27 @@ class DraftSettings(TextSettings):
         super().__post_init__()
         if not self.hybrid >= 0:  # nor nan
             raise ValueError(f"hybrid is {self.hybrid}, expected 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointSettings(TextSettings):
+    """Of a target and Medusa heads that are trained together. See `trainer.joint_distil`."""
+
+    learning_rate: float = 1e-4
+    """Of the target."""
+    max_tokens: int = 512
+    num_heads: int = 4
+    num_blocks: int = 1
+    heads_rate: float = 4.0
+    """The heads' learning rate, in multiples of the target's."""
+    heads_weight: float = 0.2
+    """Of the heads' loss beside the target's own, at the end of the way; 0: nothing is learnt."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("num_heads", "num_blocks"):
+            self._expect_one(name)
+        if not self.heads_rate > 0:  # nor nan
+            raise ValueError(f"heads_rate is {self.heads_rate}, expected more than 0")
+        if not self.heads_weight >= 0:
+            raise ValueError(f"heads_weight is {self.heads_weight}, expected 0 or more")
