@@ -258,13 +258,31 @@ target answers first. Shows tokens per step and how deep drafts were accepted, b
         sections=("", "target", "engine", "traffic", "registry"),
     ),
     Verb(
+        name="answers",
+        summary="a target's own answers to prompts, kept in a file",
+        story="""
+Lets the target answer prompts, and writes one trace a line: the data set of self-distillation, made once and learnt from by
+every kind of speculator (`dayzero`, `joint`), replayed (`replay`), or sorted for drafting (`datastore`).
+""",
+        examples=(
+            "everdraft answers prompts.jsonl --target ./my-model --out answers.jsonl.gz",
+            "everdraft answers chats.jsonl --every-turn --temperature 0.3 --max-tokens 512 --out answers.jsonl",
+        ),
+        usage="[FILE …] --out FILE [flags]",
+        run=calls.answers,
+        arguments=flags.answers_flags,
+        sections=("", "target", "engine"),
+    ),
+    Verb(
         name="dayzero",
         summary="first heads or a draft model, from prompts alone",
         story="""
 Lets the target answer prompts and trains heads, or a draft language model, on what it says, so that a new target has
-drafts before it has traffic. They go into a folder, to be served as static weights, or to the registry.
+drafts before it has traffic. They go into a folder, to be served as static weights, or to the registry. Files may hold the
+target's answers already, as `answers` writes them.
 """,
         examples=(
+            "everdraft dayzero answers.jsonl.gz --target ./my-model --out ./my-heads",
             "everdraft dayzero prompts.jsonl --target ./my-model --out ./my-heads",
             "everdraft dayzero prompts.jsonl --publish --seconds 600",
             "everdraft dayzero prompts.jsonl --kind hydra --target ./my-model --out ./my-heads",
