@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cli.config import Configuration
 from cli.errors import Exit
-from cli.flags import DAYZERO, as_words
+from cli.flags import DAYZERO, JOINT, as_words
 from cli.slots import Wanted
 
 if TYPE_CHECKING:
@@ -188,6 +188,14 @@ def dayzero(call: Call) -> Exit | None:
 
     args = call.args
     dayzero(call.config, _lesson(args), kind=args.kind, out=args.out, given=_given(args, DAYZERO))
+    return None
+
+
+def joint(call: Call) -> Exit | None:
+    from cli.joint import joint
+
+    args = call.args
+    joint(call.config, _lesson(args), out=args.out, given=_given(args, JOINT))
     return None
 
 

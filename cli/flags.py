@@ -357,6 +357,27 @@ def dayzero_flags(parser: Parser) -> None:
     of_draft.add_argument("--num-kv-heads", type=count, metavar="N", help="key-value heads (default: 2)")
 
 
+JOINT = ("steps", "seconds", "num_heads", "num_blocks", "learning_rate", "heads_rate", "heads_weight")
+"""Flags of `joint` that set what is learnt, and how long."""
+
+
+def joint_flags(parser: Parser) -> None:
+    _lesson_flags(parser, "1500")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder that is not there yet")
+    parser.add_argument("--steps", type=count, metavar="N", help="of training, at most (default: 500)")
+    parser.add_argument("--seconds", type=quantity, metavar="S", help="of training, at most (default: 3600)")
+    parser.add_argument("--num-heads", type=count, metavar="N", help="tokens guessed ahead (default: 4)")
+    parser.add_argument("--num-blocks", type=count, metavar="N", help="residual blocks of each head (default: 1)")
+    parser.add_argument("--learning-rate", type=quantity, metavar="R", help="of the target (default: 0.0001)")
+    parser.add_argument("--heads-rate", type=quantity, metavar="X", help="theirs, in multiples of the target's (default: 20)")
+    parser.add_argument(
+        "--heads-weight",
+        type=quantity,
+        metavar="W",
+        help="of what heads foresee, against what the target was: the more, the further it moves (default: 0.2)",
+    )
+
+
 def export_flags(parser: Parser) -> None:
     parser.add_argument("version", metavar="VERSION", help="or champion, static (the one that a server starts with), a folder")
     parser.add_argument("--kind", choices=("draft-lm",), default="draft-lm", help="of weights (default: draft-lm)")

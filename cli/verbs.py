@@ -296,6 +296,24 @@ target's answers already, as `answers` writes them.
         sections=("", "target", "engine", "registry"),
     ),
     Verb(
+        name="joint",
+        summary="a new target and its heads, trained together",
+        story="""
+Trains a copy of the target together with Medusa heads (Medusa-2), so that the heads foresee more, and holds it to what it was
+by its divergence from the original. What comes of it is another target, with other answers and a fingerprint of its own:
+text is exact against the new one, and everything learnt for the old one starts afresh. How far the two are apart is measured
+and told. The folder is an ordinary checkpoint, its heads beside it in `heads`.
+""",
+        examples=(
+            "everdraft joint prompts.jsonl --target ./my-model --out ./my-model-joint",
+            "everdraft joint answers.jsonl.gz --target ./my-model --heads-weight 0.05 --out ./my-model-nearer",
+        ),
+        usage="[FILE …] --out DIR [flags]",
+        run=calls.joint,
+        arguments=flags.joint_flags,
+        sections=("", "target", "engine"),
+    ),
+    Verb(
         name="export",
         summary="a draft model as an ordinary Hugging Face folder",
         story="""

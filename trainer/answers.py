@@ -38,11 +38,7 @@ class Answers:
 
         Raises ValueError when there is nothing to learn from.
         """
-        usable = [
-            _kept(number, answer, taught)
-            for number, answer in enumerate(answers)
-            if len(answer.prompt) and len(answer.output) >= 2
-        ]
+        usable = kept(answers, taught)
         if not usable:
             raise ValueError(f"prompts: {len(answers)}, and no answer of two tokens or more to learn from")
         conversations: dict[str, list[Kept]] = {}
@@ -58,6 +54,15 @@ class Answers:
     @property
     def span(self) -> TrafficSpan:
         return TrafficSpan(num_traces=len(self.studied), num_tokens=sum(each.num_rows for each in self.studied))
+
+
+def kept(answers: Sequence[Answer], taught: Taught) -> list[Kept]:
+    """Those that say something: of two tokens or more."""
+    return [
+        _kept(number, answer, taught)
+        for number, answer in enumerate(answers)
+        if len(answer.prompt) and len(answer.output) >= 2
+    ]
 
 
 def _kept(number: int, answer: Answer, taught: Taught) -> Kept:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from models.eagle import EagleLayer, layers_read, untrained_config
 from speculator.kinds import EAGLE
 from speculator.static_eagle import eagle_source
 from trainer.alone import scores_alone
-from trainer.beginner import AT_ONCE, Batch, Beginner
+from trainer.beginner import Batch, Beginner, of_like_length
 from trainer.dayzero_settings import EagleSettings
 from trainer.eagle_distil import EagleDistiller, EagleRecipe, Passage
 from trainer.gate import Score
@@ -35,12 +34,7 @@ class EagleBeginner(Beginner):
         self.distiller = EagleDistiller(self._layer, self.shortlist, recipe)
 
     def batches(self, studied: Sequence[Kept]) -> Iterator[Sequence[Kept]]:
-        """All of them in any order, those of like length together; and again."""
-        order = sorted(studied, key=lambda trace: len(trace.tokens))
-        groups = [order[start : start + AT_ONCE] for start in range(0, len(order), AT_ONCE)]
-        while True:
-            for index in reversed(torch.randperm(len(groups), generator=self.generator).tolist()):
-                yield groups[index]
+        return of_like_length(studied, self.generator)
 
     def teach(self, batch: Batch) -> None:
         self.distiller.teach([Passage.of(*each, self.settings.max_tokens, self.generator) for each in batch])

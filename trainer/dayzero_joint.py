@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
 from models.heads import MedusaHeads
 from models.trainable import TrainableDecoder
-from trainer.beginner import Batch, Learner
+from trainer.beginner import Batch, Learner, of_like_length
 from trainer.dayzero_settings import JointSettings
 from trainer.draft_distil import Excerpt
 from trainer.joint_distil import JointDistiller, JointRecipe
+from trainer.kept import Kept
 from trainer.taught import Taught
 
 
@@ -40,6 +41,9 @@ class JointLearner(Learner):
         slowed = self.settings.learning_rate * self.slowed(way)
         weight = self.settings.heads_weight * math.sin(math.pi / 2 * way)
         return replace(self.distiller.recipe, learning_rate=slowed, heads_weight=weight)
+
+    def batches(self, studied: Sequence[Kept]) -> Iterator[Sequence[Kept]]:
+        return of_like_length(studied, self.generator)
 
     def teach(self, batch: Batch) -> None:
         self.distiller.teach([Excerpt.of(*each, self.settings.max_tokens, self.generator) for each in batch])

@@ -112,12 +112,14 @@ class DraftSettings(TextSettings):
 class JointSettings(TextSettings):
     """Of a target and Medusa heads that are trained together. See `trainer.joint_distil`."""
 
+    steps: int = 500
+    rows_per_step: int = 256
     learning_rate: float = 1e-4
     """Of the target."""
     max_tokens: int = 512
     num_heads: int = 4
     num_blocks: int = 1
-    heads_rate: float = 4.0
+    heads_rate: float = 20.0
     """The heads' learning rate, in multiples of the target's."""
     heads_weight: float = 0.2
     """Of the heads' loss beside the target's own, at the end of the way; 0: nothing is learnt."""
