@@ -357,14 +357,15 @@ def dayzero_flags(parser: Parser) -> None:
     of_draft.add_argument("--num-kv-heads", type=count, metavar="N", help="key-value heads (default: 2)")
 
 
-JOINT = ("steps", "seconds", "num_heads", "num_blocks", "learning_rate", "heads_rate", "heads_weight")
+JOINT = ("steps", "heads_first", "seconds", "num_heads", "num_blocks", "learning_rate", "heads_rate", "heads_weight")
 """Flags of `joint` that set what is learnt, and how long."""
 
 
 def joint_flags(parser: Parser) -> None:
     _lesson_flags(parser, "1500")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder that is not there yet")
-    parser.add_argument("--steps", type=count, metavar="N", help="of training, at most (default: 500)")
+    parser.add_argument("--steps", type=count, metavar="N", help="of training together, at most (default: 500)")
+    parser.add_argument("--heads-first", type=count, metavar="N", help="steps of the heads alone before (default: 1000)")
     parser.add_argument("--seconds", type=quantity, metavar="S", help="of training, at most (default: 3600)")
     parser.add_argument("--num-heads", type=count, metavar="N", help="tokens guessed ahead (default: 4)")
     parser.add_argument("--num-blocks", type=count, metavar="N", help="residual blocks of each head (default: 1)")

@@ -25,7 +25,7 @@ from trainer.answers import Answers, kept
 from trainer.dayzero import learnt, saved
 from trainer.dayzero_heads import HeadsBeginner
 from trainer.dayzero_joint import JointLearner
-from trainer.dayzero_settings import HeadsSettings, JointSettings
+from trainer.dayzero_settings import JointSettings
 from trainer.joint_distil import Jointly
 from trainer.likeness import Likeness, likeness
 
@@ -73,7 +73,9 @@ def joint(config: Configuration, lesson: Lesson, *, out: Path, given: Mapping[st
 
 def _together(config: Configuration, target: Target, known: Answers, settings: JointSettings) -> Jointly:
     weights = read_weights(locate(config.target.path, config.target.revision), target.config)
-    learner = JointLearner(taught_by(target), weights, settings)
+    alone = HeadsBeginner(taught_by(target), settings.of_heads)
+    first = learnt(alone, known.studied, partial(show_learning, settings.heads_first))
+    learner = JointLearner(taught_by(target), weights, settings, first)
     learned = Jointly.of(learnt(learner, known.studied, partial(show_learning, settings.steps)))
     return Jointly({name: tensor.to(weights[name].dtype) for name, tensor in learned.target.items()}, learned.heads)
 
@@ -89,16 +91,13 @@ def _made(
     new = load_target(str(folder), dtype=config.target.dtype, device=config.target.device)
     like = likeness(target.decoder, new.decoder, known.held_out)
     (folder / "README.md").write_text(_card(target, new, like))
-    of_heads = HeadsSettings(
-        num_heads=settings.num_heads, num_blocks=settings.num_blocks, budget=settings.budget, seed=settings.seed
-    )
     asked = [text_of(each.trace) for each in known.held_out]
     # what drafts for the old target is none of the new one's
     alone = replace(config, engine=replace(config.engine, sources=("suffix",)))
     again = list(answered_again(answering_engine(alone, new), new, asked, at_once=AT_ONCE))
     own = Answers(known.studied, kept(as_answers(again), taught_by(new)))
     note = f"trained together with its target, which was {target.fingerprint}"
-    manifest = saved(HeadsBeginner(taught_by(new), of_heads), together.heads, own, open_store(folder / HEADS), note=note)
+    manifest = saved(HeadsBeginner(taught_by(new), settings.of_heads), together.heads, own, open_store(folder / HEADS), note=note)
     return _Made(new, like, manifest)
 
 

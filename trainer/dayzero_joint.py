@@ -19,7 +19,7 @@ from trainer.taught import Taught
 
 
 class JointLearner(Learner):
-    """Learns from whole texts. weights: of the target as stored, by Hugging Face name.
+    """Learns from whole texts. weights: of the target as stored, by Hugging Face name. first: of the heads; None: untrained ones.
 
     The heads' loss counts little at first, when they would only pull the target about: its weight grows as a quarter of a sine
     (section 2.2.2 of the paper).
@@ -28,12 +28,16 @@ class JointLearner(Learner):
     settings: JointSettings
     distiller: JointDistiller
 
-    def __init__(self, taught: Taught, weights: Mapping[str, Tensor], settings: JointSettings) -> None:
+    def __init__(
+        self, taught: Taught, weights: Mapping[str, Tensor], settings: JointSettings, first: Mapping[str, Tensor] | None = None
+    ) -> None:
         super().__init__(taught, settings)
         decoder = taught.decoder
         target = TrainableDecoder(decoder.config, weights).to(decoder.device)
         shape = decoder.config
         heads = MedusaHeads(shape.hidden_size, settings.num_heads, settings.num_blocks, shape.vocab_size).to(decoder.device)
+        if first is not None:
+            heads.copy_weights(first)
         recipe = JointRecipe(learning_rate=settings.learning_rate, rows_per_step=settings.rows_per_step)
         self.distiller = JointDistiller(target, heads, self.shortlist, recipe, heads_rate=settings.heads_rate)
 

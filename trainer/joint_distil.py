@@ -9,6 +9,19 @@ at them, the two agree to the last bit, and the gradient is zero, not noise that
 original's distribution in place of the sampled token, as in `trainer.distil`. They score with the target's unembedding, which
 moves, too. The paper trains low-rank adapters; here all of the target is trained, at the price of a second copy and two moments.
 
+Tokens per step on answers of its own to 60 prompts kept aside (bundled target, 540 answers of sql, math, dialogue at 0.8, trees
+of 16 nodes, 256 rows a step, untrained heads at first, one CPU thread of a machine that others kept busy; good to 0.05 or so):
+
+                                 seconds    all    sql    math   dialogue    nats a token    equal first choices
+    heads alone, 150 steps          39     1.86   1.79   1.91     1.75
+    heads alone, 1,500 steps       156     1.96   1.85   2.00     1.96
+    together, 150, weight 0.2      250     1.96   2.03   1.98     1.78          0.018             93.7 %
+    together, 150, weight 1        228     2.08   2.08   2.12     1.91          0.069             87.1 %
+    1,000 (of 512 rows) alone      108     1.96   1.85   2.00     1.99
+    and 90 together, weight 0.2   +108     2.03   1.96   2.08     1.90          0.006             96.3 %
+
+A step together costs six times one of the heads alone, so heads learn alone first (the paper's two stages).
+
 As in `trainer.distil`, products run in the dtype the machine is fastest in, softmax and loss in float32, and the gradient at the
 logits is written out.
 

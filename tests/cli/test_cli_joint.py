@@ -22,7 +22,7 @@ from tests.models.families import save_model
 
 pytestmark = pytest.mark.slow
 
-QUICK = ("--steps", "6", "--learning-rate", "0.002", "--heads-rate", "2", "--num-heads", "2")
+QUICK = ("--steps", "6", "--heads-first", "3", "--learning-rate", "0.002", "--heads-rate", "2", "--num-heads", "2")
 
 
 @pytest.fixture(scope="module")

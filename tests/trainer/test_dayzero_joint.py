@@ -81,6 +81,18 @@ def test_where_heads_weigh_nothing_the_target_does_not_move_by_a_bit(
     assert not any(torch.equal(moved.target[name], before[name]) for name in before)
 
 
+def test_heads_that_learnt_alone_are_where_learning_together_begins(tmp_path: Path) -> None:
+    target = small_target(tmp_path)
+    known = Answers.of(answers_of(target.decoder, 20), taught_by(target), held_out=0)
+    settings = replace(TOGETHER, heads_first=4, heads_weight=0.0, steps=2)
+    first = learnt(HeadsBeginner(taught_by(target), settings.of_heads), known.studied, quietly)
+    assert all(bool(tensor.any()) for tensor in first.values())
+    subject = JointLearner(taught_by(target), read_weights(tmp_path, target.config), settings, first)
+    assert all(torch.equal(subject.distiller.heads.get_parameter(name), tensor) for name, tensor in first.items())
+    after = Jointly.of(learnt(subject, known.studied, quietly))
+    assert all(torch.equal(after.heads[name], tensor) for name, tensor in first.items()), "where heads weigh nothing"
+
+
 def test_what_is_held_to_more_loosely_moves_further(tmp_path: Path) -> None:
     target = small_target(tmp_path)
     known = Answers.of(answers_of(target.decoder, 30), taught_by(target), held_out=10)
@@ -180,7 +192,15 @@ def test_likeness_is_the_mean_divergence_and_the_share_of_equal_first_choices(tm
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("heads_weight", -0.1), ("heads_rate", 0.0), ("num_heads", 0), ("max_tokens", 0), ("learning_rate", 0.0)]
+    ("field", "value"),
+    [
+        ("heads_weight", -0.1),
+        ("heads_rate", 0.0),
+        ("num_heads", 0),
+        ("heads_first", 0),
+        ("max_tokens", 0),
+        ("learning_rate", 0.0),
+    ],
 )
 def test_a_setting_that_cannot_work_is_named(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"^{field} is {value}"):
