@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cli.config import Configuration
 from cli.config_flags import as_words
 from cli.errors import Exit
-from cli.flags import DAYZERO
+from cli.flags import DAYZERO, JOINT
 from cli.slots import Wanted
+
+if TYPE_CHECKING:
+    from cli.lesson import Lesson
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +175,40 @@ def replay(call: Call) -> Exit | None:
     return None
 
 
-def dayzero(call: Call) -> Exit | None:
-    from cli.dayzero import Lesson, dayzero
+def answers(call: Call) -> Exit | None:
+    from cli.answers_verb import answers
 
     args = call.args
-    lesson = Lesson(files=tuple(args.files), limit=args.limit, temperature=args.temperature, seed=args.seed)
-    given = {name: value for name, value in vars(args).items() if name in DAYZERO and value is not None}
-    dayzero(call.config, lesson, kind=args.kind, out=args.out, given=given)
+    lesson = replace(_lesson(args), max_tokens=args.max_tokens, every_turn=args.every_turn)
+    answers(call.config, lesson, args.out)
     return None
+
+
+def dayzero(call: Call) -> Exit | None:
+    from cli.dayzero import dayzero
+
+    args = call.args
+    dayzero(call.config, _lesson(args), kind=args.kind, out=args.out, given=_given(args, DAYZERO))
+    return None
+
+
+def joint(call: Call) -> Exit | None:
+    from cli.joint import joint
+
+    args = call.args
+    joint(call.config, _lesson(args), out=args.out, given=_given(args, JOINT))
+    return None
+
+
+def _lesson(args: argparse.Namespace) -> Lesson:
+    from cli.lesson import Lesson
+
+    return Lesson(files=tuple(args.files), limit=args.limit, temperature=args.temperature, seed=args.seed)
+
+
+def _given(args: argparse.Namespace, names: Collection[str]) -> dict[str, Any]:
+    """Of these flags those that were given."""
+    return {name: value for name, value in vars(args).items() if name in names and value is not None}
 
 
 def export(call: Call) -> Exit | None:

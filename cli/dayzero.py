@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cli.answers import Text, answered
+from cli.answers import Text
 from cli.config import Configuration
-from cli.demo.prompt_files import read_prompts
-from cli.demo.prompts import Prompt, prompts
-from cli.demo.supply import WARM
 from cli.errors import UsageError
+from cli.lesson import Lesson, as_answers, show_learning, taught_by, texts_of
 from cli.target import loaded_target
 from models.draft import DraftModel, DraftShape
 from models.errors import ModelError
@@ -24,20 +20,15 @@ from models.weights import read_weights
 from pipelines.checkpoint import Manifest
 from pipelines.registry import Slot, open_registry
 from pipelines.store import CheckpointStore, open_store
-from serving.assemble import build_engine
 from speculator import draft_lm
 from speculator.kinds import EAGLE, HEADS, HYDRA, MEDUSA
-from speculator.records import record_of
-from trainer.answers import Answer
-from trainer.dayzero import first_heads
-from trainer.dayzero_draft import first_draft
-from trainer.dayzero_eagle import first_layer
+from trainer.beginner import Beginner
+from trainer.dayzero import first_weights
+from trainer.dayzero_draft import DraftBeginner
+from trainer.dayzero_eagle import EagleBeginner
+from trainer.dayzero_heads import HeadsBeginner
 from trainer.dayzero_settings import RATE_OF_LAYERS, DraftSettings, EagleSettings, HeadsSettings
-from trainer.taught import Taught
 
-_AT_ONCE = 16
-_SHOWN_EVERY = 50
-"""Answers, or steps."""
 _ONLY = {
     MEDUSA: {"num_heads": "num_heads", "num_blocks": "num_blocks"},
     HYDRA: {"num_heads": "num_heads"},
@@ -56,18 +47,6 @@ _LIMIT = {MEDUSA: 1500, HYDRA: 1500, EAGLE: 1500, draft_lm.KIND: 4000}
 """Prompts: a model of its own has more to learn than heads on the target's own states."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
-    """What is to be learnt from."""
-
-    files: tuple[Path, ...]
-    """Of prompts; empty: the project's own stories and dialogues."""
-    limit: int | None
-    """Prompts, at most; None: as many as suit the kind."""
-    temperature: float
-    seed: int
-
-
 def dayzero(config: Configuration, lesson: Lesson, *, kind: str, out: Path | None, given: Mapping[str, Any]) -> None:
     """Trains weights of a kind and writes them into the folder `out`, or publishes them where there is none.
 
@@ -80,7 +59,7 @@ def dayzero(config: Configuration, lesson: Lesson, *, kind: str, out: Path | Non
         store = open_store(out or config.registry.checkpoints)
         target = loaded_target(config)
         start = _start(config, target, layers) if layers else None
-        texts = list(_answers(config, target, _prompts(lesson, kind), lesson))
+        texts = list(texts_of(config, target, lesson, _LIMIT[kind]))
         manifest = _learnt(target, texts, store, settings, start)
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -108,23 +87,6 @@ def _settings(kind: str, given: Mapping[str, Any], seed: int) -> HeadsSettings |
     return DraftSettings(**common, shape=DraftShape(**shape), seed=seed)
 
 
-def _prompts(lesson: Lesson, kind: str) -> list[Prompt]:
-    limit = lesson.limit or _LIMIT[kind]
-    if lesson.files:
-        return list(itertools.islice(read_prompts(lesson.files), limit))
-    sources = [prompts(domain, lesson.seed, "training") for domain in WARM]
-    in_turns = itertools.chain.from_iterable(zip(*sources, strict=False))
-    return list(itertools.islice(in_turns, limit))
-
-
-def _answers(config: Configuration, target: Target, asked: Sequence[Prompt], lesson: Lesson) -> Iterator[Text]:
-    engine = build_engine(replace(config.engine, registry="", shadow_every=0), target)
-    texts = answered(engine, target, asked, temperature=lesson.temperature, seed=lesson.seed, at_once=_AT_ONCE)
-    for number, text in enumerate(texts, 1):
-        _show(number, f"the target answers: {number} of {len(asked)}")
-        yield text
-
-
 def _start(config: Configuration, target: Target, layers: Sequence[int]) -> DraftModel:
     """Raises ValueError for layers that the target has not, or that are none of a draft model's."""
     weights = read_weights(locate(config.target.path, config.target.revision), target.config)
@@ -141,16 +103,17 @@ def _learnt(
     settings: HeadsSettings | EagleSettings | DraftSettings,
     start: DraftModel | None,
 ) -> Manifest:
-    def progress(step: int, loss: float) -> None:
-        _show(step, f"learning: step {step} of {settings.steps}, loss {loss:.3f}")
+    progress = partial(show_learning, settings.steps)
+    return first_weights(_beginner(target, settings, start), as_answers(texts), store, progress)
 
-    taught = Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint, target.stored)
-    answers = [Answer(text.tokens[: text.num_prompt], text.output_ids, record_of(text.sampling)) for text in texts]
+
+def _beginner(target: Target, settings: HeadsSettings | EagleSettings | DraftSettings, start: DraftModel | None) -> Beginner:
+    taught = taught_by(target)
     if isinstance(settings, HeadsSettings):
-        return first_heads(taught, answers, store, settings, progress)
+        return HeadsBeginner(taught, settings)
     if isinstance(settings, EagleSettings):
-        return first_layer(taught, answers, store, settings, progress)
-    return first_draft(taught, answers, store, settings, progress, start=start)
+        return EagleBeginner(taught, settings)
+    return DraftBeginner(taught, settings, start)
 
 
 def _published(config: Configuration, manifest: Manifest) -> str:
@@ -163,8 +126,3 @@ def _published(config: Configuration, manifest: Manifest) -> str:
     finally:
         registry.close()
     return f"published: champion of generation {state.generation}"
-
-
-def _show(number: int, words: str) -> None:
-    if number % _SHOWN_EVERY == 0:
-        print(words, file=sys.stderr)

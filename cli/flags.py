@@ -53,7 +53,7 @@ def replay_flags(parser: Parser) -> None:
         type=Path,
         nargs="*",
         metavar="FILE",
-        help="JSON lines of prompts for the target to answer; none: the traffic log is replayed",
+        help="JSON lines of prompts for the target to answer, or of its `answers`; none: the traffic log is replayed",
     )
     parser.add_argument(
         "--with",
@@ -70,6 +70,34 @@ def replay_flags(parser: Parser) -> None:
     json_flag(parser)
 
 
+def answers_flags(parser: Parser) -> None:
+    _lesson_flags(parser, "1500")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a new file; gzipped if named .gz")
+    parser.add_argument("--max-tokens", type=count, default=96, metavar="N", help="of answers to prompts of files (default: 96)")
+    parser.add_argument(
+        "--every-turn",
+        action="store_true",
+        help="play recorded conversations again: each turn of the user's is answered, behind the target's own answers to those "
+        "before (default: one answer of each, behind those recorded)",
+    )
+
+
+def _lesson_flags(parser: Parser, limit: str) -> None:
+    """What is learnt from. limit: the default, in words."""
+    parser.add_argument(
+        "files",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="JSON lines of prompts, or of the target's `answers`; none: the project's own stories and dialogues",
+    )
+    parser.add_argument("--limit", type=count, metavar="N", help=f"answers (default: {limit})")
+    parser.add_argument(
+        "--temperature", type=quantity, default=0.8, metavar="T", help="of the answers (default: 0.8; greedy ones may loop)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of prompts, answers and training (default: 0)")
+
+
 DAYZERO = (
     *("steps", "seconds", "num_heads", "num_blocks", "parallel"),
     *("from_layers", "hidden_size", "intermediate_size", "num_layers", "num_attention_heads", "num_kv_heads"),
@@ -78,18 +106,12 @@ DAYZERO = (
 
 
 def dayzero_flags(parser: Parser) -> None:
-    parser.add_argument(
-        "files", type=Path, nargs="*", metavar="FILE", help="JSON lines of prompts; none: the project's own stories and dialogues"
-    )
+    _lesson_flags(parser, "1500, for a draft model 4000")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", type=Path, metavar="DIR", help="write them here, for --engine-heads or --engine-draft")
     where.add_argument("--publish", action="store_true", help="make them champion at the registry")
     parser.add_argument(
         "--kind", choices=get_args(Kind), default="medusa", help="heads, an eagle layer or a draft model (default: medusa)"
-    )
-    parser.add_argument("--limit", type=count, metavar="N", help="prompts (default: 1500, for a draft model 4000)")
-    parser.add_argument(
-        "--temperature", type=quantity, default=0.8, metavar="T", help="of the answers (default: 0.8; greedy ones may loop)"
     )
     parser.add_argument("--steps", type=count, metavar="N", help="of training, at most (default: 2000, for a draft model 6000)")
     parser.add_argument("--seconds", type=quantity, metavar="S", help="of training, at most (default: 3600)")
@@ -115,7 +137,28 @@ def dayzero_flags(parser: Parser) -> None:
     of_draft.add_argument("--num-layers", type=count, metavar="N", help="(default: 2)")
     of_draft.add_argument("--num-attention-heads", type=count, metavar="N", help="(default: 4)")
     of_draft.add_argument("--num-kv-heads", type=count, metavar="N", help="key-value heads (default: 2)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of prompts, answers and training (default: 0)")
+
+
+JOINT = ("steps", "heads_first", "seconds", "num_heads", "num_blocks", "learning_rate", "heads_rate", "heads_weight")
+"""Flags of `joint` that set what is learnt, and how long."""
+
+
+def joint_flags(parser: Parser) -> None:
+    _lesson_flags(parser, "1500")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder that is not there yet")
+    parser.add_argument("--steps", type=count, metavar="N", help="of training together, at most (default: 500)")
+    parser.add_argument("--heads-first", type=count, metavar="N", help="steps of the heads alone before (default: 1000)")
+    parser.add_argument("--seconds", type=quantity, metavar="S", help="of training, at most (default: 3600)")
+    parser.add_argument("--num-heads", type=count, metavar="N", help="tokens guessed ahead (default: 4)")
+    parser.add_argument("--num-blocks", type=count, metavar="N", help="residual blocks of each head (default: 1)")
+    parser.add_argument("--learning-rate", type=quantity, metavar="R", help="of the target (default: 0.0001)")
+    parser.add_argument("--heads-rate", type=quantity, metavar="X", help="theirs, in multiples of the target's (default: 20)")
+    parser.add_argument(
+        "--heads-weight",
+        type=quantity,
+        metavar="W",
+        help="of what heads foresee, against what the target was: the more, the further it moves (default: 0.2)",
+    )
 
 
 def export_flags(parser: Parser) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-
-import torch
-from torch import Tensor
+from collections.abc import Iterable, Iterator
 
 from cli.answers import Text
 from models.decoder import Decoder
 from speculator.protocol import Speculator
-from speculator.redraft import redraft
+from speculator.redraft import redraft, states_for
 from speculator.simulate import Simulated
 
 
@@ -23,7 +20,7 @@ def redrafted(
     num_nodes: drafted nodes in each step.
     """
     for number, text in zip(itertools.count(1), texts, strict=False):
-        hidden, layers = _states(speculator, decoder, text)
+        hidden, layers = states_for(speculator, decoder, text.tokens)
         yield text, redraft(
             speculator,
             text.tokens,
@@ -35,10 +32,3 @@ def redrafted(
             hidden=hidden,
             layers=layers,
         )
-
-
-def _states(speculator: Speculator, decoder: Decoder, text: Text) -> tuple[Tensor | None, Mapping[int, Tensor]]:
-    """What the target said of a text, as far as the speculator needs it."""
-    if not speculator.needs_hidden and not speculator.needs_layers:
-        return None, {}
-    return decoder.read(torch.tensor(text.tokens[:-1]), speculator.needs_layers)

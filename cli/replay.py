@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from cli.answers import Text, answered
+from cli.answer_files import text_of
+from cli.answers import Text
 from cli.config import Configuration
 from cli.demo.looping import is_looping
-from cli.demo.prompt_files import read_prompts
 from cli.errors import NotThere, UsageError
+from cli.lesson import Lesson, texts_of
 from cli.redraft import redrafted
 from cli.show import as_json, table
 from cli.sources import present, source_named
@@ -24,8 +23,6 @@ from cli.target import loaded_target
 from models.loading import Target
 from pipelines.trace import Trace
 from pipelines.traffic_log import Position, advance, open_reader
-from serving.assemble import build_engine
-from speculator.records import sampling_of
 from speculator.simulate import Simulated
 
 EVERYTHING = "everything"
@@ -57,7 +54,7 @@ class Texts:
     """Which texts to replay. What a log holds of lossy answers is left out: their texts are not the target's own."""
 
     files: tuple[Path, ...]
-    """Of prompts, which the target answers; empty: what the traffic log holds."""
+    """Of prompts, which the target answers, or of its answers; empty: what the traffic log holds."""
     tenant: str | None
     """Only this tenant's; None: everyone's."""
     limit: int
@@ -89,10 +86,8 @@ def replay(config: Configuration, *, names: Sequence[str] | None, texts: Texts, 
 
 
 def _answered(config: Configuration, target: Target, texts: Texts) -> Iterator[Text]:
-    engine = build_engine(replace(config.engine, registry="", shadow_every=0), target)
-    prompts = list(itertools.islice(read_prompts(texts.files), texts.limit))
-    print(f"the target answers {len(prompts)} prompts …", file=sys.stderr)
-    return answered(engine, target, prompts, temperature=texts.temperature)
+    lesson = Lesson(files=texts.files, limit=texts.limit, temperature=texts.temperature, seed=0)
+    return texts_of(config, target, lesson, texts.limit)
 
 
 def _recorded(config: Configuration, target: Target, texts: Texts) -> list[Text]:
@@ -102,9 +97,7 @@ def _recorded(config: Configuration, target: Target, texts: Texts) -> list[Text]
     for trace in _traces(config.traffic_url):
         ours = trace.target == target.fingerprint and trace.sampling.lossy is None
         if ours and texts.tenant in (None, trace.tenant):
-            tokens = (*trace.prompt_ids, *trace.output_ids)
-            sampling = sampling_of(trace.sampling)
-            newest.append(Text(trace.domain or "unnamed", trace.tenant, tokens, len(trace.prompt_ids), sampling))
+            newest.append(text_of(trace))
     return list(newest)
 
 

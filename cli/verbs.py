@@ -258,13 +258,31 @@ target answers first. Shows tokens per step and how deep drafts were accepted, b
         sections=("", "target", "engine", "traffic", "registry"),
     ),
     Verb(
+        name="answers",
+        summary="a target's own answers to prompts, kept in a file",
+        story="""
+Lets the target answer prompts, and writes one trace a line: the data set of self-distillation, made once and learnt from by
+every kind of speculator (`dayzero`, `joint`), replayed (`replay`), or sorted for drafting (`datastore`).
+""",
+        examples=(
+            "everdraft answers prompts.jsonl --target ./my-model --out answers.jsonl.gz",
+            "everdraft answers chats.jsonl --every-turn --temperature 0.3 --max-tokens 512 --out answers.jsonl",
+        ),
+        usage="[FILE …] --out FILE [flags]",
+        run=calls.answers,
+        arguments=flags.answers_flags,
+        sections=("", "target", "engine"),
+    ),
+    Verb(
         name="dayzero",
         summary="first heads or a draft model, from prompts alone",
         story="""
 Lets the target answer prompts and trains heads, or a draft language model, on what it says, so that a new target has
-drafts before it has traffic. They go into a folder, to be served as static weights, or to the registry.
+drafts before it has traffic. They go into a folder, to be served as static weights, or to the registry. Files may hold the
+target's answers already, as `answers` writes them.
 """,
         examples=(
+            "everdraft dayzero answers.jsonl.gz --target ./my-model --out ./my-heads",
             "everdraft dayzero prompts.jsonl --target ./my-model --out ./my-heads",
             "everdraft dayzero prompts.jsonl --publish --seconds 600",
             "everdraft dayzero prompts.jsonl --kind hydra --target ./my-model --out ./my-heads",
@@ -276,6 +294,24 @@ drafts before it has traffic. They go into a folder, to be served as static weig
         run=calls.dayzero,
         arguments=flags.dayzero_flags,
         sections=("", "target", "engine", "registry"),
+    ),
+    Verb(
+        name="joint",
+        summary="a new target and its heads, trained together",
+        story="""
+Trains a copy of the target together with Medusa heads (Medusa-2), so that the heads foresee more, and holds it to what it was
+by its divergence from the original. What comes of it is another target, with other answers and a fingerprint of its own:
+text is exact against the new one, and everything learnt for the old one starts afresh. How far the two are apart is measured
+and told. The folder is an ordinary checkpoint, its heads beside it in `heads`.
+""",
+        examples=(
+            "everdraft joint prompts.jsonl --target ./my-model --out ./my-model-joint",
+            "everdraft joint answers.jsonl.gz --target ./my-model --heads-weight 0.05 --out ./my-model-nearer",
+        ),
+        usage="[FILE …] --out DIR [flags]",
+        run=calls.joint,
+        arguments=flags.joint_flags,
+        sections=("", "target", "engine"),
     ),
     Verb(
         name="export",

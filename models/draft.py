@@ -1,9 +1,8 @@
-"""DraftModel: a small language model that drafts for a target, in a form that can be trained.
+"""DraftModel: a small language model that drafts for a target.
 
-The tensors have Hugging Face's names and shapes, so its weights are an ordinary Llama checkpoint: served by
-`models.decoder.Decoder`, and read by whatever else reads such files.
+Its weights are an ordinary Llama checkpoint: served by `models.decoder.Decoder`, and read by whatever else reads such files.
 
-Legend: B sequences, T tokens of each, H hidden size, V vocabulary.
+Legend: H hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from kernels.rope.reference import rope_table
 from models.config import DecoderConfig
 from models.errors import BadModel, UnsupportedModel
+from models.trainable import TrainableDecoder
 from models.weights import expected_shapes
 
 ConfigValues = dict[str, int | float | str | bool]
@@ -66,27 +64,16 @@ class DraftShape:
         }
 
 
-class DraftModel(nn.Module):
-    """Keeps its tensors by their Hugging Face names in `tensors`; starts from small random numbers."""
+class DraftModel(TrainableDecoder):
+    """Starts from small random numbers."""
 
     def __init__(self, config: ConfigValues, generator: torch.Generator | None = None) -> None:
         """Raises BadModel or UnsupportedModel for a config that is none of a decoder's."""
-        super().__init__()
-        self.config = dict(config)
-        self.shape = DecoderConfig.from_hf(config)
-        if not self.shape.tie_embeddings:
+        shape = DecoderConfig.from_hf(config)
+        if not shape.tie_embeddings:
             raise BadModel("config of a draft model: tie_word_embeddings is false; expected true")
-        # nn.ParameterDict takes no dots in its keys
-        shapes = expected_shapes(self.shape)
-        self._names = {name: name.replace(".", "/") for name in shapes}
-        first = {self._names[name]: nn.Parameter(_first(name, shape, generator)) for name, shape in shapes.items()}
-        self._tensors = nn.ParameterDict(first)
-        frequencies = self.shape.rope.frequencies(self.shape.head_dim)
-        cos, sin = rope_table(frequencies, self.shape.max_positions, torch.float32)
-        self.register_buffer("_cos", cos, persistent=False)
-        self.register_buffer("_sin", sin, persistent=False)
-        self._cos: Tensor
-        self._sin: Tensor
+        super().__init__(shape, {name: _first(name, each, generator) for name, each in expected_shapes(shape).items()})
+        self.config = dict(config)
 
     @classmethod
     def from_config(cls, config: Mapping[str, int | float | str | bool]) -> Self:
@@ -113,15 +100,6 @@ class DraftModel(nn.Module):
         draft.copy_weights(own)
         return draft
 
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """By Hugging Face name."""
-        return {name: self._tensors[key] for name, key in self._names.items()}
-
-    @property
-    def device(self) -> torch.device:
-        return self._cos.device
-
     def start_from(self, embeddings: Tensor) -> None:
         """Starts from a target's output embeddings [V, H of the target]: their best approximation in so few dimensions.
 
@@ -131,30 +109,7 @@ class DraftModel(nn.Module):
             u, s, _ = torch.linalg.svd(embeddings.detach().float().cpu(), full_matrices=False)
             size = min(self.shape.hidden_size, s.shape[0])
             reduced = u[:, :size] * s[:size]
-            own = self._tensors[self._names[_EMBEDDING]]
-            own[:, :size] = reduced * (embeddings.float().std().item() / reduced.std())
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Hidden states [B, T, H] after the last norm, of tokens [B, T] from position 0 on; padding goes behind the text."""
-        get, shape = self._get, self.shape
-        x = F.embedding(tokens, get(_EMBEDDING))
-        length = tokens.shape[1]
-        cos, sin = self._cos[:length], self._sin[:length]
-        for index in range(shape.num_layers):
-            prefix = f"model.layers.{index}"
-            x = x + self._attention(prefix, self._norm(x, f"{prefix}.input_layernorm"), cos, sin)
-            inner = self._norm(x, f"{prefix}.post_attention_layernorm")
-            gate, up, down = (get(f"{prefix}.mlp.{name}.weight") for name in ("gate_proj", "up_proj", "down_proj"))
-            x = x + F.linear(F.silu(F.linear(inner, gate)) * F.linear(inner, up), down)
-        return self._norm(x, "model.norm")
-
-    def output_embeddings(self) -> Tensor:
-        """[V, H]: a token's score is its row times the hidden state."""
-        return self._get(_EMBEDDING)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[…, V] of hidden states […, H]."""
-        return F.linear(hidden, self.output_embeddings())
+            self._get(_EMBEDDING)[:, :size] = reduced * (embeddings.float().std().item() / reduced.std())
 
     @torch.no_grad()
     def copy_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -162,27 +117,6 @@ class DraftModel(nn.Module):
         check_draft_weights(weights, self.shape)
         for name, tensor in weights.items():
             self._get(name).copy_(tensor)
-
-    def _get(self, name: str) -> Tensor:
-        found: Tensor = self._tensors[self._names[name]]
-        return found
-
-    def _norm(self, x: Tensor, name: str) -> Tensor:
-        weight = self._get(f"{name}.weight")
-        return F.rms_norm(x, weight.shape, weight, self.shape.norm_eps)
-
-    def _attention(self, prefix: str, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        shape, (batch, length, _) = self.shape, x.shape
-
-        def heads(name: str, count: int) -> Tensor:
-            joined = F.linear(x, self._get(f"{prefix}.self_attn.{name}.weight"))
-            return joined.view(batch, length, count, shape.head_dim).transpose(1, 2)
-
-        query = _turn(heads("q_proj", shape.num_heads), cos, sin)
-        key = _turn(heads("k_proj", shape.num_kv_heads), cos, sin)
-        value = heads("v_proj", shape.num_kv_heads)
-        out = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
-        return F.linear(out.transpose(1, 2).reshape(batch, length, -1), self._get(f"{prefix}.self_attn.o_proj.weight"))
 
 
 def _config_of_layers(target: DecoderConfig, number: int) -> ConfigValues:
@@ -225,8 +159,3 @@ def check_draft_weights(weights: Mapping[str, Tensor], shape: DecoderConfig) -> 
 
 def _first(name: str, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
     return torch.ones(shape) if name.endswith("norm.weight") else _INIT * torch.randn(shape, generator=generator)
-
-
-def _turn(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """[B, A, T, D] turned by position."""
-    return heads * cos + heads.roll(heads.shape[-1] // 2, -1) * sin

@@ -1,4 +1,4 @@
-"""Export: weights of a draft model as a folder that any reader of Hugging Face checkpoints takes for a causal language model."""
+"""Export: weights as a folder that any reader of Hugging Face checkpoints takes for a causal language model."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ def exported(config: Mapping[str, int | float | str | bool], weights: Mapping[st
     Raises BadModel where config and weights do not fit each other, or the target's files cannot be read.
     """
     check_draft_weights(weights, DecoderConfig.from_hf(config))
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    (dtype,) = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
+    (dtype,) = {str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()}
     special = {name: value for name, value in Fields.read(target / "config.json").values.items() if name in _SPECIAL}
     values: dict[str, Any] = {
         "architectures": [SUPPORTED[str(config["model_type"])]],
@@ -45,13 +44,18 @@ def exported(config: Mapping[str, int | float | str | bool], weights: Mapping[st
         "hidden_act": "silu",
         "torch_dtype": dtype,  # older readers know no other name
     }
-    files = {
-        "config.json": (json.dumps(values, indent=2) + "\n").encode(),
-        "model.safetensors": safetensors.torch.save(tensors, {"format": "pt"}),
-    }
-    for name in _TOKENIZER:
-        if (target / name).exists():
-            files[name] = (target / name).read_bytes()
+    return {"config.json": (json.dumps(values, indent=2) + "\n").encode(), **_files(weights, target)}
+
+
+def retrained(weights: Mapping[str, Tensor], origin: Path) -> dict[str, bytes]:
+    """The files of a folder with other weights for the model of the folder `origin`. Raises BadModel as `exported` does."""
+    return {"config.json": (origin / "config.json").read_bytes(), **_files(weights, origin)}
+
+
+def _files(weights: Mapping[str, Tensor], target: Path) -> dict[str, bytes]:
+    """Weights, and the target's tokenizer."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    files = {name: (target / name).read_bytes() for name in _TOKENIZER if (target / name).exists()}
     if not files.keys() & {"tokenizer.json", "tokenizer.model", "vocab.json"}:
         raise BadModel(f"{target}: holds no tokenizer")
-    return files
+    return {"model.safetensors": safetensors.torch.save(tensors, {"format": "pt"}), **files}

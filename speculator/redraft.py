@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from models.decoder import Decoder
 from models.pages import PageTable
 from speculator.batch import Batch, Chunk, Sampling, Sequence
 from speculator.drafts import Drafts, Tree
@@ -50,6 +52,13 @@ def redraft(
     simulated = simulate(tokens, num_prompt, again.draft)
     again.end()
     return simulated
+
+
+def states_for(speculator: Speculator, decoder: Decoder, tokens: SequenceOf[int]) -> tuple[Tensor | None, Mapping[int, Tensor]]:
+    """`hidden` and `layers` of `redraft`: what the target said of a text, as far as the speculator needs it."""
+    if not speculator.needs_hidden and not speculator.needs_layers:
+        return None, {}
+    return decoder.read(torch.tensor(tokens[:-1]), speculator.needs_layers)
 
 
 class _Again:

@@ -21,6 +21,8 @@ class Answer:
     output: Tokens
     sampling: SamplingRecord
     """How the answer was chosen, its noise included: who drafts for it knows that, too."""
+    conversation: str = ""
+    """The same for answers that are to fall on one side of the hold-out; empty: one by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +34,41 @@ class Answers:
 
     @classmethod
     def of(cls, answers: Sequence[Answer], taught: Taught, held_out: int) -> Answers:
-        """The first are kept aside: `held_out` of them, at most half. Raises ValueError when nothing is left to learn from."""
-        usable = [
-            _kept(number, answer, taught)
-            for number, answer in enumerate(answers)
-            if len(answer.prompt) and len(answer.output) >= 2
-        ]
-        aside = min(held_out, len(usable) // 2)
-        if aside == len(usable):
+        """The first are kept aside, conversations whole: at most `held_out`, at most half.
+
+        Raises ValueError when there is nothing to learn from.
+        """
+        usable = kept(answers, taught)
+        if not usable:
             raise ValueError(f"prompts: {len(answers)}, and no answer of two tokens or more to learn from")
-        return cls(usable[aside:], usable[:aside])
+        conversations: dict[str, list[Kept]] = {}
+        for each in usable:
+            conversations.setdefault(each.conversation, []).append(each)
+        studied: list[Kept] = []
+        aside: list[Kept] = []
+        room = min(held_out, len(usable) // 2)
+        for together in conversations.values():
+            (aside if len(aside) + len(together) <= room else studied).extend(together)
+        return cls(studied, aside)
 
     @property
     def span(self) -> TrafficSpan:
         return TrafficSpan(num_traces=len(self.studied), num_tokens=sum(each.num_rows for each in self.studied))
 
 
+def kept(answers: Sequence[Answer], taught: Taught) -> list[Kept]:
+    """Those that say something: of two tokens or more."""
+    return [
+        _kept(number, answer, taught)
+        for number, answer in enumerate(answers)
+        if len(answer.prompt) and len(answer.output) >= 2
+    ]
+
+
 def _kept(number: int, answer: Answer, taught: Taught) -> Kept:
     trace = Trace(
         trace_id=f"dayzero-{number}",
-        conversation=str(number),
+        conversation=answer.conversation or f"dayzero-{number}",
         started_at=0.0,
         finished_at=0.0,
         target=taught.fingerprint,

@@ -64,8 +64,20 @@ class HeadsSettings(DayZeroSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EagleSettings(DayZeroSettings):
-    """Of an EAGLE layer."""
+class TextSettings(DayZeroSettings):
+    """Of who learns from whole texts."""
+
+    max_tokens: int = 256
+    """Of a text, prompt and answer."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._expect_one("max_tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EagleSettings(TextSettings):
+    """Of an EAGLE layer. Of a text that is too long another stretch is learnt from each time."""
 
     parallel: bool = False
     """Whether it drafts all its tokens in one pass (see `models.eagle`)."""
@@ -73,12 +85,6 @@ class EagleSettings(DayZeroSettings):
     learning_rate: float = 1e-3
     common_tokens: int = 512
     sampled_tokens: int = 512
-    max_tokens: int = 256
-    """Of a text, prompt and answer: of a longer one so many, another stretch each time."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._expect_one("max_tokens")
 
 
 RATE_OF_LAYERS = 1e-3
@@ -87,20 +93,58 @@ RATE_OF_LAYERS = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class DraftSettings(DayZeroSettings):
-    """Of a draft language model."""
+class DraftSettings(TextSettings):
+    """Of a draft language model. Of a text that is too long the end is learnt from."""
 
     shape: DraftShape = field(default_factory=DraftShape)
     steps: int = 6000
     rows_per_step: int = 256
     learning_rate: float = 3e-3
     max_tokens: int = 1024
-    """Of a text, prompt and answer: what comes before is left out."""
     hybrid: float = 0.0
     """See `trainer.draft_distil`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._expect_one("max_tokens")
         if not self.hybrid >= 0:  # nor nan
             raise ValueError(f"hybrid is {self.hybrid}, expected 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointSettings(TextSettings):
+    """Of a target and Medusa heads that are trained together. See `trainer.joint_distil`."""
+
+    steps: int = 500
+    heads_first: int = 1000
+    """Steps of the heads alone before: they cost a sixth of those together."""
+    rows_per_step: int = 256
+    learning_rate: float = 1e-4
+    """Of the target."""
+    max_tokens: int = 512
+    num_heads: int = 4
+    num_blocks: int = 1
+    heads_rate: float = 20.0
+    """The heads' learning rate, in multiples of the target's."""
+    heads_weight: float = 0.2
+    """Of the heads' loss beside the target's own, at the end of the way; 0: nothing is learnt."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("num_heads", "num_blocks", "heads_first"):
+            self._expect_one(name)
+        if not self.heads_rate > 0:  # nor nan
+            raise ValueError(f"heads_rate is {self.heads_rate}, expected more than 0")
+        if not self.heads_weight >= 0:
+            raise ValueError(f"heads_weight is {self.heads_weight}, expected 0 or more")
+
+    @property
+    def of_heads(self) -> HeadsSettings:
+        """For the heads alone."""
+        return HeadsSettings(
+            steps=self.heads_first,
+            seconds=self.seconds,
+            num_heads=self.num_heads,
+            num_blocks=self.num_blocks,
+            budget=self.budget,
+            seed=self.seed,
+        )

@@ -66,6 +66,7 @@ import torch
 from torch import Tensor
 
 from models.draft import DraftModel
+from models.trainable import TrainableDecoder
 from trainer.in_training import InTraining, Pace
 from trainer.kept import Kept
 from trainer.lessons import Lesson
@@ -141,47 +142,59 @@ class DraftDistiller(InTraining):
         columns = self.shortlist.draw()
         dtype = columns.unembedding.dtype
         with torch.autocast(self.draft.device.type, dtype, enabled=dtype != torch.float32):
-            states = self._states(excerpts)  # [N, D]
+            states = states_at(self.draft, excerpts)  # [N, D]
         hidden = torch.cat([excerpt.hidden for excerpt in excerpts])  # [N, H]
-        embeddings = self.draft.output_embeddings()
-        own = embeddings.detach() if columns.tokens is None else embeddings.detach().index_select(0, columns.tokens)
-        at_states, at_own, divergence = self._gradient(states.detach().to(dtype), hidden, own.to(dtype), columns)
-        torch.autograd.backward(states, at_states.to(states.dtype))
-        assert embeddings.grad is not None, "every text begins with a token that is embedded"
-        if columns.tokens is None:
-            embeddings.grad += at_own
-        else:
-            embeddings.grad.index_add_(0, columns.tokens, at_own)
-        self._taught(len(hidden), divergence)
+        own = columns.of(self.draft.output_embeddings())
+        pull = pulled(states.detach().to(dtype), hidden, own, columns, hybrid=self.recipe.hybrid)
+        torch.autograd.backward(states, pull.at_states.to(states.dtype))
+        columns.add_to(self.draft.output_embeddings(), pull.at_own)
+        self._taught(len(hidden), pull.divergence)
 
-    def _states(self, excerpts: Sequence[Excerpt]) -> Tensor:
-        """[N, D] of the draft at the rows taught."""
-        length = padded(max(len(excerpt.tokens) for excerpt in excerpts))
-        tokens = torch.zeros(len(excerpts), length, dtype=torch.int64)
-        taught = torch.zeros(len(excerpts), length, dtype=torch.bool)
-        for row, excerpt in enumerate(excerpts):
-            tokens[row, : len(excerpt.tokens)] = excerpt.tokens
-            taught[row, len(excerpt.tokens) - len(excerpt.hidden) : len(excerpt.tokens)] = True
-        device = self.draft.device
-        states: Tensor = self.draft(tokens.to(device))
-        return states.flatten(0, 1).index_select(0, taught.flatten().nonzero().squeeze(-1).to(device))
 
-    def _gradient(self, states: Tensor, hidden: Tensor, own: Tensor, columns: Columns) -> tuple[Tensor, Tensor, float]:
-        """Gradients of the summed loss at the draft's states [N, D] and at its columns of the vocabulary [S, D], and the sum
-        of divergences."""
-        at_states, at_own = torch.empty_like(states), torch.zeros(own.shape, device=own.device)
-        mine = Columns(own, columns.log_weight)
-        divergence = torch.zeros((), device=states.device)
-        size = max(1, _CHUNK // len(own))
-        for start in range(0, len(states), size):
-            part = slice(start, start + size)
-            target_logits, logits = columns.logits(hidden[part]), mine.logits(states[part])
-            change, divergences = gradient_at(logits, target_logits, self.recipe.hybrid)
-            divergence += divergences.sum()
-            change = change.to(own.dtype)
-            at_states[part] = torch.mm(change, own)
-            at_own += torch.mm(change.t(), states[part])
-        return at_states, at_own, divergence.item()
+def states_at(model: TrainableDecoder, excerpts: Sequence[Excerpt]) -> Tensor:
+    """[N, D] of a model at the rows that are taught, text after text."""
+    length = padded(max(len(excerpt.tokens) for excerpt in excerpts))
+    tokens = torch.zeros(len(excerpts), length, dtype=torch.int64)
+    taught = torch.zeros(len(excerpts), length, dtype=torch.bool)
+    for row, excerpt in enumerate(excerpts):
+        tokens[row, : len(excerpt.tokens)] = excerpt.tokens
+        taught[row, len(excerpt.tokens) - len(excerpt.hidden) : len(excerpt.tokens)] = True
+    states: Tensor = model(tokens.to(model.device))
+    return states.flatten(0, 1).index_select(0, taught.flatten().nonzero().squeeze(-1).to(model.device))
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """Where states should go, to make what the target would."""
+
+    at_states: Tensor
+    """[N, D] gradient of the summed loss."""
+    at_own: Tensor
+    """[S, D] float32: the same at the columns of the model's own vocabulary."""
+    divergence: float
+    """KL(target || model), summed over rows."""
+
+
+def pulled(
+    states: Tensor, hidden: Tensor, own: Columns, columns: Columns, *, hybrid: float = 0.0, weight: Tensor | None = None
+) -> Pull:
+    """states: [N, D] of a model, scored with its `own` columns; hidden: [N, H] of the target, with its `columns`.
+
+    weight: [N] of each row's loss; None: 1.
+    """
+    at_states, at_own = torch.empty_like(states), torch.zeros(own.unembedding.shape, device=states.device)
+    divergence = torch.zeros((), device=states.device)
+    size = max(1, _CHUNK // len(own.unembedding))
+    for start in range(0, len(states), size):
+        part = slice(start, start + size)
+        change, divergences = gradient_at(own.logits(states[part]), columns.logits(hidden[part]), hybrid)
+        if weight is not None:
+            change, divergences = change * weight[part, None], divergences * weight[part]
+        divergence += divergences.sum()
+        change = change.to(states.dtype)
+        at_states[part] = torch.mm(change, own.unembedding)
+        at_own += torch.mm(change.t(), states[part])
+    return Pull(at_states, at_own, divergence.item())
 
 
 def gradient_at(logits: Tensor, target_logits: Tensor, hybrid: float) -> tuple[Tensor, Tensor]:

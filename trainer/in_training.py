@@ -6,8 +6,9 @@ A step whose gradient or loss is not finite changes nothing and is counted.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,8 +100,11 @@ class InTraining:
             self._optimizer.state[weight]["step"].fill_(age)
         self.age = age
 
-    def _begin(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """These weights from now on, nothing remembered of any others."""
+    def _begin(self, weights: Iterable[tuple[str, Tensor]], multiples: Mapping[str, float] | None = None) -> None:
+        """These weights from now on, nothing remembered of any others.
+
+        multiples: of the learning rate, for those that have another.
+        """
         self._weights = dict(weights)
         self.age = 0
         """Steps since the last restart."""
@@ -109,7 +113,11 @@ class InTraining:
         self._mean = {name: weight.detach().clone() for name, weight in self._weights.items()}
         # fused: 0.6 ms for 0.6 M weights on one CPU thread, against 4.2 ms
         self._optimizer = torch.optim.AdamW(
-            self._weights.values(), self.recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+            list(_groups(self._weights, multiples or {})),
+            self.recipe.learning_rate,
+            betas=(0.9, 0.95),
+            weight_decay=0.0,
+            fused=True,
         )
         for weight in self._weights.values():
             self._optimizer.state[weight] = {
@@ -136,7 +144,7 @@ class InTraining:
     def _move(self, loss: float) -> None:
         recipe = self.recipe
         for group in self._optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * min(1.0, (self.age + 1) / recipe.warmup_steps)
+            group["lr"] = group["multiple"] * recipe.learning_rate * min(1.0, (self.age + 1) / recipe.warmup_steps)
         self._optimizer.step()
         self.age += 1
         self.num_steps += 1
@@ -145,3 +153,12 @@ class InTraining:
         keep = min(recipe.averaging, self.age / (self.age + 9))
         for name, weight in self._weights.items():
             self._mean[name].lerp_(weight, 1 - keep)
+
+
+def _groups(weights: Mapping[str, Tensor], multiples: Mapping[str, float]) -> Iterator[dict[str, Any]]:
+    """The optimiser's: weights of one and the same multiple of the learning rate."""
+    by_multiple: dict[float, list[Tensor]] = {}
+    for name, weight in weights.items():
+        by_multiple.setdefault(multiples.get(name, 1.0), []).append(weight)
+    for multiple, each in by_multiple.items():
+        yield {"params": each, "multiple": multiple}

@@ -37,6 +37,22 @@ class Columns:
         logits = torch.mm(states.to(self.unembedding.dtype), self.unembedding.t()).float()
         return logits if self.log_weight is None else logits.add_(self.log_weight)
 
+    def of(self, unembedding: Tensor) -> Columns:
+        """The same tokens' of another unembedding [V, D], with the same weights, in the same dtype."""
+        own = unembedding.detach()
+        chosen = own if self.tokens is None else own.index_select(0, self.tokens)
+        return Columns(chosen.to(self.unembedding.dtype), self.log_weight, self.tokens)
+
+    @torch.no_grad()
+    def add_to(self, unembedding: Tensor, change: Tensor) -> None:
+        """Adds a gradient [S, D] at these columns to that of all [V, D]."""
+        if unembedding.grad is None:
+            unembedding.grad = torch.zeros_like(unembedding)
+        if self.tokens is None:
+            unembedding.grad += change
+        else:
+            unembedding.grad.index_add_(0, self.tokens, change)
+
 
 class Shortlist:
     """Follows where the target's probability lies, and draws columns by it.

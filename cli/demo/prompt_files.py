@@ -33,21 +33,22 @@ _EXPECTED = (
 _decoder = msgspec.json.Decoder(_Line)
 
 
-def read_prompts(files: Sequence[Path], max_tokens: int = MAX_TOKENS) -> Iterator[Prompt]:
+def read_prompts(files: Sequence[Path], max_tokens: int = MAX_TOKENS, *, whole: bool = False) -> Iterator[Prompt]:
     """The distinct prompts of `files`, in order. A line without a domain gets the file's name.
 
     A recorded conversation, one that ends with the assistant's answer, is cut before one of its answers, for
     the target to write: a hash of the text chooses which, so that openings, middles and ends all come up.
+    whole: before the last.
     Raises PromptFileError.
     """
     seen: set[bytes] = set()
     for file in files:
         found = False
-        for number, line in enumerate(_lines(file), start=1):
+        for number, line in enumerate(json_lines(file), start=1):
             if line.isspace():
                 continue
             found = True
-            prompt = _prompt(line, f"{file}, line {number}", file.name.split(".")[0], max_tokens)
+            prompt = _prompt(line, f"{file}, line {number}", file.name.split(".")[0], max_tokens, whole)
             if prompt.digest not in seen:
                 seen.add(prompt.digest)
                 yield prompt
@@ -55,7 +56,8 @@ def read_prompts(files: Sequence[Path], max_tokens: int = MAX_TOKENS) -> Iterato
             raise PromptFileError(f"{file}: holds no prompt; expected lines of {_EXPECTED}")
 
 
-def _lines(file: Path) -> Iterator[bytes]:
+def json_lines(file: Path) -> Iterator[bytes]:
+    """The lines of a file. Raises PromptFileError where it cannot be read."""
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
             yield from stream
@@ -63,7 +65,7 @@ def _lines(file: Path) -> Iterator[bytes]:
         raise PromptFileError(f"{file}: cannot be read ({error}); expected JSON lines, gzipped if named .gz") from error
 
 
-def _prompt(line: bytes, where: str, domain: str, max_tokens: int) -> Prompt:
+def _prompt(line: bytes, where: str, domain: str, max_tokens: int, whole: bool) -> Prompt:
     try:
         parsed = _decoder.decode(line)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -73,13 +75,13 @@ def _prompt(line: bytes, where: str, domain: str, max_tokens: int) -> Prompt:
     messages = tuple(parsed.messages or ())
     if parsed.prompt is not None:
         messages = (Message("user", parsed.prompt),)
-    messages = _waiting_for_an_answer(messages)
+    messages = _waiting_for_an_answer(messages, whole)
     if not messages or not messages[-1].content.strip():
         raise PromptFileError(f"{where}: expected a turn of the user with some text to answer: {_EXPECTED}")
     return Prompt(parsed.domain or domain, messages, max_tokens)
 
 
-def _waiting_for_an_answer(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+def _waiting_for_an_answer(messages: tuple[Message, ...], whole: bool) -> tuple[Message, ...]:
     """`messages` up to a user turn; empty when there is none to answer."""
     if messages and messages[-1].role == "user":
         return messages
@@ -88,4 +90,7 @@ def _waiting_for_an_answer(messages: tuple[Message, ...]) -> tuple[Message, ...]
         for turn, (asked, answer) in enumerate(itertools.pairwise(messages), start=1)
         if asked.role == "user" and answer.role == "assistant"
     ]
-    return messages[: answered[zlib.crc32(msgspec.json.encode(messages)) % len(answered)]] if answered else ()
+    if not answered:
+        return ()
+    chosen = -1 if whole else zlib.crc32(msgspec.json.encode(messages)) % len(answered)
+    return messages[: answered[chosen]]

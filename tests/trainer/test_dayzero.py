@@ -14,7 +14,8 @@ from speculator.kinds import HEADS
 from speculator.static_heads import find_static_heads
 from tests.trainer.scripted import TARGET, TOKENIZER, following, taught, text
 from trainer.answers import Answer
-from trainer.dayzero import first_heads
+from trainer.dayzero import first_weights
+from trainer.dayzero_heads import HeadsBeginner
 from trainer.dayzero_settings import HeadsSettings
 
 PROMPTS = [text(4, random.Random(number)) for number in range(120)]
@@ -27,7 +28,9 @@ ANSWERS = [Answer(prompt, text(21, random.Random(following(prompt[-1])))[1:], GR
 def test_heads_from_prompts_alone_are_found_by_a_server_and_say_what_they_are_worth(tmp_path: Path, kind: str) -> None:
     losses: list[float] = []
     settings = replace(QUICK, kind=kind)
-    manifest = first_heads(taught(), ANSWERS, open_store(tmp_path), settings, lambda _, loss: losses.append(loss))
+    manifest = first_weights(
+        HeadsBeginner(taught(), settings), ANSWERS, open_store(tmp_path), lambda _, loss: losses.append(loss)
+    )
     assert len(losses) == 60
     assert losses[-1] < 0.2 * losses[0]
     found = find_static_heads(tmp_path, target=TARGET, tokenizer=TOKENIZER, kind=kind)
@@ -45,7 +48,7 @@ def test_heads_from_prompts_alone_are_found_by_a_server_and_say_what_they_are_wo
 def test_it_stops_when_its_seconds_are_over(tmp_path: Path) -> None:
     steps: list[int] = []
     settings = HeadsSettings(num_heads=2, steps=10**9, seconds=0.3, rows_per_step=64, held_out=0)
-    manifest = first_heads(taught(), ANSWERS, open_store(tmp_path), settings, lambda step, _: steps.append(step))
+    manifest = first_weights(HeadsBeginner(taught(), settings), ANSWERS, open_store(tmp_path), lambda step, _: steps.append(step))
     assert 0 < len(steps) < 10**6
     assert manifest.evaluation is None
 
@@ -57,5 +60,9 @@ def test_heads_of_no_known_kind_are_refused() -> None:
 
 def test_prompts_without_answers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^prompts: 2, and no answer"):
-        first_heads(taught(), [replace(ANSWERS[0], output=[1]), replace(ANSWERS[1], output=[])], open_store(tmp_path), QUICK)
+        first_weights(
+            HeadsBeginner(taught(), QUICK),
+            [replace(ANSWERS[0], output=[1]), replace(ANSWERS[1], output=[])],
+            open_store(tmp_path),
+        )
     assert not list(tmp_path.iterdir())

@@ -16,7 +16,8 @@ from pipelines.trace import SamplingRecord
 from speculator.static_draft import draft_model, find_static_draft
 from tests.trainer.scripted import TARGET, TOKENIZER, VOCAB, ScriptedDecoder, following, taught, text
 from trainer.answers import Answer
-from trainer.dayzero_draft import first_draft
+from trainer.dayzero import first_weights
+from trainer.dayzero_draft import DraftBeginner
 from trainer.dayzero_settings import DraftSettings
 
 SMALL = DraftShape(hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2, num_kv_heads=1)
@@ -52,7 +53,7 @@ def by_chance(seed: int) -> SamplingRecord:
 
 def test_a_draft_from_answers_alone_is_found_by_a_server_and_says_what_it_is_worth(tmp_path: Path) -> None:
     losses: list[float] = []
-    manifest = first_draft(taught(), ANSWERS, open_store(tmp_path), QUICK, lambda _, loss: losses.append(loss))
+    manifest = first_weights(DraftBeginner(taught(), QUICK), ANSWERS, open_store(tmp_path), lambda _, loss: losses.append(loss))
     assert len(losses) == 60
     assert losses[-1] < 0.1 * losses[0]
     found = find_static_draft(tmp_path, target=TARGET, tokenizer=TOKENIZER)
@@ -70,9 +71,9 @@ def test_a_draft_from_answers_alone_is_found_by_a_server_and_says_what_it_is_wor
 
 def test_its_worth_is_judged_with_the_noise_of_the_answers(tmp_path: Path) -> None:
     answers = [sampled(number) for number in range(120)]
-    known = first_draft(taught(), answers, open_store(tmp_path / "known"), QUICK)
+    known = first_weights(DraftBeginner(taught(), QUICK), answers, open_store(tmp_path / "known"))
     wrong = [replace(each, sampling=by_chance(10**6)) for each in answers]
-    unknown = first_draft(taught(), wrong, open_store(tmp_path / "unknown"), QUICK)
+    unknown = first_weights(DraftBeginner(taught(), QUICK), wrong, open_store(tmp_path / "unknown"))
     assert known.evaluation is not None
     assert unknown.evaluation is not None
     assert known.evaluation.tokens_per_step > unknown.evaluation.tokens_per_step + 0.5
@@ -81,7 +82,7 @@ def test_its_worth_is_judged_with_the_noise_of_the_answers(tmp_path: Path) -> No
 def test_it_stops_when_its_seconds_are_over(tmp_path: Path) -> None:
     steps: list[int] = []
     settings = replace(QUICK, steps=10**9, seconds=0.3, held_out=0)
-    manifest = first_draft(taught(), ANSWERS, open_store(tmp_path), settings, lambda step, _: steps.append(step))
+    manifest = first_weights(DraftBeginner(taught(), settings), ANSWERS, open_store(tmp_path), lambda step, _: steps.append(step))
     assert 0 < len(steps) < 10**6
     assert manifest.evaluation is None
 

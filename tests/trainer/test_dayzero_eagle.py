@@ -15,7 +15,8 @@ from speculator.static_heads import find_static
 from tests.speculator.eagle_layers import FORMS
 from tests.trainer.test_eagle_to_server import TARGET
 from trainer.answers import Answer
-from trainer.dayzero_eagle import first_layer
+from trainer.dayzero import first_weights
+from trainer.dayzero_eagle import EagleBeginner
 from trainer.dayzero_settings import EagleSettings
 from trainer.taught import Taught
 
@@ -38,8 +39,8 @@ ANSWERS = [answer(number) for number in range(60)]
 @FORMS
 def test_a_layer_from_answers_alone_is_found_by_a_server_and_says_what_it_is_worth(tmp_path: Path, parallel: bool) -> None:
     losses: list[float] = []
-    settings = replace(QUICK, parallel=parallel)
-    manifest = first_layer(TAUGHT, ANSWERS, open_store(tmp_path), settings, lambda _, loss: losses.append(loss))
+    beginner = EagleBeginner(TAUGHT, replace(QUICK, parallel=parallel))
+    manifest = first_weights(beginner, ANSWERS, open_store(tmp_path), lambda _, loss: losses.append(loss))
     assert len(losses) == 60
     assert losses[-1] < 0.1 * losses[0]
     found = find_static(tmp_path, "eagle", target="target-1", tokenizer="tokenizer-1")
@@ -57,7 +58,7 @@ def test_a_layer_from_answers_alone_is_found_by_a_server_and_says_what_it_is_wor
 def test_it_stops_when_its_seconds_are_over(tmp_path: Path) -> None:
     steps: list[int] = []
     settings = replace(QUICK, steps=10**9, seconds=0.3, held_out=0)
-    manifest = first_layer(TAUGHT, ANSWERS, open_store(tmp_path), settings, lambda step, _: steps.append(step))
+    manifest = first_weights(EagleBeginner(TAUGHT, settings), ANSWERS, open_store(tmp_path), lambda step, _: steps.append(step))
     assert 0 < len(steps) < 10**6
     assert manifest.evaluation is None
 
