@@ -20,11 +20,15 @@ from speculator.edits import processors_of
 from speculator.verify import Verdicts
 
 
+_RECENT = 0.02
+"""Weight of the newest answer's step in the running mean."""
+
+
 class Scheduler:
     """Owns every sequence from `submit` until it is finished or aborted.
 
-    max_prompt_tokens: text read in a step, in tokens. max_prompt_tokens_beside: the same while answers are being generated, so
-    that a long prompt does not stall them. max_tree: most nodes of one draft, root not counted: slots kept free behind each
+    max_prompt_tokens: text read in a step, in tokens. max_prompt_tokens_beside: the same while answers are being generated, for
+    each token that one of them gets in a step, so that a long prompt does not stall them. max_tree: most nodes of one draft, root not counted: slots kept free behind each
     sequence. share_prefixes: whether pages are kept for whoever comes with the same text.
     """
 
@@ -46,7 +50,10 @@ class Scheduler:
         """`preemptions`; `prefix_cache_queries` and `prefix_cache_hits`: tokens to be read, and of them found in pages."""
         self._max_running = max_running
         self._max_waiting = max_waiting
-        self._max_prompt_tokens = max_prompt_tokens, min(max_prompt_tokens, max_prompt_tokens_beside)
+        self._max_prompt_tokens = max_prompt_tokens
+        self._max_prompt_tokens_beside = max_prompt_tokens_beside
+        self._pace = 1.0
+        """Tokens that an answer gets in a step: a running mean."""
         self._share_prefixes = share_prefixes
         self._arrivals = count()
         self._waiting: list[Sequence] = []  # both by rank
@@ -122,8 +129,9 @@ class Scheduler:
 
     def commit(self, batch: Batch, verdicts: Verdicts) -> list[FinishReason | None]:
         """Moves the sequences on by what was emitted; one finish reason for each of `batch.choosing`. The finished leave."""
-        for sequence in batch.decoding:
+        for sequence, emitted in zip(batch.decoding, verdicts.emitted, strict=False):
             sequence.num_written += 1
+            self._pace += _RECENT * (len(emitted) - self._pace)
         for chunk in batch.chunks:
             chunk.sequence.num_written += chunk.num_tokens
             self._hand_in(chunk.sequence)
@@ -186,7 +194,11 @@ class Scheduler:
                     continue
                 pages.update([page] if page is not None else [])
             reading.append(sequence)
-        room = self._max_prompt_tokens[any(sequence.decoding for sequence in self._running)]
+        room = self._max_prompt_tokens
+        if any(sequence.decoding for sequence in self._running):
+            # the more tokens drafts bring a step, the fewer steps there are to read prompts in: else answers would soon wait for
+            # new ones to begin, and a step would serve half of those that run
+            room = min(room, int(self._max_prompt_tokens_beside * self._pace))
         shares: dict[int, int] = {}
         for num_served, sequence in enumerate(sorted(reading, key=lambda each: each.num_to_read)):
             shares[sequence.id] = self._share(sequence, max(room // (len(reading) - num_served), min(room, 1)))

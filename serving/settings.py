@@ -35,7 +35,8 @@ class EngineSettings:
     max_prompt_tokens: int = 256
     """Prompt tokens per step."""
     max_prompt_tokens_beside: int = 64
-    """Prompt tokens per step while answers are being generated: what these have to wait for."""
+    """Prompt tokens per step while answers are being generated, for each token that one of these gets in a step: what it has to
+    wait for."""
     share_prefixes: bool = True
     """Whether the keys and values of a text are kept for requests of the same tenant that begin alike."""
     max_tree: int = 32
