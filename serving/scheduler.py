@@ -19,7 +19,6 @@ from speculator.batch import Batch, Chunk, PageCopy, Sampling, Sequence
 from speculator.edits import processors_of
 from speculator.verify import Verdicts
 
-
 _RECENT = 0.02
 """Weight of the newest answer's step in the running mean."""
 
@@ -28,8 +27,8 @@ class Scheduler:
     """Owns every sequence from `submit` until it is finished or aborted.
 
     max_prompt_tokens: text read in a step, in tokens. max_prompt_tokens_beside: the same while answers are being generated, for
-    each token that one of them gets in a step, so that a long prompt does not stall them. max_tree: most nodes of one draft, root not counted: slots kept free behind each
-    sequence. share_prefixes: whether pages are kept for whoever comes with the same text.
+    each token that one of them gets in a step, so that a long prompt does not stall them. max_tree: most nodes of one draft, root
+    not counted: slots kept free behind each sequence. share_prefixes: whether pages are kept for who comes with the same text.
     """
 
     def __init__(

@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 
 from speculator.arms import Arm
 
-ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+ROWS = (1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 16, 17, 20, 24, 32, 33, 40, 48, 49, 64, 65, 96, 128, 192, 256)
+"""Of a pass. Products on matrix tiles get dearer by steps: the seventeenth row costs as much as the eight before it together."""
+_SEQUENCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Numbers of sequences of which each has a table of its own."""
 _LEVEL_RATE = 0.1
 _SHAPE_RATE = 0.02
 _TRUSTED = 50
@@ -113,7 +116,7 @@ class StepCosts:
     """The prices of a server.
 
     A pass costs by its rows, and more for rows of many sequences than for as many of one: each reads keys and values of its own.
-    So there is a table for each number of sequences (of those in ROWS; others go to the next below), which starts from a
+    So there is a table for each of some numbers of sequences (others go to the next below), which starts from a
     profile and is kept current by what steps took.
     """
 
@@ -196,4 +199,4 @@ class StepCosts:
 
 def _size(num_sequences: int) -> int:
     """The number of sequences whose table is used."""
-    return ROWS[bisect_right(ROWS, num_sequences) - 1]
+    return _SEQUENCES[bisect_right(_SEQUENCES, num_sequences) - 1]

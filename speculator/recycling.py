@@ -22,6 +22,11 @@ from speculator.recycled import Recycled
 from speculator.recycling_growth import Chances, grow
 from speculator.verify import Verdicts
 
+_PATIENCE = 32
+"""Steps in which nobody asks for drafts, after which it learns less."""
+_RARELY = 4
+"""From then on one step of so many teaches: to learn from all would be the whole cost of what nobody uses."""
+
 
 class RecyclingSpeculator:
     """One matrix for each tenant; tenants never see each other's. A sequence that nobody may learn from has one of its own
@@ -44,6 +49,8 @@ class RecyclingSpeculator:
         self._alone: dict[int, Recycled] = {}
         """Of sequences that nobody else may learn from."""
         self._seconds_per_sequence = 0.0
+        self._unasked = 0
+        """Steps since it was last asked for drafts."""
 
     def begin(self, sequence: Sequence) -> None:
         """A prompt fills gaps: the target does not score its tokens. (Alone that brings 1 to 10 % more tokens a step.)"""
@@ -54,6 +61,7 @@ class RecyclingSpeculator:
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
         if not batch.decoding or not budget.allows(self.name):
             return Drafts.empty([sequence.tokens[-1] for sequence in batch.decoding])
+        self._unasked = 0
         started = time.perf_counter()
         num_nodes = min(budget.share(len(batch.decoding)), self._max_tree)
         trees = self._draft(batch.decoding, num_nodes, budget.max_depth)
@@ -66,6 +74,9 @@ class RecyclingSpeculator:
 
     def observe(self, batch: Batch, drafts: Drafts, verdicts: Verdicts) -> None:
         """Every verified node teaches what may follow its token; without the target's scores, what was emitted does."""
+        self._unasked += 1
+        if self._unasked > _PATIENCE and self._unasked % _RARELY:
+            return
         if verdicts.likeliest is None:
             for sequence, said in zip(batch.choosing, verdicts.emitted, strict=True):
                 self._taught_by(sequence).follow(sequence.tokens[-len(said) - 1 :])

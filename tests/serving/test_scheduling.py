@@ -7,6 +7,8 @@ import random
 from models.pages import PagePool, PageTable
 from serving.engine import Engine
 from serving.messages import Moved, Refused, Request
+from serving.scheduler import Scheduler
+from speculator.verify import Verdicts
 from tests.serving.rig import VOCAB, NoSpeculator, engine_with, tiny_decoder, tiny_target
 
 DECODER = tiny_decoder()
@@ -72,6 +74,23 @@ def test_answers_go_on_while_a_long_prompt_is_read_in_pieces_of_a_bounded_size()
     while len(moved) < 9:
         moved += [each for each in engine.step() if each.id == 0]
     assert sizes == [(1, 8)] * 9, "a token for the one in each step, eight read for the other"
+
+
+def test_prompts_are_read_the_faster_the_more_tokens_a_step_brings() -> None:
+    """Else answers that drafts make three times as fast would wait for the next prompts to be read."""
+    scheduler = Scheduler(PagePool(4096, 1), max_prompt_tokens_beside=8, max_tree=4, share_prefixes=False)
+    scheduler.submit(request(0, 4, max_tokens=4000))
+    sizes = []
+    for step in range(400):
+        batch = scheduler.schedule()
+        if step and not scheduler.waiting and scheduler.num_running < 2:
+            scheduler.submit(request(1, 30, max_tokens=1))
+        sizes.append(batch.num_prompt_tokens)
+        said = tuple((3,) * 3 if sequence in batch.decoding else (3,) for sequence in batch.choosing)
+        accepted = tuple(tuple(range(1, len(each))) for each in said)
+        scheduler.commit(batch, Verdicts(accepted, said))
+    assert 8 <= max(sizes[1:20]) < 16
+    assert max(sizes[300:]) in (23, 24), "three times eight"
 
 
 def test_alone_a_long_prompt_is_read_in_large_pieces() -> None:

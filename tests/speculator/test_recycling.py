@@ -137,6 +137,22 @@ def test_who_opted_out_teaches_itself_alone_and_leaves_nothing() -> None:
     assert not server.speculator._alone
 
 
+def test_it_learns_less_while_nobody_asks_it() -> None:
+    server = Server()
+    sequence = server.begin([1, 2])
+    for _ in range(100):
+        say(server, sequence, 5, 6)
+    learnt = 0
+    for then in range(7, 27):
+        say(server, sequence, 5, then)
+        learnt += server.speculator._tenants["t"].after(5)[0][1] == then
+    assert learnt == 5
+    server.draft(sequence)
+    for then in (3, 4, 8):
+        say(server, sequence, 5, then)
+        assert server.speculator._tenants["t"].after(5)[0][1] == then
+
+
 def test_a_prompt_fills_gaps_and_takes_nothing_away() -> None:
     server = Server()
     say(server, server.begin([]), 5, 6)
