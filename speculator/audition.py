@@ -6,7 +6,7 @@ Nobody has to run to be known, at a price that is kept to a small share of the t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from kernels.trees import Limits
@@ -17,6 +17,7 @@ from speculator.combine import combine
 from speculator.constraint.drafting import within
 from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
+from speculator.kinds import kind_of
 from speculator.outlook import Scored
 from speculator.protocol import Budget, Speculator
 from speculator.shadow import Shadow
@@ -26,8 +27,8 @@ NODES = 12
 """Drafted nodes, at least, of a tree that is scored."""
 SEQUENCES = 2
 """Of a batch, that are drafted for in one step for the score alone."""
-_SHARE = 0.02
-"""Of the time, that one source may take for its score alone: a draft model as slow as a step is heard every fifty steps."""
+_SHARE = 0.01
+"""Of the time, that one source may take for its score alone: a draft model as slow as a step is heard every hundred steps."""
 _SAVED = 2.0
 """Drafts for which time may be saved up."""
 
@@ -63,11 +64,13 @@ class Audition:
         few = self._few(batch)
         # drafted at one size, whatever the budget: else the score would follow the budget, not the source
         wide = replace(budget, nodes=max(budget.nodes, NODES * len(few.decoding)), sources=None)
-        heard = {
-            index: self._ask(index, few, wide)
-            for index, source in enumerate(self._sources)
-            if source.name in arm or self._affords(index, len(few.decoding))
-        }
+        heard: dict[int, Drafts] = {}
+        for index, source in enumerate(self._sources):
+            twin = self._twin(index, heard)
+            if twin is not None:
+                heard[index] = heard[twin]
+            elif source.name in arm or self._affords(index, len(few.decoding)):
+                heard[index] = self._ask(index, few, wide)
         for index, drafts in heard.items():
             self._shadow.add(self._sources[index].name, few.decoding, drafts)
             self._heard += [(index, *each) for each in zip(few.decoding, drafts.trees, strict=True)]
@@ -83,6 +86,15 @@ class Audition:
                 if index not in proposed:
                     self._calibration.observe(index, tree, said[sequence.id], not sequence.sampling.greedy)
             self._heard = []
+
+    def _twin(self, index: int, heard: Mapping[int, Drafts]) -> int | None:
+        """One of those heard that drafts alike, if there is one: until somebody learns, the static copy has the same weights."""
+        source = self._sources[index]
+        for other in heard:
+            each = self._sources[other]
+            if kind_of(each.name) == kind_of(source.name) and each.version == source.version:
+                return other
+        return None
 
     def _few(self, batch: Batch) -> Batch:
         """The batch, or some of it where it is large: other sequences each time."""

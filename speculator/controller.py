@@ -18,7 +18,7 @@ PLAIN = Budget(0)
 COSTLY = (*(name for kind in WITH_FLOOR for name in (kind, static(kind))), "draft-lm", "ssd", "self")
 """Sources of which one at a time drafts: what they cost is not for next to nothing."""
 _FEWEST_NODES = 4
-_EXPLORE_EVERY = 32
+_EXPLORE_EVERY = 64
 """Steps after which one drafts without regard to price: what is never done is never measured, and a price once thought too
 high would stay so."""
 _RECENT = 0.1
@@ -131,11 +131,12 @@ class Controller:
 
 def _arms(sources: Sequence[str]) -> list[Arm]:
     """Everything with one of those that cost something (a copy of some heads, a draft model before or beside the target, or
-    the target itself), and what drafts for next to nothing without any of them: the latter first where there are no heads that
-    learn."""
-    alone = [_with(each, sources) for each in COSTLY if each in sources]
-    cheap = frozenset(sources) - frozenset(COSTLY)
-    candidates = [*alone, cheap] if set(HEADS) & set(sources) else [cheap, *alone]
+    the target itself), and what drafts for next to nothing without any of them, together and each alone: these first where there
+    are no heads that learn."""
+    costly = [_with(each, sources) for each in COSTLY if each in sources]
+    names = [each for each in sources if each not in COSTLY]
+    cheap = [frozenset(names), *(frozenset({each}) for each in names if len(names) > 1)]
+    candidates = [*costly, *cheap] if set(HEADS) & set(sources) else [*cheap, *costly]
     return [arm for arm in candidates if arm]
 
 

@@ -62,15 +62,40 @@ def test_every_arm_is_scored_on_what_was_said_whoever_drafted() -> None:
     assert scored[GOOD].steps < scored[BOTH].steps, "the other's drafts take time"
 
 
-def test_a_source_that_does_not_draft_is_heard_for_a_fiftieth_of_the_time() -> None:
+def test_a_source_that_does_not_draft_is_heard_for_a_hundredth_of_the_time() -> None:
     rig = Rig(slow=4e-3)
     batch = Batch((sequence(),))
-    for _ in range(1500):
+    for _ in range(3000):
         rig.step(batch, GOOD)
     took = rig.sources[1].asked * 4e-3
     assert rig.sources[1].asked > 5
-    assert took < 0.025 * rig.clock.now
-    assert rig.sources[0].asked == 1500
+    assert took < 0.0125 * rig.clock.now
+    assert rig.sources[0].asked == 3000
+
+
+def test_a_static_copy_is_not_heard_beside_the_one_that_has_learnt_nothing_yet() -> None:
+    rig = Rig()
+    copy = rig.sources[1]
+    rig.sources[0].name, copy.name = "medusa", "medusa-static"
+    learning, static = (frozenset({source.name}) for source in rig.sources)
+    batch = Batch((sequence(),))
+
+    def scored() -> dict[frozenset[str], int]:
+        found: dict[frozenset[str], int] = {}
+        for _ in range(100):
+            rig.audition.hear(batch, Budget(4, arms=(learning, static)), learning)
+            rig.clock.now += 2e-3
+            rig.audition.observe(batch, Verdicts(((),), ((1,) * 8,)), frozenset())
+            batch.decoding[0].tokens += (1,) * 8
+            rig.shadow.settle(batch.decoding[0], ended=False)
+            found |= {news.arm: news.tokens for news in rig.shadow.news() if isinstance(news, Scored)}
+        return found
+
+    assert scored() == {learning: 6, static: 6}
+    assert copy.asked == 0
+    rig.sources[0].version = "learnt"
+    assert scored() == {learning: 6, static: 1}
+    assert copy.asked > 0
 
 
 def test_an_arm_is_scored_only_where_all_of_its_sources_were_heard() -> None:

@@ -170,7 +170,10 @@ def test_a_budget_names_the_sources_and_the_price_of_every_node() -> None:
             "medusa medusa-static suffix draft-lm",
             ["medusa suffix", "medusa-static suffix", "draft-lm suffix", "suffix"],
         ),
-        ("medusa suffix recycling rest", ["medusa suffix recycling rest", "suffix recycling rest"]),
+        (
+            "medusa suffix recycling rest",
+            ["medusa suffix recycling rest", "suffix recycling rest", "suffix", "recycling", "rest"],
+        ),
     ],
 )
 def test_of_those_that_cost_something_one_drafts_at_a_time_each_with_the_cheap_ones(sources: str, arms: list[str]) -> None:

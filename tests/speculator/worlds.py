@@ -95,7 +95,7 @@ class World:
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.chains = [
-            ChainSource(name, alpha, seconds, self.clock, random.Random(self.seed + number + 1))
+            ChainSource(name, alpha, seconds, self.clock, random.Random(self.seed + number + 1), version=f"{name} 1")
             for number, (name, alpha, seconds) in enumerate(self.sources)
         ]
         costs = StepCosts()
