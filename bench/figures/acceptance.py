@@ -47,7 +47,7 @@ _ARMS = (
     _Arm(HEADS, "heads alone", frozenset({"medusa"})),
     # what there is without a trainer: the suffix tree learns all the same
     _Arm(SOURCES, "static heads and suffix tree", frozenset({"medusa-static", "suffix"}), trainer="off"),
-    _Arm(SOURCES, "all sources", frozenset({"medusa", "suffix"})),
+    _Arm(SOURCES, "all sources", frozenset({"medusa", "suffix", "recycling"})),
 )
 
 
