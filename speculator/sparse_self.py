@@ -15,7 +15,6 @@ from collections.abc import Sequence as SequenceOf
 import torch
 from torch import Tensor
 
-from kernels.linear import pack_weight
 from models.decoder import Decoder
 from models.pages import KeyValuePages
 from pipelines.errors import ForeignCheckpoint
@@ -74,8 +73,7 @@ class SparseSelfSpeculator:
         self._count, self._sink, self._window = count, sink, window
         self._every, self._fewest = every, fewest
         self._depth, self._width, self._siblings = depth, width, siblings
-        # not rounded: what it scores is all but the target's own
-        self._vocabulary = DraftVocabulary(decoder.output_embeddings(), pack=pack_weight)
+        self._vocabulary = DraftVocabulary(decoder.output_embeddings())
         self._views: dict[int, SparseView] = {}
         self._proposed: dict[int, Tree] = {}
         """By sequence, in this step."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from kernels.linear import pack_light
 from models.config import DecoderConfig
 from models.decoder import Decoder
 from models.heads import Config, DraftHeads, MedusaHeads
@@ -99,7 +100,7 @@ def draft_vocabulary(kind: str, embeddings: Tensor) -> DraftVocabulary:
     bundled target's tokens in place of 2,048 take a quarter off their time and nothing off what is accepted.
     """
     default = DraftVocabulary.size_for(len(embeddings))
-    return DraftVocabulary(embeddings, default // 2 if kind == HYDRA else default)
+    return DraftVocabulary(embeddings, default // 2 if kind == HYDRA else default, pack_light)
 
 
 def heads_source(

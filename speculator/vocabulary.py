@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from kernels.linear import Weight, linear, pack_light, replace_row
+from kernels.linear import Weight, linear, pack_weight, replace_row
 
 _SHARE = 4
 _FEWEST = 2048
@@ -31,7 +31,7 @@ class DraftVocabulary:
     """
 
     def __init__(
-        self, embeddings: Tensor, size: int | None = None, pack: Callable[[Tensor], Weight] = pack_light
+        self, embeddings: Tensor, size: int | None = None, pack: Callable[[Tensor], Weight] = pack_weight
     ) -> None:
         vocab_size = len(embeddings)
         self.size = min(vocab_size, size or self.size_for(vocab_size))
@@ -51,7 +51,7 @@ class DraftVocabulary:
         return max(_FEWEST, vocab_size // _SHARE)
 
     def scores(self, states: Tensor) -> Tensor:
-        """[…, N] float32, near the target's own, from states […, H]."""
+        """[…, N] float32 from states […, H]."""
         flat = linear(states.reshape(-1, states.shape[-1]), self._weight)
         return flat.float().view(*states.shape[:-1], self.size)
 

@@ -36,8 +36,9 @@ def heads(seed: int = 3) -> HydraHeads:
     made = HydraHeads(HIDDEN, DEPTH, VOCAB, lambda tokens: EMBEDDINGS[tokens])
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.copy_((0.3 * torch.randn(parameter.shape, generator=generator)).bfloat16())
+        for parameter in made.parameters():  # numbers of 8 bits, so that packing them loses nothing
+            parameter.copy_(torch.randint(-127, 128, parameter.shape, generator=generator) / 256)
+            parameter[:1] = 127 / 256
     return made
 
 

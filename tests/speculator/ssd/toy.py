@@ -30,6 +30,7 @@ class ToyRunner:
     """What `DraftRunner` does, by remembering which token lies where; also its vocabulary, which is everything."""
 
     ids = None
+    page_size = 16
 
     def __init__(self, drafter: ToyTarget) -> None:
         self.drafter = drafter
