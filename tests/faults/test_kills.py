@@ -107,7 +107,8 @@ def test_thirty_kills_lose_nothing_and_teach_nothing_twice(tmp_path: Path) -> No
                 continue
             kills.append(server.kill(_engine(server) if whom == "engine" else None))
             served = len(customer.answered)
-            wait_for("answers after a kill", lambda: len(customer.answered) > served or None)  # noqa: B023
+            # one that came before the kill may be noted after it: two more are from whoever was started
+            wait_for("answers after a kill", lambda: len(customer.answered) > served + 1 or None)  # noqa: B023
         customer.stop()
         wait_for("the trainer to read everything", lambda: _figures(folder).get("traces") == len(_traces(folder)) or None)
         assert _figures(folder)["duplicates"] == 0
