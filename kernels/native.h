@@ -19,7 +19,7 @@
 #endif
 
 /* Whether kernels/linear has products on matrix tiles. */
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AVX512F__) && defined(__linux__)
+#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
 #define TILES_OF_BFLOAT16 1
 #else
 #define TILES_OF_BFLOAT16 0

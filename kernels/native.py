@@ -30,6 +30,7 @@ _FLAGS = ("-O3", "-march=native", "-std=gnu11", "-ffp-contract=fast", "-shared",
 _TRIES: tuple[tuple[str, ...], ...] = (("-fopenmp",), ())
 """Further flags: several cores where the compiler can, else one."""
 _TILES: dict[str, tuple[type, ...]] = {
+    "everdraft_tile_columns": (),
     "everdraft_pack_tiles": (c_void_p, c_long, c_long, c_void_p),
     "everdraft_replace_tiles": (c_void_p, c_long, c_long, c_void_p),
     "everdraft_linear_tiles": (c_void_p, c_long, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_int),

@@ -120,258 +120,141 @@ PANEL(bfloat16, uint32_t, (WIDTH / 2))
 /* The same product on matrix tiles (AMX), where the processor has them and the weight's numbers are bfloat16's.
 
    A tile multiplies bfloat16 by bfloat16 and adds up in float32. A float32 row is the sum of three bfloat16 rows, exact but for
-   what lies below its 24 bits, so three products give float32's. They are added up apart and joined at the end, whether
-   they lie in one tile (few rows) or in three. Sixteen rows take little longer than the weight takes to arrive from memory. */
+   what lies below its 24 bits, so three products, added up in one sum, give float32's. Sixteen rows take little longer than
+   the weight takes to arrive from memory. */
 
 #if TILES_OF_BFLOAT16
 
-enum { TILE_ROWS = 16, TILE_K = 32, TILE_COLUMNS = 16, TILES = 2, PARTS = 3, TILE = TILE_ROWS * TILE_K };
-enum { FEW_ROWS = TILE_ROWS / PARTS };
-#define AHEAD_TILES 4096 /* bytes */
+enum { TILE_ROWS = 16, TILE_K = 32, TILE_COLUMNS = 16, TILES = 4, PARTS = 3, TILE = TILE_ROWS * TILE_K };
+enum { COLUMNS = TILES * TILE_COLUMNS };
 
 int everdraft_tiles(void) { return tiles_permitted(); }
 
-/* Panels of 32 columns; of each, for 32 k after another, two tiles: [16 pairs of k, 16 columns, 2]. What is too much is zero. */
+/* Columns of a panel: sixteen rows of it are four sums, which with three parts of the rows and a weight fill the eight tiles. */
+int everdraft_tile_columns(void) { return COLUMNS; }
+
+/* Panels of COLUMNS; of each, one after the other, four columns of tiles: [steps of 32 k, 16 pairs of k, 16 columns, 2]. Four runs
+   of memory that are read side by side come faster than one, and without prefetching. What is too much is zero. */
 void everdraft_pack_tiles(const float *weight, long out, long in, uint16_t *panels) {
-    const long num_steps = (in + TILE_K - 1) / TILE_K, num_panels = (out + TILES * TILE_COLUMNS - 1) / (TILES * TILE_COLUMNS);
-    for (long panel = 0; panel < num_panels; panel++)
+    const long num_steps = (in + TILE_K - 1) / TILE_K, num_tiles = (out + COLUMNS - 1) / COLUMNS * TILES;
+    for (long tile = 0; tile < num_tiles; tile++)
         for (long step = 0; step < num_steps; step++)
-            for (long at = 0; at < TILES * TILE; at++) {
-                const long column = (panel * TILES + at / TILE) * TILE_COLUMNS + at / 2 % TILE_COLUMNS;
-                const long k = step * TILE_K + at % TILE / (2 * TILE_COLUMNS) * 2 + at % 2;
+            for (long at = 0; at < TILE; at++) {
+                const long column = tile * TILE_COLUMNS + at / 2 % TILE_COLUMNS;
+                const long k = step * TILE_K + at / (2 * TILE_COLUMNS) * 2 + at % 2;
                 *panels++ = k < in ? (uint16_t)upper(weight, out, in, column, k) : 0;
             }
 }
 
 void everdraft_replace_tiles(uint16_t *panels, long in, long column, const float *row) {
-    const long num_steps = (in + TILE_K - 1) / TILE_K, tile = column / TILE_COLUMNS;
-    uint16_t *to = panels + (tile / TILES * num_steps * TILES + tile % TILES) * TILE + column % TILE_COLUMNS * 2;
-    for (long k = 0; k < in; k++)
-        to[k / TILE_K * TILES * TILE + k % TILE_K / 2 * 2 * TILE_COLUMNS + k % 2] = (uint16_t)upper(row, 1, in, 0, k);
+    const long num_steps = (in + TILE_K - 1) / TILE_K;
+    uint16_t *to = panels + column / TILE_COLUMNS * num_steps * TILE + column % TILE_COLUMNS * 2;
+    for (long k = 0; k < in; k++) to[k / TILE_K * TILE + k % TILE_K / 2 * 2 * TILE_COLUMNS + k % 2] = (uint16_t)upper(row, 1, in, 0, k);
 }
 
-typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
-
-/* The nearest bfloat16 of each lane, to `to`; returns what is left of the lanes. */
-static inline floats take(floats x, uint16_t *to) {
-    const words bits = (words)x, nearest = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-    const halves part = __builtin_convertvector(nearest, halves);
-    memcpy(to, &part, sizeof part);
-    return x - (floats)(nearest << 16);
+/* The nearest bfloat16 of 32 numbers, to `to`; what is left of them stays. */
+static inline void take(floats *first, floats *second, uint16_t *to) {
+    const __m512i nearest = (__m512i)_mm512_cvtne2ps_pbh((__m512)*second, (__m512)*first);
+    _mm512_storeu_si512(to, nearest);
+    *first -= (floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(nearest)), 16);
+    *second -= (floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(nearest, 1)), 16);
 }
 
-/* `count` rows x [count, in] as tiles [steps, PARTS, TILE_ROWS, TILE_K]; few of them as [steps, PARTS * count, TILE_K]. */
+/* `count` rows x [count, in] as tiles [steps, PARTS, TILE_ROWS, TILE_K]; what is too much of a step is zero. */
 static void split(const float *x, long count, long in, uint16_t *tiles) {
-    const long step = count <= FEW_ROWS ? TILE : PARTS * TILE, next = count <= FEW_ROWS ? count * TILE_K : TILE;
-    for (long row = 0; row < count; row++)
-        for (long k = 0; k < (in + TILE_K - 1) / TILE_K * TILE_K; k += LANES) {
-            floats left = all(0.0f);
-            if (k + LANES <= in)
-                left = load(x + row * in + k);
-            else if (k < in)
-                memcpy(&left, x + row * in + k, (in - k) * sizeof *x);
-            uint16_t *to = tiles + k / TILE_K * step + row * TILE_K + k % TILE_K;
-            for (int part = 0; part < PARTS; part++) left = take(left, to + part * next);
+    for (long row = 0; row < count; row++, x += in, tiles += TILE_K)
+        for (long k = 0; k < in; k += TILE_K) {
+            floats left[2] = {all(0.0f), all(0.0f)};
+            if (k + TILE_K <= in) /* of a length that is known: no call */
+                memcpy(left, x + k, sizeof left);
+            else
+                memcpy(left, x + k, (in - k) * sizeof *x);
+            for (int part = 0; part < PARTS; part++) take(left, left + 1, tiles + (k / TILE_K * PARTS + part) * TILE);
         }
 }
 
-/* Few rows: sums in tiles 0 and 1, and of `second` more in 2 and 3; rows in 4 and 5; weights in 6 and 7. Many: sums of each part in
-   two of tiles 0 to 5, rows in 6, weights in 7. */
-static void configure(long count, long second) {
+/* Sums of `count` rows in tiles 0 to 3, parts of the rows in 4 to 6, a weight in 7. */
+static void configure(long count) {
     struct {
         uint8_t palette, start, reserved[14];
         uint16_t bytes[16];
         uint8_t rows[16];
     } shape = {.palette = 1};
-    const int few = count <= FEW_ROWS;
-    for (int tile = 0; tile < 8; tile++) {
-        shape.bytes[tile] = 64;
-        const int others = tile == 2 || tile == 3 || tile == 5;
-        const long of_few = tile >= 6 ? TILE_K / 2 : PARTS * (others && second ? second : count);
-        shape.rows[tile] = (uint8_t)(few ? of_few : tile == 7 ? TILE_K / 2 : count);
-    }
+    for (int tile = 0; tile < 8; tile++) shape.bytes[tile] = 64, shape.rows[tile] = (uint8_t)(tile < 7 ? count : TILE_K / 2);
     _tile_loadconfig(&shape);
 }
 
-static inline void prefetch_tiles(const uint16_t *w) {
-    for (long byte = 0; byte < TILES * TILE * 2; byte += 64) __builtin_prefetch((const char *)w + AHEAD_TILES + byte);
-}
+/* Tile numbers must be written out. */
+#define COLUMN(sum)                                   \
+    _tile_loadd(7, w + (sum) * num_steps * TILE, 64); \
+    _tile_dpbf16ps(sum, 4, 7);                        \
+    _tile_dpbf16ps(sum, 5, 7);                        \
+    _tile_dpbf16ps(sum, 6, 7);
 
-/* Rows times a panel into sums [TILES, PARTS * count, TILE_COLUMNS]. */
-static void panel_few(const uint16_t *x, long count, long num_steps, const uint16_t *w, float *sums) {
-    _tile_zero(0);
-    _tile_zero(1);
-    for (long step = 0; step < num_steps; step++, x += TILE, w += TILES * TILE) {
-        prefetch_tiles(w);
-        _tile_loadd(4, x, 64);
-        _tile_loadd(6, w, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, w + TILE, 64);
-        _tile_dpbf16ps(1, 4, 7);
-    }
-    _tile_stored(0, sums, 64);
-    _tile_stored(1, sums + PARTS * count * TILE_COLUMNS, 64);
-}
-
-/* The same for `count` rows at x and `second` at y, whose sums go behind the first. */
-static void panel_pair(const uint16_t *x, const uint16_t *y, long count, long second, long num_steps, const uint16_t *w, float *sums) {
+/* Rows times a panel; `to` [rows, stride] takes the sums. */
+static void panel_tiles(const uint16_t *x, long num_steps, const uint16_t *w, float *to, long stride) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (long step = 0; step < num_steps; step++, x += TILE, y += TILE, w += TILES * TILE) {
-        prefetch_tiles(w);
+    for (long step = 0; step < num_steps; step++, x += PARTS * TILE, w += TILE) {
         _tile_loadd(4, x, 64);
-        _tile_loadd(6, w, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, w + TILE, 64);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, y, 64);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
+        _tile_loadd(5, x + TILE, 64);
+        _tile_loadd(6, x + 2 * TILE, 64);
+        COLUMN(0)
+        COLUMN(1)
+        COLUMN(2)
+        COLUMN(3)
     }
-    float *behind = sums + TILES * PARTS * count * TILE_COLUMNS;
-    _tile_stored(0, sums, 64);
-    _tile_stored(1, sums + PARTS * count * TILE_COLUMNS, 64);
-    _tile_stored(2, behind, 64);
-    _tile_stored(3, behind + PARTS * second * TILE_COLUMNS, 64);
+    _tile_stored(0, to, stride * 4);
+    _tile_stored(1, to + TILE_COLUMNS, stride * 4);
+    _tile_stored(2, to + 2 * TILE_COLUMNS, stride * 4);
+    _tile_stored(3, to + 3 * TILE_COLUMNS, stride * 4);
 }
 
-/* Tile numbers must be written out. */
-#define ZERO_SUMS   \
-    _tile_zero(0);  \
-    _tile_zero(1);  \
-    _tile_zero(2);  \
-    _tile_zero(3);  \
-    _tile_zero(4);  \
-    _tile_zero(5);
-
-/* The sums of the three parts, `size` floats each. */
-#define STORE_SUMS(first, second, third, to, size)   \
-    _tile_stored(first, to, 64);                     \
-    _tile_stored(second, (to) + (size), 64);         \
-    _tile_stored(third, (to) + 2 * (size), 64);
-
-#define PART(number, left, right)              \
-    _tile_loadd(6, x + number * TILE, 64);     \
-    _tile_loadd(7, w, 64);                     \
-    _tile_dpbf16ps(left, 6, 7);                \
-    _tile_loadd(7, w + TILE, 64);              \
-    _tile_dpbf16ps(right, 6, 7);
-
-static void panel_many(const uint16_t *x, long count, long num_steps, const uint16_t *w, float *sums) {
-    const long size = count * TILE_COLUMNS;
-    ZERO_SUMS
-    for (long step = 0; step < num_steps; step++, x += PARTS * TILE, w += TILES * TILE) {
-        prefetch_tiles(w);
-        PART(0, 0, 3)
-        PART(1, 1, 4)
-        PART(2, 2, 5)
+/* A row of sums [COLUMNS] goes to `result`, the row of the product, from `column` on. */
+static inline void finish(const float *sums, long column, long out, const float *bias, const float *added, float *result) {
+    for (long at = column; at < column + COLUMNS && at < out; at += LANES, sums += LANES) {
+        if (at + LANES <= out) {
+            const floats sum = bias ? load(sums) + load(bias + at) : load(sums);
+            store(result + at, added ? load(added + at) + sum : sum);
+        } else
+            for (long lane = 0; at + lane < out; lane++)
+                result[at + lane] = (added ? added[at + lane] : 0.0f) + (sums[lane] + (bias ? bias[at + lane] : 0.0f));
     }
-    STORE_SUMS(0, 1, 2, sums, size)
-    STORE_SUMS(3, 4, 5, sums + PARTS * size, size)
-}
-
-#define PART_OF_TWO(number, first, second)        \
-    _tile_loadd(6, x + number * TILE, 64);         \
-    _tile_dpbf16ps(first, 6, 7);                   \
-    _tile_loadd(6, y + number * TILE, 64);         \
-    _tile_dpbf16ps(second, 6, 7);
-
-/* The same for `count` rows at x and as many at y, one column tile after the other, each of whose weights is loaded once. */
-static void panel_two(const uint16_t *x, const uint16_t *y, long count, long num_steps, const uint16_t *w, float *sums) {
-    const long size = count * TILE_COLUMNS;
-    for (long tile = 0; tile < TILES; tile++, x -= num_steps * PARTS * TILE, y -= num_steps * PARTS * TILE) {
-        const uint16_t *weights = w + tile * TILE;
-        ZERO_SUMS
-        for (long step = 0; step < num_steps; step++, x += PARTS * TILE, y += PARTS * TILE, weights += TILES * TILE) {
-            if (tile == 0) prefetch_tiles(weights);
-            _tile_loadd(7, weights, 64);
-            PART_OF_TWO(0, 0, 3)
-            PART_OF_TWO(1, 1, 4)
-            PART_OF_TWO(2, 2, 5)
-        }
-        float *first = sums + tile * PARTS * size, *second = first + TILES * PARTS * size;
-        STORE_SUMS(0, 1, 2, first, size)
-        STORE_SUMS(3, 4, 5, second, size)
-    }
-}
-
-/* One row of a tile, whose parts are `next` floats apart, goes to `result`, the row of the product, from `column` on. */
-static inline void finish(const float *sums, long next, long column, long out, const float *bias, const float *added,
-                          float *result) {
-    floats sum = (load(sums + 2 * next) + load(sums + next)) + load(sums);
-    if (column + TILE_COLUMNS <= out) {
-        if (bias) sum = sum + load(bias + column);
-        store(result + column, added ? load(added + column) + sum : sum);
-    } else
-        for (long at = column; at < out; at++)
-            result[at] = (added ? added[at] : 0.0f) + (sum[at - column] + (bias ? bias[at] : 0.0f));
-}
-
-typedef struct {
-    long out;
-    const float *bias, *added;
-    float *result;
-} product;
-
-/* The sums of `count` rows from `first` on, of a panel that begins at `column`. */
-static void finish_rows(const product *to, const float *sums, long first, long count, long column) {
-    const long next = count * TILE_COLUMNS;
-    for (long row = 0; row < count; row++)
-        for (long tile = 0; tile < TILES && column + tile * TILE_COLUMNS < to->out; tile++)
-            finish(sums + tile * PARTS * next + row * TILE_COLUMNS, next, column + tile * TILE_COLUMNS, to->out, to->bias,
-                   to->added ? to->added + (first + row) * to->out : 0, to->result + (first + row) * to->out);
 }
 
 /* As everdraft_linear_bfloat16. Returns -1 for want of memory, else 0. */
 int everdraft_linear_tiles(const float *x, long num_rows, long in, const uint16_t *panels, long out, const float *bias,
                            const float *added, float *result, int threads) {
-    const long columns = TILES * TILE_COLUMNS, num_panels = (out + columns - 1) / columns;
-    const long num_steps = (in + TILE_K - 1) / TILE_K, pair = num_rows > FEW_ROWS && num_rows <= 2 * FEW_ROWS;
-    const long num_groups = pair ? 2 : (num_rows + TILE_ROWS - 1) / TILE_ROWS;
-    const long size = num_steps * (pair ? TILE : PARTS * TILE); /* of a group in scratch */
-    const product to = {out, bias, added, result};
+    const long num_panels = (out + COLUMNS - 1) / COLUMNS, num_steps = (in + TILE_K - 1) / TILE_K;
+    const long num_groups = (num_rows + TILE_ROWS - 1) / TILE_ROWS, size = num_steps * PARTS * TILE; /* of a group in scratch */
     uint16_t *scratch = scratch_of(num_groups * size * sizeof *scratch);
     if (!scratch) return -1;
 #define FIRST(group) (num_rows * (group) / num_groups)
-#define COUNT(group) (FIRST((group) + 1) - FIRST(group))
-    for (long group = 0; group < num_groups; group++) split(x + FIRST(group) * in, COUNT(group), in, scratch + group * size);
+    for (long group = 0; group < num_groups; group++)
+        split(x + FIRST(group) * in, FIRST(group + 1) - FIRST(group), in, scratch + group * size);
     (void)threads;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        float sums[2 * TILES * PARTS * TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
+        float sums[TILE_ROWS * COLUMNS] __attribute__((aligned(64)));
         long configured = 0;
 #pragma omp for schedule(static)
         for (long panel = 0; panel < num_panels; panel++) {
             const uint16_t *w = panels + panel * num_steps * TILES * TILE;
-            if (pair) {
-                const long count = COUNT(0), second = COUNT(1);
-                if (!configured) configure(configured = count, second);
-                panel_pair(scratch, scratch + size, count, second, num_steps, w, sums);
-                finish_rows(&to, sums, 0, count, panel * columns);
-                finish_rows(&to, sums + TILES * PARTS * count * TILE_COLUMNS, count, second, panel * columns);
-                continue;
-            }
-            for (long group = 0; group < num_groups; group++) {
-                const long count = COUNT(group);
-                if (count != configured) configure(configured = count, 0);
-                if (group + 1 < num_groups && COUNT(group + 1) == count) {
-                    panel_two(scratch + group * size, scratch + (group + 1) * size, count, num_steps, w, sums);
-                    finish_rows(&to, sums, FIRST(group), count, panel * columns);
-                    group++;
-                    finish_rows(&to, sums + TILES * PARTS * count * TILE_COLUMNS, FIRST(group), count, panel * columns);
-                    continue;
-                }
-                (count <= FEW_ROWS ? panel_few : panel_many)(scratch + group * size, count, num_steps, w, sums);
-                finish_rows(&to, sums, FIRST(group), count, panel * columns);
+            const long column = panel * COLUMNS, as_is = !bias && !added && column + COLUMNS <= out;
+            for (long group = 0; group < num_groups; group++) { /* groups of even size */
+                const long first = FIRST(group), count = FIRST(group + 1) - first;
+                if (count != configured) configure(configured = count);
+                panel_tiles(scratch + group * size, num_steps, w, as_is ? result + first * out + column : sums, as_is ? out : COLUMNS);
+                for (long row = first; !as_is && row < first + count; row++)
+                    finish(sums + (row - first) * COLUMNS, column, out, bias, added ? added + row * out : 0, result + row * out);
             }
         }
         if (configured) _tile_release();
     }
     return 0;
 #undef FIRST
-#undef COUNT
 }
 
 #else

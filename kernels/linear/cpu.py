@@ -27,7 +27,7 @@ from kernels.native import has_tiles, loaded
 
 Layout = Literal["float", "bfloat16", "tiles"]
 """How the numbers lie; the last two where all of them are bfloat16 numbers."""
-_TILE_COLUMNS, _TILE_DEPTH = 32, 32
+_TILE_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def pack_panels(weight: Tensor, layout: Layout | None = None) -> Panels:
     library = loaded()
     width, depth = int(library.everdraft_panel_width()), 1
     if layout == "tiles":
-        width, depth = _TILE_COLUMNS, _TILE_DEPTH
+        width, depth = int(library.everdraft_tile_columns()), _TILE_DEPTH
     size = _up(num_out, width) * _up(num_in, depth)
     data = torch.empty(size, dtype=torch.float32 if layout == "float" else torch.bfloat16)
     getattr(library, f"everdraft_pack_{layout}")(weight.data_ptr(), num_out, num_in, data.data_ptr())
