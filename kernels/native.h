@@ -138,6 +138,15 @@ static inline floats exponential(floats x) {
     return series * (floats)bits;
 }
 
+/* exp to a thousandth, for x up to 80: 2^n by the exponent bits, the rest by its series. */
+static inline floats roughly_exponential(floats x) {
+    const floats low = all(-80.0f), magic = all(12582912.0f); /* 1.5 * 2^23: rounds to an integer */
+    x = either(x < low, low, x);
+    const floats power = x * 1.44269504f, shifted = power + magic, rest = power - (shifted - magic);
+    const floats series = 1.0f + rest * (0.69314718f + rest * (0.24022651f + rest * 0.05550411f));
+    return (floats)((words)series + ((words)shifted << 23)); /* the low bits of `shifted` are n */
+}
+
 /* The finaliser of MurmurHash3 (Appleby), which the noise is made of. */
 static inline words hashed(words x) {
     x = (x ^ (x >> 16)) * 0x85EBCA6Bu;

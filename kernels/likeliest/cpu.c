@@ -5,25 +5,19 @@
 #include "native.h"
 
 #define MOST 64 /* tokens of a row */
-#define HOPELESS 12.0f /* what is e^12 times less likely than the likeliest is left out of their sum, unless its neighbours are not */
-
-/* exp to four digits, for x up to 0: 2^n by the exponent bits, the rest by its series. */
-static inline floats roughly_exponential(floats x) {
-    const floats low = all(-80.0f), magic = all(12582912.0f); /* 1.5 * 2^23: rounds to an integer */
-    x = either(x < low, low, x);
-    const floats power = x * 1.44269504f, shifted = power + magic, rest = power - (shifted - magic);
-    const floats series = 1.0f + rest * (0.69314718f + rest * (0.24022651f + rest * 0.05550411f));
-    return (floats)((words)series + ((words)shifted << 23)); /* the low bits of `shifted` are n */
-}
 
 /* The greatest of each lane over the whole vectors of a row. Returns how many numbers these hold. */
 static inline long lane_maxima(const float *row, long vocab, floats *maxima) {
     const long whole = vocab - vocab % LANES;
-    *maxima = all(-INFINITY);
-    for (long at = 0; at < whole; at += LANES) {
-        const floats here = load(row + at);
-        *maxima = either(here > *maxima, here, *maxima);
+    floats first = all(-INFINITY), second = first; /* two, since each waits for the one before */
+    long at = 0;
+    for (; at + 2 * LANES <= whole; at += 2 * LANES) {
+        const floats here = load(row + at), next = load(row + at + LANES);
+        first = either(here > first, here, first);
+        second = either(next > second, next, second);
     }
+    if (at < whole) first = either(load(row + at) > first, load(row + at), first);
+    *maxima = either(second > first, second, first);
     return whole;
 }
 
@@ -58,12 +52,12 @@ void everdraft_likeliest(const float *logits, long rows, long vocab, long count,
         float largest = -INFINITY, best[MOST];
         for (int lane = 0; lane < LANES; lane++) largest = maxima[lane] > largest ? maxima[lane] : largest;
         for (long at = whole; at < vocab; at++) largest = logits[at] > largest ? logits[at] : largest;
-        const floats hopeless = all(largest - HOPELESS), floor = all(least);
+        const floats floor = all(least);
         floats total = all(0.0f);
         long found = 0;
         for (long at = 0; at < whole; at += LANES) {
             const floats here = load(logits + at);
-            if (any(here > hopeless)) total += roughly_exponential(here - largest);
+            total += roughly_exponential(here - largest); /* of all: to ask which matter costs more */
             if (!any(here >= floor)) continue;
             for (int lane = 0; lane < LANES; lane++)
                 if (here[lane] >= least) found = take(here[lane], at + lane, found, count, best, tokens);
