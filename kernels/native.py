@@ -85,7 +85,7 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
         *(c_void_p, c_void_p, c_void_p, c_int, c_int),
     ),
     "everdraft_pack_int8": (c_void_p, c_long, c_long, c_void_p, c_void_p, c_void_p),
-    "everdraft_replace_int8": (c_void_p, c_long, c_long, c_void_p, c_void_p, c_void_p),
+    "everdraft_replace_int8": (c_void_p, c_long, c_void_p, c_long, c_void_p, c_void_p, c_void_p),
     "everdraft_attention": (
         *(c_void_p, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_long),
         *(c_void_p, c_long, c_long, c_float, c_void_p, c_int),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from kernels.linear import Weight, linear, pack_weight, replace_row
+from kernels.linear import Weight, linear, pack_weight, replace_rows
 
 _SHARE = 4
 _FEWEST = 2048
@@ -60,11 +60,15 @@ class DraftVocabulary:
         if self.size == len(self._embeddings):
             return
         column_of, uses = self._column, self._uses
+        changed: set[int] = set()
         for token in tokens:
             column = column_of.get(token)
             if column is None:
                 column = self._enter(token)
+                changed.add(column)
             uses[column] = min(uses[column] + 1, _MOST_USES)
+        if changed:
+            self._lay_down(sorted(changed))
 
     def _enter(self, token: int) -> int:
         """The column of a token that was not there, now its own."""
@@ -78,6 +82,10 @@ class DraftVocabulary:
         del self._column[self._tokens[column]]
         self._tokens[column] = token
         self._column[token] = column
-        self.ids[column] = token
-        replace_row(self._weight, column, self._embeddings[token])
         return column
+
+    def _lay_down(self, columns: list[int]) -> None:
+        """Writes what has other tokens now: all at once, since a drafter that is rarely asked has many to hear of."""
+        where = torch.tensor([columns, [self._tokens[column] for column in columns]]).to(self._embeddings.device)
+        self.ids.index_copy_(0, where[0], where[1].int())
+        replace_rows(self._weight, columns, self._embeddings.index_select(0, where[1]))

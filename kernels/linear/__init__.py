@@ -5,6 +5,8 @@ How a weight is packed decides who multiplies it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from kernels.linear import reference
@@ -48,15 +50,15 @@ def unpack_weight(weight: Weight) -> Tensor:
     return unpack_panels(weight) if isinstance(weight, Panels) else weight.t().contiguous()
 
 
-def replace_row(weight: Weight, index: int, row: Tensor) -> None:
-    """Row `index` of what was packed, [out, in], becomes `row` [in], which is rounded if they were."""
+def replace_rows(weight: Weight, indices: Sequence[int], rows: Tensor) -> None:
+    """Rows `indices`, no one twice, of what was packed, [out, in], become `rows` [N, in], which are rounded if they were."""
     if isinstance(weight, Panels):
-        replace_in_panels(weight, index, row if weight.layout == "float" else row.bfloat16().float())
+        replace_in_panels(weight, indices, rows if weight.layout == "float" else rows.bfloat16().float())
     elif isinstance(weight, QuantisedPanels):
-        replace_in_int8(weight, index, row)
+        replace_in_int8(weight, indices, rows)
     else:
         assert isinstance(weight, Tensor)
-        weight[:, index] = row
+        weight[:, list(indices)] = rows.t()
 
 
 def linear(rows: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
@@ -85,6 +87,6 @@ __all__ = [
     "pack_light",
     "pack_weight",
     "quantise_weight",
-    "replace_row",
+    "replace_rows",
     "unpack_weight",
 ]

@@ -17,6 +17,7 @@ panels are a little faster. The products of tiles are nearer to exact ones than 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,14 +69,15 @@ def unpack_panels(panels: Panels) -> Tensor:
     return linear_panels(torch.eye(panels.num_in), panels).t().contiguous()
 
 
-def replace_in_panels(panels: Panels, column: int, row: Tensor) -> None:
-    """See `kernels.linear.replace_row`."""
-    assert row.dtype == torch.float32
-    assert row.is_contiguous()
-    assert row.shape == (panels.num_in,)
-    assert 0 <= column < panels.num_out
+def replace_in_panels(panels: Panels, columns: Sequence[int], rows: Tensor) -> None:
+    """See `kernels.linear.replace_rows`."""
+    rows = rows.contiguous()
+    assert rows.dtype == torch.float32
+    assert rows.shape == (len(columns), panels.num_in)
     replace = getattr(loaded(), f"everdraft_replace_{panels.layout}")
-    replace(panels.data.data_ptr(), panels.num_in, column, row.data_ptr())
+    for column, row in zip(columns, rows, strict=True):
+        assert 0 <= column < panels.num_out
+        replace(panels.data.data_ptr(), panels.num_in, column, row.data_ptr())
 
 
 def linear_panels(rows: Tensor, panels: Panels, bias: Tensor | None = None, added: Tensor | None = None) -> Tensor:

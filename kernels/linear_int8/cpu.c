@@ -279,7 +279,7 @@ int everdraft_linear_int8(const float *x, long num_rows, long in, const int8_t *
 }
 
 /* Column `column` of the panels becomes `row` [in], rounded. */
-void everdraft_replace_int8(int8_t *panels, long in, long column, const float *row, float *scales, int32_t *offsets) {
+static void replace(int8_t *panels, long in, long column, const float *row, float *scales, int32_t *offsets) {
     const float most_weight = 127.0f, smallest = 1e-30f, found = largest(row, in);
     const float scale = (found < smallest ? smallest : found) / most_weight;
     const long tile = column / TILE_COLUMNS, steps = (in + DEPTH - 1) / DEPTH, size = DEPTH * TILE_COLUMNS;
@@ -296,8 +296,13 @@ void everdraft_replace_int8(int8_t *panels, long in, long column, const float *r
     offsets[column] = 128 * sum;
 }
 
+/* Columns `columns` [count] of the panels become `rows` [count, in], rounded. */
+void everdraft_replace_int8(int8_t *panels, long in, const int64_t *columns, long count, const float *rows, float *scales,
+                            int32_t *offsets) {
+    for (long row = 0; row < count; row++) replace(panels, in, columns[row], rows + row * in, scales, offsets);
+}
+
 /* `weight` [out, in] into panels that hold zeros. */
 void everdraft_pack_int8(const float *weight, long out, long in, int8_t *panels, float *scales, int32_t *offsets) {
-    for (long column = 0; column < out; column++)
-        everdraft_replace_int8(panels, in, column, weight + column * in, scales, offsets);
+    for (long column = 0; column < out; column++) replace(panels, in, column, weight + column * in, scales, offsets);
 }

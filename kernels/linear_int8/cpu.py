@@ -15,6 +15,8 @@ int8 saves memory alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from ctypes import addressof, c_int64
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,14 +68,15 @@ def unpack_panels(panels: QuantisedPanels) -> Tensor:
     return (numbers * panels.scales.unsqueeze(1))[: panels.num_out, : panels.num_in].contiguous()
 
 
-def replace_in_int8(panels: QuantisedPanels, column: int, row: Tensor) -> None:
-    """Column `column` becomes `row` [in], rounded as by `pack_panels`."""
-    assert row.dtype == torch.float32
-    assert row.is_contiguous()
-    assert row.shape == (panels.num_in,)
-    assert 0 <= column < panels.num_out
+def replace_in_int8(panels: QuantisedPanels, columns: Sequence[int], rows: Tensor) -> None:
+    """Columns `columns` become `rows` [N, in], rounded as by `pack_panels`."""
+    rows = rows.contiguous()
+    assert rows.dtype == torch.float32
+    assert rows.shape == (len(columns), panels.num_in)
+    assert all(0 <= column < panels.num_out for column in columns)
+    where = (c_int64 * len(columns))(*columns)
     loaded().everdraft_replace_int8(
-        *(panels.data.data_ptr(), panels.num_in, column, row.data_ptr()),
+        *(panels.data.data_ptr(), panels.num_in, addressof(where), len(columns), rows.data_ptr()),
         *(panels.scales.data_ptr(), panels.offsets.data_ptr()),
     )
 

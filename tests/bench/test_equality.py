@@ -8,7 +8,7 @@ import torch
 from bench.equality import Judge
 from bench.errors import Different
 from bench.rig import Answer, Ask, Client
-from kernels.linear import replace_row
+from kernels.linear import replace_rows
 from models.decoder import Decoder
 from speculator.law import NEAR_TIE
 from tests.serving.rig import VOCAB, plain_engine, tiny_decoder, tiny_target
@@ -33,7 +33,7 @@ def with_twin(token: int) -> tuple[Decoder, int]:
     """A decoder in which another token has the very same row of the unembedding as `token`: their scores always tie."""
     decoder = tiny_decoder()
     twin = (token + 1) % VOCAB
-    replace_row(decoder._unembedding, twin, decoder.output_embeddings()[token])
+    replace_rows(decoder._unembedding, [twin], decoder.output_embeddings()[token : token + 1])
     return decoder, twin
 
 

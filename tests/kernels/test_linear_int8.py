@@ -91,13 +91,12 @@ def test_no_sum_overflows_at_the_most_inputs_that_there_may_be(sign: float, pack
     the_same(rows, weight, pack)
 
 
-def test_a_row_of_a_weight_can_be_replaced(pack: Pack) -> None:
+def test_rows_of_a_weight_can_be_replaced(pack: Pack) -> None:
     weight, other = numbers(70, 97), 3 * numbers(4, 97, seed=1)
     other[3] = 0.0
     packed = pack(weight.clone())
-    for index, row in zip((0, 41, 69, 15), other, strict=True):
-        replace_in_int8(packed, index, row)
-        weight[index] = row
+    replace_in_int8(packed, (0, 41, 69, 15), other)
+    weight[[0, 41, 69, 15]] = other
     afresh = pack(weight)
     assert torch.equal(packed.data, afresh.data)
     assert torch.equal(packed.scales, afresh.scales)

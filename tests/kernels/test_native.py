@@ -72,12 +72,11 @@ def test_a_weight_comes_back_as_it_went_in(pack: Pack) -> None:
     assert torch.equal(linear.unpack_weight(pack(weight)), weight)
 
 
-def test_a_row_of_a_weight_can_be_replaced(pack: Pack) -> None:
+def test_rows_of_a_weight_can_be_replaced(pack: Pack) -> None:
     weight, other = weight_of(70, 33), weight_of(3, 33) * 2
     packed = pack(weight)
-    for index, row in zip((0, 41, 69), other, strict=True):
-        linear.replace_row(packed, index, row)
-        weight[index] = row
+    linear.replace_rows(packed, (0, 41, 69), other)
+    weight[[0, 41, 69]] = other
     assert torch.equal(linear.unpack_weight(packed), weight)
 
 
