@@ -13,6 +13,7 @@ from pipelines.operations import Operations
 from pipelines.registry import Act, Registry, Slot, open_registry
 from serving.messages import Request
 from serving.purges import Purges
+from speculator.controller import Controller
 from speculator.recycling import RecyclingSpeculator
 from speculator.suffix import SuffixSpeculator
 from speculator.suffix_files import SuffixFiles
@@ -31,6 +32,7 @@ class Server:
         self.suffix = SuffixSpeculator(files=SuffixFiles(folder / "trees", "t"))
         self.recycling = RecyclingSpeculator(VOCAB)
         self.engine = engine_with(target, self.suffix, self.recycling)
+        self.engine.controller = self.controller = Controller(["suffix", "recycling"])
         self.engine.purges = Purges(lambda: open_registry(self.url), 0.01)
         self.engine.purges.start()
 
@@ -41,6 +43,10 @@ class Server:
 
     def known(self) -> tuple[set[str], set[str]]:
         return set(self.suffix._tenants), set(self.recycling._tenants)
+
+    def judged(self) -> set[str]:
+        """Whose steps are counted."""
+        return {each.group.tenant for each in self.controller._contexts._num_steps if each.group is not None}
 
     def wait_until_heard(self, num_acts: int) -> None:
         deadline = time.monotonic() + 10
@@ -60,9 +66,11 @@ def test_a_purged_tenant_is_forgotten_by_every_source_and_the_others_are_not(tmp
     for number, tenant in enumerate(("a", "b")):
         server.serve(number, tenant)
     assert server.known() == ({"a", "b"}, {"a", "b"})
+    assert server.judged() == {"a", "b"}
     purge(server, "a")
     server.wait_until_heard(1)
     assert server.known() == ({"b"}, {"b"})
+    assert server.judged() == {"b"}
     server.serve(7, "a")
     time.sleep(0.05)
     server.engine.take_newer()
