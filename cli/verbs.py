@@ -334,8 +334,8 @@ vLLM, SGLang and whatever else reads such folders.
         summary="texts to draft from, sorted once",
         story="""
 Sorts texts into a datastore, from which a server with `rest` among `engine.sources` drafts what followed before. Texts of
-files are everyone's, and so are `answers`; traces of a log, also exported ones, are their tenant's alone. A running server takes a
-newer version up by itself, so a timer that runs this keeps it fresh; all but the newest two are deleted.
+files are everyone's, and so are `answers`; traces of a log, exported ones too, are their tenant's alone. A running server
+takes a newer version up by itself, so a timer that runs this keeps it fresh; all but the newest two are deleted.
 """,
         examples=(
             "everdraft datastore build --from sqlite:///everdraft-data/traffic.db --out ./datastore",
