@@ -61,7 +61,7 @@ def replay_flags(parser: Parser) -> None:
         action="append",
         metavar="SOURCE",
         help="suffix, recycling, rest, static, champion, eagle, draft-lm, a version, a folder of weights, or several joined by "
-        "+; may be repeated (default: the first three, as far as they are there)",
+        "+; may be repeated (default: suffix, static and champion, eagle and draft-lm where served, as far as they are there)",
     )
     parser.add_argument("--limit", type=count, default=200, metavar="N", help="texts (default: 200)")
     parser.add_argument("--nodes", type=count, metavar="N", help="drafted a step (default: trainer.budget)")

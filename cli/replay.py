@@ -66,7 +66,7 @@ class Texts:
 def replay(config: Configuration, *, names: Sequence[str] | None, texts: Texts, num_nodes: int | None, as_data: bool) -> None:
     """Prints how far each source gets by domain and depth.
 
-    names: of sources; None: the suffix tree, the static heads and the champion, as far as they are there.
+    names: of sources; None: those that are `present`.
     num_nodes: drafted a step; None: as many as the gate judges candidates at.
 
     Raises NotThere for texts or sources that are not there, UsageError, PipelineError and ModelError.
