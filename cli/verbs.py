@@ -275,11 +275,11 @@ every kind of speculator (`dayzero`, `joint`), replayed (`replay`), or sorted fo
     ),
     Verb(
         name="dayzero",
-        summary="first heads or a draft model, from prompts alone",
+        summary="first heads, EAGLE layer or draft model, from prompts alone",
         story="""
-Lets the target answer prompts and trains heads, or a draft language model, on what it says, so that a new target has
-drafts before it has traffic. They go into a folder, to be served as static weights, or to the registry. Files may hold the
-target's answers already, as `answers` writes them.
+Lets the target answer prompts and trains heads, an EAGLE layer or a draft language model on what it says, so that a new
+target has drafts before it has traffic. They go into a folder, to be served as static weights, or to the registry. Files may
+hold the target's answers already, as `answers` writes them; of other traces those that everybody may learn from.
 """,
         examples=(
             "everdraft dayzero answers.jsonl.gz --target ./my-model --out ./my-heads",
