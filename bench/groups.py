@@ -16,7 +16,6 @@ bundled target has learnt no translating, so that group is only about text that 
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import NamedTuple
 import msgspec
 
 from bench.supply import SEED, Source, Supply, split_files
-from cli.demo.prompt_files import MAX_TOKENS, PromptFileError, read_prompts
+from cli.demo.prompt_files import MAX_TOKENS, PromptFileError, json_lines, read_prompts
 from cli.demo.prompts import DOMAINS, Message, Prompt, Split, prompts
 from models.tokenizer import Tokenizer
 
@@ -168,14 +167,9 @@ def _files(folder: Path, split: str) -> Material:
     return Material(
         tuple(files),
         lambda domain: read_prompts([files[domain]]),
-        lambda domain: chain.from_iterable(_recorded(line, files[domain]) for line in _lines(files[domain])),
+        lambda domain: chain.from_iterable(_recorded(line, files[domain]) for line in json_lines(files[domain])),
         answered=True,
     )
-
-
-def _lines(file: Path) -> Iterator[bytes]:
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-        yield from stream
 
 
 def _recorded(line: bytes, file: Path) -> Iterator[Text]:

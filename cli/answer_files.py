@@ -16,6 +16,7 @@ from cli.demo.prompt_files import json_lines
 from cli.errors import UsageError
 from models.loading import Target
 from pipelines.trace import Trace
+from speculator.datastore import EVERYONE
 from speculator.records import record_of, sampling_of
 
 _EXPECTED = "a trace as `everdraft answers` writes it"
@@ -26,7 +27,9 @@ class _Line(msgspec.Struct):
 
 
 def holds_answers(file: Path) -> bool:
-    """Whether a file holds traces, going by its first line. Raises UsageError where it cannot be read."""
+    """Whether a file holds traces, going by its first line. Raises UsageError where it cannot be read twice."""
+    if file.exists() and not file.is_file():
+        raise UsageError(f"{file}: is no ordinary file; expected one, since it is read twice")
     first = next((line for line in json_lines(file) if not line.isspace()), b"{}")
     try:
         return msgspec.json.decode(first, type=_Line).trace_id is not None
@@ -34,14 +37,14 @@ def holds_answers(file: Path) -> bool:
         return False
 
 
-def read_answers(file: Path, target: Target) -> Iterator[Text]:
+def read_answers(file: Path, target: Target) -> Iterator[Trace]:
     """All but lossy ones, which are not the target's own. Raises UsageError for a line that is no trace, or a trace of another
     target, which says other things."""
     for number, line in enumerate(json_lines(file), start=1):
         if not line.isspace():
             trace = _trace(line, f"{file}, line {number}", target)
             if trace.sampling.lossy is None:
-                yield text_of(trace)
+                yield trace
 
 
 def _trace(line: bytes, where: str, target: Target) -> Trace:
@@ -57,7 +60,7 @@ def _trace(line: bytes, where: str, target: Target) -> Trace:
 def text_of(trace: Trace) -> Text:
     return Text(
         trace.domain or "unnamed",
-        trace.tenant,
+        trace.tenant or "default",
         trace.prompt_ids + trace.output_ids,
         len(trace.prompt_ids),
         sampling_of(trace.sampling),
@@ -80,11 +83,12 @@ def write_answers(file: Path, texts: Iterable[Text], target: Target) -> None:
 
 
 def _trace_of(text: Text, target: Target) -> Trace:
+    """Of what was said to nobody: no tenant's alone."""
     now, sampling = time.time(), record_of(text.sampling)
     name = hashlib.blake2b(msgspec.json.encode((target.fingerprint, text.tokens, sampling)), digest_size=12).hexdigest()
     return Trace(
         trace_id=f"answer-{name}",
-        tenant=text.tenant,
+        tenant=EVERYONE,
         conversation=text.conversation,
         started_at=now,
         finished_at=now,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from cli.demo.prompts import Message, Prompt
 from models.loading import Target
 from serving.engine import Engine
 from serving.messages import FinishReason, Request
+from serving.scheduler import sampling_of
 from speculator.batch import Sampling
 
 _GREEDY = Sampling(temperature=0.0)
@@ -92,45 +93,53 @@ def answered(
     """The prompts with their answers, as they finish. Prompts that leave no room for an answer are left out.
 
     at_once: answers under way at the same time. every_turn: conversations are played again: each turn of the user's is answered,
-    behind the target's own answers to those before. Each answer has a seed of its own.
+    behind the target's own answers to those before, and conversations that have begun before others begin. Each answer has a seed
+    of its own.
     """
     asks: dict[int, _Ask] = {}
     waiting: deque[Request] = deque()
 
-    def ask(wanted: _Ask) -> None:
+    def ask(wanted: _Ask, wait: Callable[[Request], None]) -> None:
         if request := wanted.request(target, temperature, seed):
             asks[wanted.number] = wanted
-            waiting.append(request)
+            wait(request)
 
     for number, prompt in enumerate(prompts, 1):
-        ask(_Ask.of(number, prompt, every_turn))
+        ask(_Ask.of(number, prompt, every_turn), waiting.append)
     for request, said, reason in _finished(engine, waiting, at_once):
         done = asks.pop(request.id)
         yield _text(request, said, reason, domain=done.domain, conversation=done.conversation)
         if following := done.after(target.tokenizer.decode(said), done.number + len(prompts)):
-            ask(following)
+            ask(following, waiting.appendleft)
 
 
 def answered_again(engine: Engine, target: Target, texts: Sequence[Text], *, at_once: int = 8) -> Iterator[Text]:
-    """The same prompts with the answers of another target, chosen with the same noise."""
-    waiting = deque(
-        Request(
-            id=number,
-            prompt_ids=text.prompt_ids,
-            max_tokens=text.sampling.max_tokens,
-            temperature=text.sampling.temperature,
-            seed=text.sampling.seed,
-            stop_ids=tuple(target.eos_ids),
-        )
-        for number, text in enumerate(texts)
-    )
+    """The same prompts with the answers of another target, chosen in the same way and with the same noise."""
+    waiting = deque(_again(number, text, target) for number, text in enumerate(texts))
     for request, said, reason in _finished(engine, waiting, at_once):
         asked = texts[request.id]
         yield _text(request, said, reason, domain=asked.domain, conversation=asked.conversation)
 
 
+def _again(number: int, text: Text, target: Target) -> Request:
+    asked = text.sampling
+    return Request(
+        id=number,
+        prompt_ids=text.prompt_ids,
+        max_tokens=asked.max_tokens,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        top_k=asked.top_k,
+        min_p=asked.min_p,
+        seed=asked.seed,
+        choice=asked.choice,
+        stop_ids=tuple(sorted(asked.stop_ids or target.eos_ids)),
+        edits=asked.edits,
+    )
+
+
 def _text(request: Request, said: Sequence[int], reason: FinishReason, *, domain: str, conversation: str) -> Text:
-    sampling = Sampling(temperature=request.temperature, seed=request.seed, max_tokens=request.max_tokens)
+    sampling = sampling_of(request)
     tokens = (*request.prompt_ids, *said)
     return Text(domain, "default", tokens, len(request.prompt_ids), sampling, conversation, reason)
 
@@ -138,14 +147,17 @@ def _text(request: Request, said: Sequence[int], reason: FinishReason, *, domain
 def _finished(
     engine: Engine, waiting: deque[Request], at_once: int
 ) -> Iterator[tuple[Request, list[int], FinishReason]]:
-    """What came of each request, until none waits: more may be added between two."""
+    """What came of each request, until none waits: more may be added between two. Who needs more pages than there are is left
+    out."""
     running: dict[int, tuple[Request, list[int]]] = {}
     while waiting or running:
         while waiting and len(running) < at_once:
             request = waiting.popleft()
             refused = engine.submit(request)
-            assert refused is None, refused
-            running[request.id] = (request, [])
+            if refused is None:
+                running[request.id] = (request, [])
+            else:
+                assert refused.code == "too_large", refused
         for moved in engine.step():
             running[moved.id][1].extend(moved.token_ids)
             if moved.finish_reason is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 import zlib
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,8 @@ class _Line(msgspec.Struct):
 def build_datastore(config: Configuration, sources: Sequence[str], out: Path, *, max_tokens: int) -> None:
     """Writes a version of what `sources` hold: traffic logs by URL, files of JSON lines.
 
-    Texts of files are everyone's, traces their tenant's alone. max_tokens: of a scope; the newest stay.
+    Texts of files are everyone's, and so is what `everdraft answers` wrote; other traces are their tenant's alone. max_tokens: of
+    a scope; the newest stay.
     Raises UsageError for a line that is none, NotThere where nothing was found, LogUnavailable, ModelError.
     """
     tokenizer = load_tokenizer(config.target.path, revision=config.target.revision)
@@ -79,6 +81,7 @@ def _logged(url: str, tokenizer: str) -> Iterator[tuple[str, list[int]]]:
 
 
 def _of_trace(trace: Trace) -> tuple[str, list[int]]:
+    """The scope is the tenant's; that of no tenant is everyone's."""
     return trace.tenant, [*trace.prompt_ids[-_PROMPT_TAIL:], *trace.output_ids]
 
 
@@ -97,7 +100,7 @@ def _of_line(line: bytes, where: str, tokenizer: Tokenizer) -> Iterator[tuple[st
         parsed = msgspec.json.decode(line, type=_Line)
         if parsed.trace_id is not None:
             trace = msgspec.json.decode(line, type=Trace)
-            if trace.tokenizer == tokenizer.fingerprint:
+            if trace.tokenizer == tokenizer.fingerprint and (trace.expires_at is None or trace.expires_at > time.time()):
                 yield _of_trace(trace)
             return
         text = _tokens(parsed, tokenizer)

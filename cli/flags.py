@@ -61,17 +61,17 @@ def replay_flags(parser: Parser) -> None:
         action="append",
         metavar="SOURCE",
         help="suffix, recycling, rest, static, champion, eagle, draft-lm, a version, a folder of weights, or several joined by "
-        "+; may be repeated (default: the first three, as far as they are there)",
+        "+; may be repeated (default: suffix, static and champion, eagle and draft-lm where served, as far as they are there)",
     )
     parser.add_argument("--limit", type=count, default=200, metavar="N", help="texts (default: 200)")
     parser.add_argument("--nodes", type=count, metavar="N", help="drafted a step (default: trainer.budget)")
-    parser.add_argument("--tenant", metavar="NAME", help="of the traffic log, only this tenant's")
+    parser.add_argument("--tenant", metavar="NAME", help="of the traffic log, only this tenant's: not with files")
     parser.add_argument("--temperature", type=quantity, default=0.0, metavar="T", help="of the answers to prompts (default: 0)")
     json_flag(parser)
 
 
 def answers_flags(parser: Parser) -> None:
-    _lesson_flags(parser, "1500")
+    _lesson_flags(parser, "1500", "JSON lines of prompts")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="a new file; gzipped if named .gz")
     parser.add_argument("--max-tokens", type=count, default=96, metavar="N", help="of answers to prompts of files (default: 96)")
     parser.add_argument(
@@ -82,14 +82,14 @@ def answers_flags(parser: Parser) -> None:
     )
 
 
-def _lesson_flags(parser: Parser, limit: str) -> None:
-    """What is learnt from. limit: the default, in words."""
+def _lesson_flags(parser: Parser, limit: str, files: str = "JSON lines of prompts, or of the target's `answers`") -> None:
+    """What is learnt from. limit: the default, in words. files: what they hold."""
     parser.add_argument(
         "files",
         type=Path,
         nargs="*",
         metavar="FILE",
-        help="JSON lines of prompts, or of the target's `answers`; none: the project's own stories and dialogues",
+        help=f"{files}; none: the project's own stories and dialogues",
     )
     parser.add_argument("--limit", type=count, metavar="N", help=f"answers (default: {limit})")
     parser.add_argument(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from cli.answer_files import text_of
-from cli.answers import answered_again
+from cli.answers import Text, answered_again
 from cli.config import Configuration
 from cli.errors import UsageError
 from cli.lesson import AT_ONCE, Lesson, answering_engine, as_answers, show_learning, taught_by, texts_of
@@ -47,7 +50,7 @@ def joint(config: Configuration, lesson: Lesson, *, out: Path, given: Mapping[st
     """Trains a copy of the target together with Medusa heads, and writes both into the folder `out`, whole or not at all.
 
     given: fields of `JointSettings` that are not to have their default. Raises UsageError for a value that cannot work, for
-    something in the way and for prompts that taught nothing, ModelError, PipelineError.
+    something in the way and for prompts that taught nothing, OSError, ModelError, PipelineError.
     """
     out = out.absolute()
     if out.exists():
@@ -56,28 +59,44 @@ def joint(config: Configuration, lesson: Lesson, *, out: Path, given: Mapping[st
         raise UsageError("target.dtype is 'int8'; expected another, since the weights as stored are trained")
     try:
         settings = JointSettings(**given, seed=lesson.seed)
-        target = loaded_target(config)
-        texts = list(texts_of(config, target, lesson, _LIMIT))
-        known = Answers.of(as_answers(texts), taught_by(target), settings.held_out)
-        if not known.held_out:
-            raise UsageError(f"prompts: {len(texts)} answers; expected two or more, to say of some how far the target has moved")
-        together = _together(config, target, known, settings)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    target = loaded_target(config)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+        known = _known(target, list(texts_of(config, target, lesson, _LIMIT)), settings)
+        together = _together(config, target, known, settings)
         made = _made(config, target, together, known, settings, Path(temporary) / out.name)
         (Path(temporary) / out.name).rename(out)
     print(_report(target, made, out))
 
 
+def _known(target: Target, texts: Sequence[Text], settings: JointSettings) -> Answers:
+    try:
+        known = Answers.of(as_answers(texts), taught_by(target), settings.held_out)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if not known.held_out:
+        raise UsageError(f"prompts: {len(texts)} answers; expected two or more, to say of some how far the target has moved")
+    return known
+
+
 def _together(config: Configuration, target: Target, known: Answers, settings: JointSettings) -> Jointly:
     weights = read_weights(locate(config.target.path, config.target.revision), target.config)
-    alone = HeadsBeginner(taught_by(target), settings.of_heads)
-    first = learnt(alone, known.studied, partial(show_learning, settings.heads_first))
-    learner = JointLearner(taught_by(target), weights, settings, first)
+    started = time.monotonic()
+    first = _heads_first(target, known, settings)
+    left = settings.seconds - (time.monotonic() - started)
+    if left <= 0:
+        raise UsageError(f"seconds is {settings.seconds}; expected more: the heads alone took all of them")
+    learner = JointLearner(taught_by(target), weights, replace(settings, seconds=left), first)
     learned = Jointly.of(learnt(learner, known.studied, partial(show_learning, settings.steps)))
     return Jointly({name: tensor.to(weights[name].dtype) for name, tensor in learned.target.items()}, learned.heads)
+
+
+def _heads_first(target: Target, known: Answers, settings: JointSettings) -> dict[str, Tensor]:
+    """The heads alone. What the target said of its answers is let go of with whom it was kept for: up to `cache_bytes`."""
+    alone = HeadsBeginner(taught_by(target), settings.of_heads)
+    return learnt(alone, known.studied, partial(show_learning, settings.heads_first))
 
 
 def _made(
@@ -94,7 +113,8 @@ def _made(
     asked = [text_of(each.trace) for each in known.held_out]
     # what drafts for the old target is none of the new one's
     alone = replace(config, engine=replace(config.engine, sources=("suffix",)))
-    again = list(answered_again(answering_engine(alone, new), new, asked, at_once=AT_ONCE))
+    with answering_engine(alone, new) as engine:
+        again = list(answered_again(engine, new, asked, at_once=AT_ONCE))
     own = Answers(known.studied, kept(as_answers(again), taught_by(new)))
     note = f"trained together with its target, which was {target.fingerprint}"
     manifest = saved(HeadsBeginner(taught_by(new), settings.of_heads), together.heads, own, open_store(folder / HEADS), note=note)

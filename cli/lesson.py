@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cli.answer_files import holds_answers, read_answers
+from cli.answer_files import holds_answers, read_answers, text_of
 from cli.answers import Text, answered
 from cli.config import Configuration
 from cli.demo.prompt_files import MAX_TOKENS, read_prompts
@@ -41,6 +43,9 @@ class Lesson:
     """Of an answer to a prompt of a file."""
     every_turn: bool = False
     """Of recorded conversations every answer is wanted, behind the target's own; else one of them, behind those recorded."""
+    for_all: bool = True
+    """Whether everybody will be drafted for with what is learnt: then of traces in files those teach that everybody may learn
+    from."""
 
 
 def texts_of(config: Configuration, target: Target, lesson: Lesson, limit: int) -> Iterator[Text]:
@@ -50,10 +55,10 @@ def texts_of(config: Configuration, target: Target, lesson: Lesson, limit: int) 
     """
     limit = lesson.limit or limit
     kept, asked = _sorted(lesson.files)
-    known = list(itertools.islice(itertools.chain.from_iterable(read_answers(file, target) for file in kept), limit))
+    known = _kept(lesson, target, kept, limit)
     yield from known
-    if asked or not kept:
-        yield from itertools.islice(_answers(config, target, lesson, asked, limit - len(known)), limit - len(known))
+    if len(known) < limit and (asked or not kept):
+        yield from _answers(config, target, lesson, asked, limit - len(known))
 
 
 def as_answers(texts: Sequence[Text]) -> list[Answer]:
@@ -66,9 +71,12 @@ def taught_by(target: Target) -> Taught:
     return Taught(target.decoder, target.fingerprint, target.tokenizer.fingerprint, target.stored)
 
 
-def answering_engine(config: Configuration, target: Target) -> Engine:
-    """One that nobody else talks to."""
-    return build_engine(replace(config.engine, registry="", shadow_every=0), target)
+@contextmanager
+def answering_engine(config: Configuration, target: Target) -> Iterator[Engine]:
+    """One that nobody else talks to, and that takes nothing which is a running server's: registry, folder, port."""
+    alone = replace(config.engine, registry="", suffix_folder="", ssd_listen="", shadow_every=0, max_waiting=AT_ONCE)
+    with closing(build_engine(alone, target)) as engine:
+        yield engine
 
 
 def show(number: int, words: str) -> None:
@@ -87,22 +95,39 @@ def _sorted(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return kept, [file for file in files if file not in kept]
 
 
+def _kept(lesson: Lesson, target: Target, files: Sequence[Path], limit: int) -> list[Text]:
+    """Of answers in files, those that may be used; says how many may not."""
+    texts: list[Text] = []
+    left_out = 0
+    for trace in itertools.chain.from_iterable(read_answers(file, target) for file in files):
+        if len(texts) == limit:
+            break
+        if (trace.consent == "shared" or not lesson.for_all) and (trace.expires_at is None or trace.expires_at > time.time()):
+            texts.append(text_of(trace))
+        else:
+            left_out += 1
+    if left_out:
+        whose = "are for their tenant's speculators alone or " if lesson.for_all else ""
+        print(f"{left_out} answers in files are left out: they {whose}have expired", file=sys.stderr)
+    return texts
+
+
 def _answers(config: Configuration, target: Target, lesson: Lesson, files: Sequence[Path], limit: int) -> Iterator[Text]:
     asked = _prompts(lesson, files, limit)
-    engine = answering_engine(config, target)
     print(f"the target answers {len(asked)} prompts …", file=sys.stderr)
-    texts = answered(
-        engine,
-        target,
-        asked,
-        temperature=lesson.temperature,
-        seed=lesson.seed,
-        at_once=AT_ONCE,
-        every_turn=lesson.every_turn,
-    )
-    for number, text in enumerate(texts, 1):
-        show(number, f"answers: {number}")
-        yield text
+    with answering_engine(config, target) as engine:
+        texts = answered(
+            engine,
+            target,
+            asked,
+            temperature=lesson.temperature,
+            seed=lesson.seed,
+            at_once=AT_ONCE,
+            every_turn=lesson.every_turn,
+        )
+        for number, text in enumerate(itertools.islice(texts, limit), 1):
+            show(number, f"answers: {number}")
+            yield text
 
 
 def _prompts(lesson: Lesson, files: Sequence[Path], limit: int) -> list[Prompt]:

@@ -56,7 +56,7 @@ class Texts:
     files: tuple[Path, ...]
     """Of prompts, which the target answers, or of its answers; empty: what the traffic log holds."""
     tenant: str | None
-    """Only this tenant's; None: everyone's."""
+    """Only this tenant's, of the log; None: everyone's."""
     limit: int
     """At most so many, from a log the newest."""
     temperature: float
@@ -66,11 +66,13 @@ class Texts:
 def replay(config: Configuration, *, names: Sequence[str] | None, texts: Texts, num_nodes: int | None, as_data: bool) -> None:
     """Prints how far each source gets by domain and depth.
 
-    names: of sources; None: the suffix tree, the static heads and the champion, as far as they are there.
+    names: of sources; None: those that are `present`.
     num_nodes: drafted a step; None: as many as the gate judges candidates at.
 
-    Raises NotThere for texts or sources that are not there, PipelineError and ModelError.
+    Raises NotThere for texts or sources that are not there, UsageError, PipelineError and ModelError.
     """
+    if texts.files and texts.tenant is not None:
+        raise UsageError(f"--tenant is {texts.tenant}; expected none with files, since it chooses among a log's traces")
     target = loaded_target(config)
     num_nodes = num_nodes or config.trainer.budget
     sources = {name: source_named(name, config, target, num_nodes) for name in names or present(config, target)}
@@ -86,7 +88,7 @@ def replay(config: Configuration, *, names: Sequence[str] | None, texts: Texts, 
 
 
 def _answered(config: Configuration, target: Target, texts: Texts) -> Iterator[Text]:
-    lesson = Lesson(files=texts.files, limit=texts.limit, temperature=texts.temperature, seed=0)
+    lesson = Lesson(files=texts.files, limit=texts.limit, temperature=texts.temperature, seed=0, for_all=False)
     return texts_of(config, target, lesson, texts.limit)
 
 

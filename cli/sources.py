@@ -35,16 +35,16 @@ _WEIGHTS = {MEDUSA: "heads", HYDRA: "heads", EAGLE: "eagle layer", DRAFT_MODEL: 
 
 def present(config: Configuration, target: Target) -> list[str]:
     """What there is to draft with, plainly: the suffix tree, static heads and champion where they exist, and the eagle layer and
-    the draft model where they are served."""
+    the draft model that a server starts with where these kinds are served."""
     names = [SUFFIX]
     for kind, named in ((EAGLE, eagle_named), (DRAFT_MODEL, draft_named)):
         if kind in config.engine.sources:
             with suppress(NotThere):
                 named(STATIC, config, target)
                 names.append(kind)
-    for name in (STATIC, CHAMPION):
+    for name, any_named in ((STATIC, heads_named), (CHAMPION, weights_named)):
         with suppress(NotThere):
-            heads_named(name, config, target)
+            any_named(name, config, target)
             names.append(name)
     return names
 
@@ -65,14 +65,12 @@ def source_named(name: str, config: Configuration, target: Target, num_nodes: in
         return _draft_source(draft_named(STATIC, config, target), target, name, num_nodes)
     if name == EAGLE:
         return _eagle_source(eagle_named(STATIC, config, target), target, name, num_nodes)
-    try:
-        return heads_source(heads_named(name, config, target), target, name, num_nodes)
-    except NotThere:
-        with suppress(NotThere):
-            return _draft_source(draft_named(name, config, target), target, name, num_nodes)
-        with suppress(NotThere):
-            return _eagle_source(eagle_named(name, config, target), target, name, num_nodes)
-        raise
+    weights = weights_named(name, config, target)
+    if weights.manifest.kind == DRAFT_MODEL:
+        return _draft_source(weights, target, name, num_nodes)
+    if weights.manifest.kind == EAGLE:
+        return _eagle_source(weights, target, name, num_nodes)
+    return heads_source(weights, target, name, num_nodes)
 
 
 def _rest(config: Configuration, target: Target, num_nodes: int) -> RestSpeculator:
@@ -105,6 +103,23 @@ def _eagle_source(layer: Checkpoint, target: Target, name: str, num_nodes: int) 
     """An eagle layer that drafts for `target`, one text at a time."""
     module = served_layer(layer, target.decoder)
     return eagle_source(module, version=layer.manifest.version, max_tree=num_nodes, name=name)
+
+
+def weights_named(name: str, config: Configuration, target: Target) -> Checkpoint:
+    """The weights of any kind that `name` stands for: of one that is served, if there are, else heads first; `static` heads first
+    of all.
+
+    Raises NotThere, PipelineError.
+    """
+    served = {*config.engine.sources} if name != STATIC else {*HEADS}
+    ways = ((HEADS, heads_named), ((DRAFT_MODEL, "ssd"), draft_named), ((EAGLE,), eagle_named))
+    missing: list[NotThere] = []
+    for _, named in sorted(ways, key=lambda way: served.isdisjoint(way[0])):
+        try:
+            return named(name, config, target)
+        except NotThere as error:
+            missing.append(error)
+    raise missing[0]
 
 
 def heads_named(name: str, config: Configuration, target: Target) -> Checkpoint:

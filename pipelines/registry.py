@@ -15,7 +15,7 @@ import msgspec
 from pipelines.checkpoint import Manifest
 
 Kind = Literal["medusa", "hydra", "eagle", "draft-lm"]
-"""Of speculators whose weights are published: heads of two kinds, draft language models."""
+"""Of speculators whose weights are published: heads of two kinds, EAGLE layers, draft language models."""
 TRIED_OUT: frozenset[str] = frozenset({"medusa", "hydra", "eagle"})
 """Kinds of which servers can let a second version serve a share."""
 Alias = Literal["champion", "candidate", "previous"]

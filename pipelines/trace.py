@@ -13,6 +13,8 @@ import msgspec
 from pipelines.errors import BadTrace
 
 SCHEMA = 1
+LOSSY_SCHEMA = 2
+"""Of a trace whose answer is no evidence of what the target says: whoever knows schema 1 alone must not learn from it."""
 
 Consent = Literal["tenant", "shared"]
 """Who may learn from a trace: only this tenant's speculators, or everyone's. Traffic that nobody may learn
@@ -132,8 +134,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     """A label the client may send (`metadata.domain`): for statistics by domain."""
 
     def __post_init__(self) -> None:
-        if self.schema != SCHEMA:
-            raise ValueError(f"schema is {self.schema}, expected {SCHEMA}")
+        if self.schema not in (SCHEMA, LOSSY_SCHEMA):
+            raise ValueError(f"schema is {self.schema}, expected {SCHEMA} or {LOSSY_SCHEMA}")
         if not 0 <= self.num_cut <= len(self.output_ids):
             raise ValueError(f"num_cut is {self.num_cut}, expected 0 to {len(self.output_ids)}")
 
@@ -157,4 +159,4 @@ def decode_trace(data: bytes) -> Trace:
     try:
         return _decoder.decode(data)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise BadTrace(f"not a trace of schema {SCHEMA}: {error}") from error
+        raise BadTrace(f"not a trace of schema {SCHEMA} or {LOSSY_SCHEMA}: {error}") from error

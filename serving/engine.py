@@ -43,6 +43,9 @@ class Budgeting(Protocol):
     ) -> None:
         """After a step without prompt tokens; `step_seconds` is all of it but the drafting."""
 
+    def forget(self, tenant: str) -> None:
+        """A tenant was purged."""
+
     def gauges(self) -> dict[str, float]:
         """For metrics."""
 
@@ -62,6 +65,9 @@ class FixedBudget:
         self, num_sequences: int, num_drafted: int, num_emitted: int, step_seconds: float, draft_seconds: float
     ) -> None:
         """Learns nothing."""
+
+    def forget(self, tenant: str) -> None:
+        """Knows nobody."""
 
     def gauges(self) -> dict[str, float]:
         return {}
@@ -207,6 +213,7 @@ class Engine:
 
     def _forget(self, tenant: str, before: float) -> None:
         self.speculator.forget(tenant, before)
+        self.controller.forget(tenant)
         self.scheduler.cache.forget(tenant)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from itertools import takewhile
 
 from pipelines.errors import PipelineError
 from pipelines.operations import PURGE
@@ -13,10 +14,10 @@ from serving.polling import Polling
 
 log = logging.getLogger(__name__)
 
-_LINES_AT_START = 1000
+_MOST_LINES = 1000
 """Of the audit log: what was purged before them a server does not hear of that was away since, or whose registry was."""
 _LINES = 50
-"""Looked at each time from then on."""
+"""Looked at first, each time."""
 
 
 class Purges:
@@ -25,9 +26,9 @@ class Purges:
 
     def __init__(self, open_registry: Callable[[], Registry] | None = None, interval: float = 1.0) -> None:
         """open_registry: None: there is none."""
-        self._known: set[Act] = set()
+        self._newest: Act | None = None
+        """Of any kind, of those that were looked at."""
         self._new: deque[Act] = deque()
-        self._num_lines = _LINES_AT_START
         self._polling = Polling("purges", open_registry, interval, turn=self._look, away=self._missed)
 
     def start(self) -> None:
@@ -45,12 +46,13 @@ class Purges:
             log.info("tenant %s: purged", act.what)
 
     def _look(self, registry: Registry) -> None:
-        purged = [act for act in registry.acts(self._num_lines) if act.action == PURGE]
-        self._new.extend(act for act in reversed(purged) if act not in self._known)
-        self._known.update(purged)
-        self._num_lines = _LINES
+        acts = registry.acts(_LINES)
+        if self._newest not in acts:
+            acts = registry.acts(_MOST_LINES)
+        unseen = list(takewhile(lambda act: act != self._newest, acts))
+        self._new.extend(act for act in reversed(unseen) if act.action == PURGE)
+        self._newest = next(iter(acts), self._newest)
         self._polling.rest()
 
     def _missed(self, error: PipelineError) -> None:
-        self._num_lines = _LINES_AT_START
         log.debug("registry: %s", error)  # `Swap` says it

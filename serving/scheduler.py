@@ -268,8 +268,9 @@ def _finish_reason(sequence: Sequence) -> FinishReason | None:
     return "length" if sequence.num_left <= 0 else None
 
 
-def _sequence(request: Request) -> Sequence:
-    sampling = Sampling(
+def sampling_of(request: Request) -> Sampling:
+    """How its tokens are chosen."""
+    return Sampling(
         temperature=request.temperature,
         top_p=request.top_p,
         top_k=request.top_k,
@@ -283,6 +284,10 @@ def _sequence(request: Request) -> Sequence:
         logprobs=request.logprobs,
         prompt_logprobs=request.prompt_logprobs,
     )
+
+
+def _sequence(request: Request) -> Sequence:
+    sampling = sampling_of(request)
     return Sequence(
         id=request.id,
         tenant=request.tenant,

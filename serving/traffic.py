@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipelines.trace import Consent, FinishReason, SamplingRecord, SourceRecord, StepRecord, Trace
+from pipelines.trace import LOSSY_SCHEMA, SCHEMA, Consent, FinishReason, SamplingRecord, SourceRecord, StepRecord, Trace
 from pipelines.traffic_log import LogCounters, TrafficWriter
 from serving.messages import Moved, Request
 
@@ -152,6 +152,7 @@ def conversation_id(name: str | None, user: str | None, opening: Sequence[int] |
 def _trace(outcome: Outcome, consent: Consent, target: str, tokenizer: str) -> Trace:
     request = outcome.request
     return Trace(
+        schema=SCHEMA if request.lossy is None else LOSSY_SCHEMA,
         trace_id=outcome.trace_id,
         tenant=request.tenant,
         conversation=outcome.conversation,

@@ -43,6 +43,9 @@ class Situation(NamedTuple):
         groups = {Group(sequence.tenant, sequence.domain) for sequence in decoding}
         return cls(size_of(len(decoding)), sampled, groups.pop() if len(groups) == 1 else None)
 
+    def concerns(self, tenant: str) -> bool:
+        return self.group is not None and self.group.tenant == tenant
+
 
 def size_of(num_sequences: int) -> int:
     """See `Situation`."""
@@ -85,6 +88,13 @@ class Contexts:
         """See `Arms.forget`."""
         for arms in (*self._general.values(), *self._own.values()):
             arms.forget(source)
+
+    def forget_tenant(self, tenant: str) -> None:
+        """Nothing of its own is kept, and no name."""
+        for situation in [each for each in self._num_steps if each.concerns(tenant)]:
+            del self._num_steps[situation]
+        for situation in [each for each in self._own if each.concerns(tenant)]:
+            del self._own[situation]
 
     def __iter__(self) -> Iterator[tuple[Situation, Arms]]:
         """Everybody's, then the groups'."""

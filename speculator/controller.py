@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from urllib.parse import quote
 
 from speculator.arms import NONE, Arm
 from speculator.batch import Batch
@@ -81,23 +81,33 @@ class Controller:
         if self._budget.nodes:
             self._drafted += _RECENT * (num_drafted - self._drafted)
 
+    def forget(self, tenant: str) -> None:
+        """What a tenant's own steps said of the arms, and its name. What everybody's say stays: it is nobody's."""
+        self._contexts.forget_tenant(tenant)
+        if self._situation.concerns(tenant):  # of a step that is told of in a moment
+            self._situation = self._situation._replace(group=None)
+
     def gauges(self) -> dict[str, float]:
         """For metrics: the budget, the share of recent steps without one, and what each arm is thought to gain over plain
-        decoding, with the one that is used; of a group that is judged by itself the latter alone."""
+        decoding, with the one that is used; of groups that are judged by themselves how many use an arm, and what it gains them
+        on average. Metrics are for everybody's eyes, so no group is named."""
         gauges = {
             "budget_nodes": float(self._budget.nodes),
             "zero_share": self._zero_share,
         }
+        of_groups: defaultdict[str, list[float]] = defaultdict(list)
         for (size, sampled, group), arms in self._contexts:
             gains, context = arms.gains(), f"{1 << size}:{'sampled' if sampled else 'greedy'}"
             if group is not None:
-                whose = ":".join(quote(name, safe="") for name in group)
-                gauges[f"group_gain:{context}:{whose}:{_name(arms.best)}"] = gains[arms.best]
+                of_groups[f"{context}:{_name(arms.best)}"].append(gains[arms.best])
                 continue
             gauges[f"gain:{context}"] = gains[arms.best]
             for arm, gain in gains.items():
                 gauges[f"arm:{context}:{_name(arm)}"] = float(arm == arms.best)
                 gauges[f"arm_gain:{context}:{_name(arm)}"] = gain
+        for where, theirs in of_groups.items():
+            gauges[f"groups:{where}"] = float(len(theirs))
+            gauges[f"group_gain:{where}"] = sum(theirs) / len(theirs)
         return gauges
 
     def _decide(self, batch: Batch) -> Budget:

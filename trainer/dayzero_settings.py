@@ -110,13 +110,17 @@ class DraftSettings(TextSettings):
             raise ValueError(f"hybrid is {self.hybrid}, expected 0 or more")
 
 
+_COST_ALONE = 1 / 6
+"""Of a step of the heads alone, in steps of heads and target together."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class JointSettings(TextSettings):
     """Of a target and Medusa heads that are trained together. See `trainer.joint_distil`."""
 
     steps: int = 500
     heads_first: int = 1000
-    """Steps of the heads alone before: they cost a sixth of those together."""
+    """Steps of the heads alone before."""
     rows_per_step: int = 256
     learning_rate: float = 1e-4
     """Of the target."""
@@ -139,12 +143,11 @@ class JointSettings(TextSettings):
 
     @property
     def of_heads(self) -> HeadsSettings:
-        """For the heads alone."""
+        """For the heads alone: as here, but for steps and their size. Of the time they have what their steps should cost."""
+        same = "num_heads", "num_blocks", "common_tokens", "sampled_tokens", "held_out", "budget", "cache_bytes", "seed"
+        cost = self.heads_first * _COST_ALONE
         return HeadsSettings(
             steps=self.heads_first,
-            seconds=self.seconds,
-            num_heads=self.num_heads,
-            num_blocks=self.num_blocks,
-            budget=self.budget,
-            seed=self.seed,
+            seconds=self.seconds * cost / (cost + self.steps),
+            **{name: getattr(self, name) for name in same},
         )

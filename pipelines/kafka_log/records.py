@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 
-from pipelines.trace import SCHEMA, Trace
+from pipelines.trace import Trace
 
 Headers = list[tuple[str, bytes]]
 
-HEADERS: Headers = [("schema", f"everdraft.trace/{SCHEMA}".encode()), ("content-type", b"application/msgpack")]
 OVERHEAD = 1024
 """Bytes around a trace in a request, at most."""
+
+
+def headers_of(trace: Trace) -> Headers:
+    """For whoever looks at the topic with other tools."""
+    return [("schema", f"everdraft.trace/{trace.schema}".encode()), ("content-type", b"application/msgpack")]
 
 
 def key_of(trace: Trace) -> bytes:

@@ -17,7 +17,7 @@ from pipelines.complaints import Complaints
 from pipelines.errors import LogUnavailable
 from pipelines.kafka_log.address import KafkaAddress
 from pipelines.kafka_log.producer import Producer, Record
-from pipelines.kafka_log.records import HEADERS, key_of
+from pipelines.kafka_log.records import headers_of, key_of
 from pipelines.kafka_log.spool import Spool
 from pipelines.sqlite_log.reader import SqliteReader
 from pipelines.sqlite_log.writer import SqliteWriter
@@ -149,7 +149,7 @@ class KafkaWriter:
         self._complaints.warn(f"{number} traces never reach the topic: {why}")
 
     def _record(self, logged: LoggedTrace) -> Record:
-        return self._address.topic, key_of(logged.trace), encode_trace(logged.trace), HEADERS
+        return self._address.topic, key_of(logged.trace), encode_trace(logged.trace), headers_of(logged.trace)
 
 
 def _what(error: Exception) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from urllib.parse import unquote
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -45,7 +44,8 @@ _LABEL_NAMES = {
     "gain": ("batch", "choices"),
     "arm": ("batch", "choices", "arm"),
     "arm_gain": ("batch", "choices", "arm"),
-    "group_gain": ("batch", "choices", "tenant", "domain", "arm"),
+    "groups": ("batch", "choices", "arm"),
+    "group_gain": ("batch", "choices", "arm"),
 }
 """What follows the colons in the names of the engine's figures."""
 
@@ -124,7 +124,7 @@ def _counters(snapshot: Snapshot) -> Iterator[Metric]:
     for figures, kind in kinds:
         families: dict[tuple[str, int], Family] = {}
         for key, value in figures.items():
-            name, *values = map(unquote, key.split(":"))
+            name, *values = key.split(":")
             family = families.get((name, len(values)))
             if family is None:
                 labels = _label_names(name, len(values))

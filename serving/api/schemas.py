@@ -77,7 +77,8 @@ class GenerationBody(msgspec.Struct, frozen=True, kw_only=True):
     store: bool | None = None
     """False: nobody may learn from this request."""
     metadata: dict[str, str] | None = None
-    """`conversation` groups requests, `domain` labels them in statistics; the rest is ignored."""
+    """`conversation` groups requests; `domain` labels them in statistics, and what drafted well for others of that label drafts
+    for them too; the rest is ignored."""
     speculative: bool | None = None
     """False: decode plainly. Changes the speed, never the answer."""
     lossy_acceptance: bool | None = None

@@ -127,3 +127,10 @@ def test_a_damaged_row_is_named(place: Path) -> None:
     subject = task_groups(place, load_tokenizer(str(place)), CONTEXT)
     with pytest.raises(PromptFileError, match=r"stories.dev.jsonl.gz: .*expected rows with `messages`"):
         subject.fresh("summary", 1)
+
+
+def test_a_file_that_cannot_be_read_is_named(place: Path, corpus: Supply) -> None:
+    torn = place / "stories.dev.jsonl.gz"
+    torn.write_bytes(torn.read_bytes()[:-20])
+    with pytest.raises(PromptFileError, match=r"stories\.dev\.jsonl\.gz: cannot be read"):
+        list(corpus.fresh("summary", 99))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import time
+from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -11,15 +15,17 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+import cli.lesson
 from cli.answer_files import read_answers, write_answers
-from cli.answers import answered, answered_again
+from cli.answers import Text, answered, answered_again
 from cli.demo.prompts import Message, Prompt
 from cli.errors import Exit
 from models.loading import Target, load_target
-from pipelines.trace import TYPICAL, Trace
+from pipelines.trace import NO_EDITS, TYPICAL, Edits, Trace
 from serving.assemble import build_engine
 from serving.engine import Engine
 from serving.settings import EngineSettings
+from speculator.batch import Sampling
 from tests.cli.commands import Commands
 from tests.models.families import save_model
 
@@ -119,6 +125,85 @@ def test_a_conversation_ends_where_there_is_no_more_room(target: Target, folder:
     assert all(text.num_prompt + 20 <= target.config.max_positions for text in texts)
 
 
+def test_conversations_that_have_begun_go_on_before_others_begin(target: Target, folder: Path) -> None:
+    """Or a limit would leave nothing but openings."""
+    talks = [Prompt("d", tuple(Message("user", f"{turn} {number}") for turn in TURNS), max_tokens=4) for number in range(12)]
+    texts = islice(answered(engine(target, folder), target, talks, temperature=0.8, at_once=2, every_turn=True), 12)
+    turns = Counter(text.conversation for text in texts)
+    assert list(turns.values()).count(3) >= 3
+    assert len(turns) <= 5
+
+
+def test_asked_again_it_is_chosen_in_the_same_way(target: Target, folder: Path) -> None:
+    prompt = target.tokenizer.apply_chat_template([{"role": "user", "content": "say it"}])
+    only = (*b"abcdef",)
+    some = Edits(allowed_token_ids=only)
+    first, second, greedily = (
+        Sampling(temperature=0.9, seed=3, choice=choice, max_tokens=16, stop_ids=frozenset({7}), top_k=top_k, edits=edits)
+        for choice, top_k, edits in ((0, 0, some), (1, 0, some), (0, 1, NO_EDITS))
+    )
+    asked = [Text("d", "default", (*prompt, 1), len(prompt), sampling) for sampling in (first, second, greedily)]
+    again = list(answered_again(engine(target, folder), target, asked))
+    said = {text.sampling: text.output_ids for text in again}
+    assert set(said) == {first, second, greedily}
+    assert set(said[first]) | set(said[second]) <= set(only)
+    assert said[first] != said[second]
+    assert list(said[greedily]) == greedy(target, tuple(prompt), len(said[greedily]))
+
+
+def test_prompts_that_the_pages_cannot_hold_are_left_out(everdraft_command: Commands, tmp_path: Path, folder: Path) -> None:
+    file = lines(tmp_path / "mixed.jsonl", {"prompt": "hi"}, {"prompt": "x" * 130}, {"prompt": "ho"})
+    out = tmp_path / "kept.jsonl"
+    words = ("--target", str(folder), "--max-tokens", "8", "--engine-max-cached-tokens", "128", "--out", str(out))
+    assert everdraft_command("answers", str(file), *words).code == Exit.OK
+    assert len(traces(out)) == 2
+    long = lines(tmp_path / "long.jsonl", {"prompt": "x" * 130})
+    told = everdraft_command("answers", str(long), *words[:-1], str(tmp_path / "none.jsonl"))
+    assert told.code == Exit.NOT_THERE
+    assert "its pages hold 128 tokens (engine.max_cached_tokens)" in told.err
+
+
+def test_only_what_everybody_may_learn_from_and_has_not_expired_teaches(
+    everdraft_command: Commands, tmp_path: Path, folder: Path
+) -> None:
+    of_target, kept = ("--target", str(folder)), tmp_path / "kept.jsonl"
+    words = ("--max-tokens", "20", "--out", str(kept))
+    assert everdraft_command("answers", str(prompts(tmp_path / "some.jsonl")), *of_target, *words).code == Exit.OK
+    first, second, third, *others = traces(kept)
+    changed = (replace(first, consent="tenant"), replace(second, expires_at=1.0), replace(third, expires_at=time.time() + 1e6))
+    export = tmp_path / "acme.jsonl"
+    export.write_bytes(b"\n".join(map(msgspec.json.encode, (*changed, *others))))
+    taught = everdraft_command("dayzero", str(export), *of_target, "--steps", "2", "--out", str(tmp_path / "heads"))
+    assert taught.code == Exit.OK, taught.err
+    assert ": 3 answers" in taught.out, "of six, half of them kept aside"
+    assert "2 answers in files are left out: they are for their tenant's speculators alone or have expired" in taught.err
+    replayed = everdraft_command("replay", str(export), *of_target, "--with", "suffix", "--json")
+    assert json.loads(replayed.out)[0]["num_texts"] == 7, "nobody learns from a replay"
+    assert "1 answers in files are left out: they have expired" in replayed.err
+
+
+def test_an_engine_that_answers_takes_nothing_of_a_running_servers_and_is_closed(
+    everdraft_command: Commands, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[EngineSettings] = []
+    closed: list[Engine] = []
+
+    def build(settings: EngineSettings, target: Target) -> Engine:
+        built.append(settings)
+        return build_engine(settings, target)
+
+    monkeypatch.setattr(cli.lesson, "build_engine", build)
+    monkeypatch.setattr(Engine, "close", lambda engine: closed.append(engine))
+    trees = tmp_path / "trees"
+    server = ("--engine-suffix-folder", str(trees), "--engine-ssd-listen", "127.0.0.1:7000")
+    words = ("--target", str(folder), "--max-tokens", "4", "--limit", "2", "--out", str(tmp_path / "kept.jsonl"))
+    assert everdraft_command("answers", str(prompts(tmp_path / "some.jsonl")), *words, *server).code == Exit.OK
+    (settings,) = built
+    assert (settings.suffix_folder, settings.ssd_listen, settings.registry) == ("", "", "")
+    assert len(closed) == 1
+    assert not trees.exists()
+
+
 def test_asked_again_with_the_same_noise_a_target_says_the_same(target: Target, folder: Path) -> None:
     asked = [Prompt("d", (Message("user", f"say {number}"),), max_tokens=12) for number in range(6)]
     texts = list(answered(engine(target, folder), target, asked, temperature=0.9, seed=3))
@@ -133,7 +218,7 @@ def test_lossy_answers_in_a_file_teach_nobody(target: Target, folder: Path, tmp_
     exact, lossy = traces(kept)
     lossy = replace(lossy, sampling=replace(lossy.sampling, lossy=TYPICAL))
     kept.write_bytes(b"\n".join(map(msgspec.json.encode, (lossy, exact))))
-    assert [text.tokens for text in read_answers(kept, target)] == [exact.prompt_ids + exact.output_ids]
+    assert list(read_answers(kept, target)) == [exact]
 
 
 def test_what_was_kept_teaches_and_is_replayed_without_being_said_again(
@@ -174,6 +259,17 @@ def test_what_cannot_work_is_told_by_name(everdraft_command: Commands, tmp_path:
     told = everdraft_command("replay", str(torn), *of_target)
     assert told.code == Exit.USAGE
     assert "torn.jsonl, line 2: " in told.err
+    for verb in ("answers", "dayzero"):
+        os.mkfifo(tmp_path / verb)
+        told = everdraft_command(verb, str(tmp_path / verb), *of_target, "--out", str(tmp_path / "none"))
+        assert told.code == Exit.USAGE
+        assert f"{tmp_path / verb}: is no ordinary file" in told.err
+    told = everdraft_command("answers", str(file), str(out), *of_target, "--out", str(tmp_path / "none.jsonl"))
+    assert told.code == Exit.USAGE
+    assert f"{out}: holds answers already; expected prompts" in told.err
+    told = everdraft_command("replay", str(out), *of_target, "--tenant", "acme")
+    assert told.code == Exit.USAGE
+    assert "--tenant is acme; expected none with files" in told.err
     long = lines(tmp_path / "long.jsonl", {"prompt": "x" * 300})
     told = everdraft_command("answers", str(long), *of_target, "--out", str(tmp_path / "none.jsonl"))
     assert told.code == Exit.NOT_THERE

@@ -5,11 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import pytest
 
+from cli.answer_files import read_answers, text_of, write_answers
+from cli.answers import Text
 from cli.errors import Exit
+from models.loading import Target
 from models.source import bundled_target
 from models.tokenizer import Tokenizer
 from models.tokenizer_files import load_tokenizer
@@ -27,6 +32,11 @@ def traced(tokenizer: Tokenizer, name: str, tenant: str, output: tuple[int, ...]
     return msgspec.structs.replace(
         trace_of(name, tenant), tokenizer=tokenizer.fingerprint, prompt_ids=tuple(range(100, 140)), output_ids=output
     )
+
+
+def bundled(tokenizer: Tokenizer) -> Target:
+    """As much of the target as answers name."""
+    return cast(Target, SimpleNamespace(fingerprint=trace_of("x").target, tokenizer=tokenizer))
 
 
 def opened(root: Path, tokenizer: Tokenizer) -> Datastore:
@@ -62,6 +72,25 @@ def test_a_log_and_files_become_a_store_scope_by_scope(
         assert held(store, tenant, tokenizer.encode("once upon a time", add_special_tokens=False))
         question = tokenizer.apply_chat_template(conversation[:1])
         assert held(store, tenant, [*question[-4:], *tokenizer.encode("La la la.", add_special_tokens=False)[:4]])
+
+
+def test_answers_made_for_nobody_are_everyones_and_expired_traces_nobodys(
+    everdraft_command: Commands, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    file = tmp_path / "answers.jsonl"
+    target = bundled(tokenizer)
+    write_answers(file, [Text("d", "default", (1, 2, 3, 7, 8, 9), 3)], target)
+    late = msgspec.structs.replace(traced(tokenizer, "a", "acme", (7, 5)), expires_at=1.0)
+    with file.open("ab") as stream:
+        stream.write(msgspec.json.encode(late))
+    out = tmp_path / "store"
+    outcome = everdraft_command("datastore", "build", "--from", str(file), "--out", str(out))
+    assert outcome.code == Exit.OK, outcome.err
+    assert "everyone: 6 tokens" in outcome.out
+    store = opened(out, tokenizer)
+    assert held(store, "whoever", [3, 7, 8, 9])
+    assert not held(store, "acme", [7, 5])
+    assert [text_of(trace).tenant for trace in read_answers(file, target) if trace.expires_at is None] == ["default"]
 
 
 def test_a_purge_takes_a_tenant_out_of_the_store(everdraft_command: Commands, tmp_path: Path, tokenizer: Tokenizer) -> None:

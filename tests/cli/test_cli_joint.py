@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import cli.joint
 from cli.errors import Exit
@@ -19,6 +23,9 @@ from serving.settings import EngineSettings
 from speculator.static_heads import find_static_heads
 from tests.cli.commands import Commands
 from tests.models.families import save_model
+from trainer.beginner import Learner
+from trainer.dayzero import learnt
+from trainer.dayzero_settings import JointSettings
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +114,62 @@ def test_weights_stay_in_the_format_in_which_they_were_stored(
     assert old.keys() == new.keys()
     assert {tensor.dtype for tensor in new.values()} == {torch.bfloat16}
     assert not torch.equal(old["lm_head.weight"], new["lm_head.weight"])
+
+
+def test_the_heads_alone_learn_as_the_settings_say() -> None:
+    names = "num_heads", "num_blocks", "common_tokens", "sampled_tokens", "held_out", "budget", "cache_bytes"
+    given = {name: number for number, name in enumerate(names, start=2)}
+    heads = JointSettings(**given, seed=10, steps=100, heads_first=600, seconds=80.0).of_heads
+    assert {name: getattr(heads, name) for name in given} == given
+    assert (heads.seed, heads.steps, heads.seconds) == (10, 600, 40.0), "six steps alone cost one together"
+
+
+def test_the_seconds_are_granted_once_and_one_cache_is_filled_at_a_time(
+    everdraft_command: Commands, tmp_path: Path, folder: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, granted = 0.0, list[float]()
+    caches: list[weakref.ref[object]] = []
+
+    def slowly(learner: Learner, *rest: Any) -> dict[str, Tensor]:
+        nonlocal now
+        assert not any(cache() for cache in caches), "the heads' cache is still there"
+        caches.append(weakref.ref(learner.lessons))
+        granted.append(learner.settings.seconds)
+        now += 25.0
+        return learnt(learner, *rest)
+
+    monkeypatch.setattr(cli.joint, "learnt", slowly)
+    monkeypatch.setattr(cli.joint, "time", SimpleNamespace(monotonic=lambda: now))
+    words = ("joint", str(prompts), "--target", str(folder), *QUICK)
+    made = everdraft_command(*words, "--seconds", "60", "--out", str(tmp_path / "new"))
+    assert made.code == Exit.OK, made.err
+    assert granted[0] < 10
+    assert granted[1] == 35
+    told = everdraft_command(*words, "--seconds", "20", "--out", str(tmp_path / "late"))
+    assert told.code == Exit.USAGE
+    assert "seconds is 20.0; expected more" in told.err
+
+
+def test_a_place_that_cannot_be_written_to_is_told_of_before_anything_is_learnt(
+    everdraft_command: Commands, tmp_path: Path, folder: Path, prompts: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "new"
+    outcome = everdraft_command("joint", str(prompts), "--target", str(folder), "--out", str(out), *QUICK)
+    assert outcome.code == Exit.FAILED
+    assert "answers" not in outcome.err
+
+
+def test_a_fault_of_our_own_is_not_told_as_wrong_usage(
+    everdraft_command: Commands, tmp_path: Path, folder: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*arguments: object) -> None:
+        raise ValueError("a tensor has another shape")
+
+    monkeypatch.setattr(cli.joint, "learnt", wrong)
+    with pytest.raises(ValueError, match="another shape"):
+        everdraft_command("joint", str(prompts), "--target", str(folder), "--out", str(tmp_path / "new"), *QUICK)
+    assert list(tmp_path.glob("*new*")) == []
 
 
 def test_what_cannot_work_is_told_by_name_and_nothing_is_written(

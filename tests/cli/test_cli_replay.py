@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,7 @@ from speculator.static_heads import heads_of, heads_source, untrained_config
 from speculator.suffix import SuffixSpeculator
 from speculator.verify import Verdicts
 from tests.cli.commands import Commands, trace_of
+from tests.models.families import save_model
 from tests.serving.rig import VOCAB, tiny_decoder, tiny_scheduler, tiny_target
 
 NODES = 6
@@ -158,3 +160,21 @@ def test_recorded_traffic_is_replayed_by_domain_and_source(everdraft_command: Co
     assert "tokens/step" in table
     assert everdraft_command("replay", "--with", "champion").code == Exit.NOT_THERE
     assert everdraft_command("replay", "--with", "suffix", "--tenant", "nobody").code == Exit.NOT_THERE
+
+
+@pytest.mark.slow
+def test_the_champion_that_is_replayed_is_of_the_kind_that_is_served(everdraft_command: Commands, tmp_path: Path) -> None:
+    save_model("llama-tied", tmp_path / "target")
+    prompts = tmp_path / "some.jsonl"
+    prompts.write_text("\n".join(json.dumps({"prompt": f"say {n}"}) for n in range(6)))
+    of_target = (str(prompts), "--target", str(tmp_path / "target"))
+    champion = {}
+    for kind in ("medusa", "eagle"):
+        made = everdraft_command("dayzero", *of_target, "--kind", kind, "--publish", "--steps", "1")
+        assert made.code == Exit.OK, made.err
+        champion[kind] = made.out.split()[1].strip(":")
+    for sources, kind in (("eagle,suffix", "eagle"), ("suffix", "medusa"), ("medusa,eagle", "medusa")):
+        outcome = everdraft_command("replay", *of_target, "--engine-sources", sources, "--limit", "1", "--json")
+        assert outcome.code == Exit.OK, outcome.err
+        versions = {row["source"]: row["version"] for row in json.loads(outcome.out)}
+        assert versions["champion"] == champion[kind], sources

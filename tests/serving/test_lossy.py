@@ -79,6 +79,7 @@ def test_engine_response_and_trace_hear_of_it_alike(
         assert all(("lossy" in each) == lossy for each in objects)
         metrics = http.get("/metrics").text
     assert [trace.sampling.lossy for trace in subject.log.traces] == [OURS if lossy else None]
+    assert [trace.schema for trace in subject.log.traces] == [2 if lossy else 1], "readers from before there was `lossy` refuse 2"
     told = {
         how: f'everdraft_acceptance_answers_total{{acceptance="{how}"}} 1.0' in metrics for how in ("exact", "lossy")
     }

@@ -10,6 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.api.metrics import MAX_VERSIONS, Metrics
 from serving.messages import Moved, SourceStep
 from serving.scripted import ScriptedEngine
+from speculator.contexts import EVIDENCE, Group, Situation
+from speculator.controller import Controller
 from tests.serving.harness import MODEL, House, MemoryLog, house
 
 VLLM = {"model_name": MODEL, "engine": "0"}
@@ -26,6 +28,10 @@ class Reading:
 
     def has(self, name: str, **labels: str) -> bool:
         return (name, frozenset(labels.items())) in self.values
+
+    def told(self) -> set[str]:
+        """What labels say."""
+        return {value for _, labels in self.values for _, value in labels}
 
 
 def read(subject: House) -> Reading:
@@ -118,6 +124,19 @@ def test_what_follows_the_colon_in_a_counters_name_becomes_a_label(subject: Hous
     assert now("everdraft_engine_shadow_tokens_total", source="suffix") == 13
     assert now("everdraft_engine_arm_total", batch="4", choices="greedy", arm="medusa+suffix") == 1
     assert now("everdraft_engine_new_thing_total", key0="x") == 2
+
+
+def test_whatever_tenants_and_domains_are_called_metrics_name_none(subject: House) -> None:
+    contexts = [Situation(0, False, Group(tenant, domain)) for tenant, domain in (("acme", "a:b%20c d"), ("n w:t%", ""))]
+    ours = Controller(["suffix"])
+    for situation in contexts * EVIDENCE:
+        ours._contexts.observe(situation, frozenset({"suffix"}), 2.0)
+    for name, value in ours.gauges().items():
+        subject.engine.count(name, value)
+    now = read(subject)
+    assert now("everdraft_engine_groups_total", batch="1", choices="greedy", arm="suffix") == 2
+    assert now.has("everdraft_engine_group_gain_total", batch="1", choices="greedy", arm="suffix")
+    assert not now.told() & {"acme", "a:b%20c d", "a", "b%20c d", "n w:t%", "n w", "t%"}
 
 
 def test_an_accepted_stop_token_counts_as_accepted() -> None:

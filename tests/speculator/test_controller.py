@@ -272,9 +272,26 @@ def test_domains_that_alternate_each_have_the_arm_that_pays_for_them() -> None:
     assert speeds[True] > 1.04 * speeds[False]
 
 
-def test_gauges_name_the_group_that_is_judged_by_itself() -> None:
-    world = World(1, [("medusa", lambda step: 0.8, HEADS)], domain=lambda step: "a:b/c d" if step % 2 else "")
+def test_gauges_count_the_groups_that_are_judged_by_themselves_and_name_none() -> None:
+    world = World(1, [("medusa", lambda step: 0.8, HEADS)], domain=lambda step: "a:b%20/c d" if step % 2 else "")
+    before = set(world.controller.gauges())
     world.run(400)
     gauges = world.controller.gauges()
-    assert gauges["group_gain:1:sampled:t:a%3Ab%2Fc%20d:medusa"] > 1.5
-    assert gauges["group_gain:1:sampled:t::medusa"] > 1.5
+    assert gauges["groups:1:sampled:medusa"] == 2
+    assert gauges["group_gain:1:sampled:medusa"] > 1.5
+    arms = {f"{name}:1:sampled:{arm}" for name in ("arm", "arm_gain") for arm in ("medusa", "none")}
+    assert set(gauges) - before - arms == {"gain:1:sampled", "groups:1:sampled:medusa", "group_gain:1:sampled:medusa"}
+
+
+def test_a_purge_takes_what_a_tenants_steps_said_and_leaves_what_everybodys_did() -> None:
+    world = World(1, [("medusa", lambda step: 0.8, HEADS)], domain=lambda step: "a")
+    world.run(400)
+    ours = world.controller
+    before = ours.gauges()
+    ours.forget("another")
+    assert ours.gauges() == before
+    ours.forget("t")
+    ours.observe(1, 0, 1, 1e-3, 0.0)  # the step that was under way
+    assert "groups:1:sampled:medusa" not in ours.gauges()
+    assert "arm:1:sampled:medusa" in ours.gauges()
+    assert not [each for each in (*ours._contexts._own, *ours._contexts._num_steps) if each.concerns("t")]
