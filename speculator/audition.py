@@ -129,7 +129,7 @@ class Audition:
 
     def _score(self, heard: dict[int, Drafts], few: Batch, num_sequences: int, budget: Budget) -> None:
         """Hands the shadow what each arm would have had verified, where all of its sources were heard."""
-        price = self._costs.each(num_sequences, NODES)
+        price = self._costs.each(num_sequences, max(NODES, _most_drawn(heard)))
         by_name = {self._sources[index].name: index for index in heard}
         for arm in budget.arms:
             if not price[0] or not arm <= by_name.keys():
@@ -146,3 +146,8 @@ class Audition:
                 group = sequence.tenant, sequence.domain
                 promise = Scored(arm, num_sequences, sampled, sum(kept.survival()), 0, took, group)
                 self._shadow.add_arm(promise, sequence, kept)
+
+
+def _most_drawn(heard: Mapping[int, Drafts]) -> int:
+    """Drafted nodes of the largest tree that was drawn, which is kept whole."""
+    return max((len(tree) - 1 for drafts in heard.values() for tree in drafts.trees if tree.beliefs), default=0)

@@ -8,8 +8,10 @@ import pytest
 
 from speculator.audition import NODES, Audition
 from speculator.batch import Batch, Sampling, Sequence
+from speculator.belief import Belief
 from speculator.calibration import Calibration
 from speculator.cost import StepCosts
+from speculator.drafts import Drafts, Tree
 from speculator.outlook import Outlook, Scored
 from speculator.protocol import Budget
 from speculator.shadow import Shadow
@@ -22,6 +24,23 @@ BOTH = GOOD | BAD
 
 def sequence(number: int = 0) -> Sequence:
     return Sequence(number, "t", [1, 1], 1, Sampling(max_tokens=10**6))
+
+
+class DrawnSource(ChainSource):
+    """Draws chains longer than a tree that is scored need be; they are kept whole."""
+
+    length = NODES + 8
+
+    def propose(self, batch: Batch, budget: Budget) -> Drafts:
+        self.clock.now += self.seconds
+        trees = []
+        for _ in batch.decoding:
+            tree = Tree.rooted(1)
+            for depth in range(self.length):
+                tree.beliefs[depth] = Belief((1,), (1.0,))
+                tree.add(depth, 1, 1.0, 1)
+            trees.append(tree)
+        return Drafts.pack(trees, (self.name,))
 
 
 class Rig:
@@ -115,6 +134,18 @@ def test_of_a_crowd_two_are_scored_at_the_crowds_price() -> None:
     assert len(scored) == 2 * 3
     alone = rig.step(Batch((sequence(99),)), BOTH)
     assert next(each for each in scored if each.arm == GOOD).steps > next(each for each in alone if each.arm == GOOD).steps
+
+
+def test_a_drawn_tree_larger_than_need_be_is_scored_at_the_price_of_all_of_it() -> None:
+    rig = Rig()
+    rig.sources = [DrawnSource("good", lambda step: 1.0, 1e-9, rig.clock, random.Random(0))]
+    rig.audition = Audition(rig.sources, rig.calibration, rig.costs, rig.shadow, max_tree=64, clock=rig.clock)
+    telling = sequence()
+    for _ in range(4):
+        scored = rig.step(Batch((telling,)), GOOD)
+    assert [each.arm for each in scored] == [GOOD]
+    assert scored[0].tokens == 1 + DrawnSource.length
+    assert scored[0].steps == pytest.approx(pass_seconds(1 + DrawnSource.length) / pass_seconds(1), rel=1e-3)
 
 
 def test_a_share_of_a_crowds_step_is_a_sixteenth_of_it() -> None:
