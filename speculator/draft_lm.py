@@ -23,7 +23,7 @@ from speculator.drafts import Drafts, Law, Tree
 from speculator.growth import BranchGrowth, Growth
 from speculator.guesses import Choice, guesses
 from speculator.known_pages import KnownPages
-from speculator.preparing import Preparing
+from speculator.newer import Newer, Unfit
 from speculator.protocol import Budget, Checkpoint
 from speculator.verify import Verdicts
 
@@ -78,9 +78,7 @@ class BranchSpeculator(Generic[R]):
     ) -> None:
         assert width * (depth - 1) <= max_tree, "what is read must fit behind the text"
         self.name = name
-        self.version = version
-        self._given = version
-        """The version of the weights that it was given last."""
+        self._newer: Newer[Any] = Newer(name, version)
         self._runner = runner
         self._max_tree = max_tree
         self._depth = depth
@@ -88,9 +86,12 @@ class BranchSpeculator(Generic[R]):
         self._siblings = siblings
         self._law = law
         self._tracks: dict[int, Track] = {}
-        self._preparing: Preparing[tuple[str, Any]] = Preparing(f"weights of {name} not taken")
         self._said: deque[int] = deque(maxlen=_MOST_SAID)
         self._seconds_per_call = 0.0
+
+    @property
+    def version(self) -> str:
+        return self._newer.version
 
     def begin(self, sequence: Sequence) -> None:
         self._tracks[sequence.id] = Track(sequence.pages)
@@ -98,7 +99,6 @@ class BranchSpeculator(Generic[R]):
 
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
         """A tree for each decoding sequence; empty while its text is still being read, or with nothing left to draft."""
-        self._take_weights()
         started = time.perf_counter()
         trees = [Tree.rooted(sequence.tokens[-1]) for sequence in batch.decoding]
         asked = [row for row, sequence in enumerate(batch.decoding) if sequence.speculative and sequence.num_left > 1]
@@ -123,13 +123,12 @@ class BranchSpeculator(Generic[R]):
         self._tracks.pop(sequence.id, None)
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Has the weights prepared; they are taken with the first draft after that.
+        """Has the weights prepared, to be taken by `take_prepared`.
 
         Raises ForeignCheckpoint, changing nothing, for weights that do not fit.
         """
         self.check(checkpoint)
-        runner, self._given = self._runner, checkpoint.manifest.version
-        self._preparing.want(lambda: (checkpoint.manifest.version, runner.prepared(checkpoint.weights)))
+        self._newer.give(checkpoint.manifest.version, partial(self._runner.prepared, checkpoint.weights))
 
     def check(self, checkpoint: Checkpoint) -> None:
         """Raises ForeignCheckpoint for weights that cannot take the place of those in use."""
@@ -170,15 +169,12 @@ class BranchSpeculator(Generic[R]):
 
     @property
     def settled(self) -> bool:
-        """Whether it drafts with the weights that it was given last, which it takes as soon as they are prepared."""
-        self._take_weights()
-        return self.version == self._given
+        """Whether it drafts with the weights that it was given last."""
+        return self._newer.settled
 
-    def _take_weights(self) -> None:
-        found = self._preparing.taken()
-        if found is not None:
-            self.version, prepared = found
-            self._runner.take(prepared)
+    def take_prepared(self) -> Unfit | None:
+        """Goes on with newer weights, if they are prepared by now; says so where they cannot be. Between two steps."""
+        return self._newer.take(self._runner.take)
 
     def cost(self, rows: int) -> float:
         return self._seconds_per_call

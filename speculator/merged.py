@@ -19,6 +19,7 @@ from speculator.constraint.drafting import completed, forced, within
 from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
 from speculator.kinds import kind_of
+from speculator.newer import Unfit
 from speculator.protocol import Budget, Checkpoint, Speculator
 from speculator.rests import Rests
 from speculator.shadow import Shadow
@@ -58,6 +59,8 @@ class MergedSpeculator:
         self._sources = tuple(sources) if rival is None else (*sources, rival)
         self._names = tuple(source.name for source in self._sources)
         self._rival = rival
+        takers = [getattr(source, "take_prepared", None) for source in self._sources]
+        self._takers: list[Callable[[], Unfit | None]] = [take for take in takers if take is not None]
         self._stood_in = frozenset(name for name in self.source_names if rival and kind_of(name) == kind_of(rival.name))
         """Sources in whose place the rival drafts."""
         self._share: Callable[[steps.Sequence], bool] | None = None
@@ -117,9 +120,14 @@ class MergedSpeculator:
 
     @property
     def settled(self) -> bool:
-        """Whether both versions of a trial draft with the weights that they were given last: not yet while they are prepared."""
+        """Whether both versions of a trial draft with the weights that they were given last: not yet while they are prepared, and
+        no more where they cannot be."""
         pairs = zip(self._names, self._sources, strict=True)
         return all(getattr(each, "settled", True) for name, each in pairs if each is self._rival or name in self._stood_in)
+
+    def take_prepared(self) -> list[Unfit]:
+        """The sources go on with newer weights that are prepared by now; those that could not be, once. Between two steps."""
+        return [unfit for take in self._takers if (unfit := take()) is not None]
 
     def has_rival(self, sequence: steps.Sequence) -> bool:
         """Whether the rival drafts for it."""
