@@ -83,7 +83,7 @@ class Audition:
         if self._heard:
             said = {sequence.id: emitted for sequence, emitted in zip(batch.decoding, verdicts.emitted, strict=False)}
             for index, sequence, tree in self._heard:
-                if index not in proposed:
+                if index not in proposed and sequence.exact:
                     self._calibration.observe(index, tree, said[sequence.id], not sequence.sampling.greedy)
             self._heard = []
 

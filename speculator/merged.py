@@ -168,10 +168,12 @@ class MergedSpeculator:
 
     def observe(self, batch: Batch, drafts: Drafts, verdicts: Verdicts) -> None:
         """Calibrates every source on its own trees as it proposed them: what was emitted judges also what was
-        pruned."""
+        pruned, where it is exact."""
         for index, proposed in self._proposed:
             for row, tree in proposed.items():
-                self._calibration.observe(index, tree, verdicts.emitted[row], not batch.decoding[row].sampling.greedy)
+                sequence = batch.decoding[row]
+                if sequence.exact:
+                    self._calibration.observe(index, tree, verdicts.emitted[row], not sequence.sampling.greedy)
         self._audition.observe(batch, verdicts, frozenset(index for index, _ in self._proposed))
         self._proposed = []
         for source in self._sources:

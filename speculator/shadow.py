@@ -49,15 +49,17 @@ class Shadow:
         return True
 
     def add(self, source: str, sequences: tuple[Sequence, ...], drafts: Drafts) -> None:
-        """Takes a source's own trees, one for each of `sequences`, before they are verified. Not of lossy answers: their text
-        speaks for whoever drafted it."""
+        """Takes a source's own trees, one for each of `sequences`, before they are verified. Not of lossy answers (see
+        `Sequence.exact`)."""
         for row, sequence in enumerate(sequences):
-            if sequence.speculative and sequence.num_left > 1 and sequence.sampling.lossy is None:
+            if sequence.speculative and sequence.num_left > 1 and sequence.exact:
                 self._pending[sequence.id].append(_Pending(source, len(sequence.tokens), drafts.tree(row)))
 
     def add_arm(self, promise: Scored, sequence: Sequence, tree: Tree) -> None:
-        """Takes what an arm would have had verified for a sequence. promise: its tokens are not known yet."""
-        self._pending[sequence.id].append(_Pending(promise, len(sequence.tokens), tree))
+        """Takes what an arm would have had verified for a sequence, unless its answer is lossy. promise: its tokens are not known
+        yet."""
+        if sequence.exact:
+            self._pending[sequence.id].append(_Pending(promise, len(sequence.tokens), tree))
 
     def news(self) -> SequenceOf[Scored | str]:
         """What came to light since the last time: arms that were scored, and sources that have other weights now."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
+from pipelines.trace import TYPICAL
 from speculator.audition import NODES, Audition
 from speculator.batch import Batch, Sampling, Sequence
 from speculator.belief import Belief
@@ -90,6 +92,18 @@ def test_a_source_that_does_not_draft_is_heard_for_a_hundredth_of_the_time() -> 
     assert rig.sources[1].asked > 5
     assert took < 0.0125 * rig.clock.now
     assert rig.sources[0].asked == 3000
+
+
+def test_nobody_is_calibrated_on_the_text_of_a_lossy_answer() -> None:
+    rig, untold = Rig(), Calibration(2)
+    lossy = sequence()
+    lossy.sampling = replace(lossy.sampling, lossy=TYPICAL)
+    for _ in range(30):
+        assert not rig.step(Batch((lossy,)), BOTH)
+    assert rig.sources[0].asked == 30
+    assert rig.calibration.factors == untold.factors
+    rig.step(Batch((sequence(),)), BOTH)
+    assert rig.calibration.factors != untold.factors
 
 
 def test_a_static_copy_is_not_heard_beside_the_one_that_has_learnt_nothing_yet() -> None:
