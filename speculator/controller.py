@@ -101,12 +101,13 @@ class Controller:
         return gauges
 
     def _decide(self, batch: Batch) -> Budget:
+        if batch.decoding:
+            self._situation = Situation.of(batch)
         num_drafting = sum(sequence.speculative and sequence.num_left > 1 for sequence in batch.decoding)
         if not self.enabled or not num_drafting or not self._arms:
             self._arm = NONE
             return PLAIN
         num_sequences = len(batch.decoding)
-        self._situation = Situation.of(batch)
         arms = self._contexts.arms(self._situation)
         # a step that also reads prompts measures nothing (`observe`), so nothing is tried in one
         self._arm = arms.best if batch.chunks else arms.choose()

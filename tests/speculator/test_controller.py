@@ -219,6 +219,22 @@ def test_greedy_and_sampled_choices_have_arms_of_their_own() -> None:
     assert gauges["gain:1:greedy"] > 2.0
 
 
+def test_a_step_in_which_nobody_can_be_drafted_for_counts_where_it_belongs() -> None:
+    """Not for whoever was served in the step before."""
+    ours = controller("medusa")
+    greedy, plainly = sequence(), sequence(speculative=False)
+    greedy.sampling = Sampling(max_tokens=8, temperature=0.0)
+    ours.budget(Batch((greedy,)))
+    ours.observe(1, 4, 2, 2e-3, 4e-4)
+    before = ours.gauges()["arm_gain:1:greedy:none"]
+    for _ in range(20):
+        ours.budget(Batch((plainly,)))
+        ours.observe(1, 0, 1, 4e-3, 0.0)
+    gauges = ours.gauges()
+    assert gauges["arm_gain:1:greedy:none"] == before
+    assert gauges["arm_gain:1:sampled:none"] < 0.9
+
+
 def test_a_draft_model_that_pays_takes_over_from_heads_and_gives_way_where_it_does_not() -> None:
     draft = ("draft-lm", lambda step: 0.9 if step < 2000 else 0.3, 8e-4)
     world = World(1, [("medusa", lambda step: 0.5, 3e-4), ("suffix", lambda step: 0.0, CHEAP), draft])
