@@ -18,7 +18,7 @@ from speculator.constraint.drafting import within
 from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
 from speculator.kinds import kind_of
-from speculator.outlook import Scored
+from speculator.outlook import Promise
 from speculator.protocol import Budget, Speculator
 from speculator.shadow import Shadow
 from speculator.verify import Verdicts
@@ -144,7 +144,7 @@ class Audition:
                 (kept,) = combine([sequence.tokens[-1]], [proposed], [sampled], self._calibration, limits)
                 took = (price[len(kept) - 1] + drafting) / price[0]
                 group = sequence.tenant, sequence.domain
-                promise = Scored(arm, num_sequences, sampled, sum(kept.survival()), 0, took, group)
+                promise = Promise(arm, num_sequences, sampled, sum(kept.survival()), 0, took, group)
                 self._shadow.add_arm(promise, sequence, kept)
 
 

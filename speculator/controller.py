@@ -10,7 +10,7 @@ from speculator.batch import Batch
 from speculator.contexts import Contexts, Situation
 from speculator.cost import StepCosts
 from speculator.kinds import HEADS, WITH_FLOOR, static
-from speculator.outlook import Scored
+from speculator.outlook import Promise
 from speculator.protocol import Budget
 from speculator.shadow import Shadow
 
@@ -124,7 +124,7 @@ class Controller:
     def _hear_news(self) -> None:
         """Takes in what the shadow has found out since the last step."""
         for news in self._shadow.news():
-            if isinstance(news, Scored):
+            if isinstance(news, Promise):
                 self._contexts.foresee(news)
             else:
                 self._contexts.forget(news)

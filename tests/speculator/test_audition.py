@@ -14,7 +14,7 @@ from speculator.belief import Belief
 from speculator.calibration import Calibration
 from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
-from speculator.outlook import Outlook, Scored
+from speculator.outlook import Outlook, Promise
 from speculator.protocol import Budget
 from speculator.shadow import Shadow
 from speculator.verify import Verdicts
@@ -59,7 +59,7 @@ class Rig:
         self.calibration = Calibration(2)
         self.audition = Audition(self.sources, self.calibration, self.costs, self.shadow, max_tree=16, clock=self.clock)
 
-    def step(self, batch: Batch, arm: frozenset[str]) -> list[Scored]:
+    def step(self, batch: Batch, arm: frozenset[str]) -> list[Promise]:
         """All ones are said, eight for each sequence, in two milliseconds; what was scored."""
         self.audition.hear(batch, Budget(4, arms=(GOOD, BAD, BOTH)), arm)
         self.clock.now += 2e-3
@@ -68,7 +68,7 @@ class Rig:
         for each in batch.decoding:
             each.tokens += said[0]
             self.shadow.settle(each, ended=False)
-        return [news for news in self.shadow.news() if isinstance(news, Scored)]
+        return [news for news in self.shadow.news() if isinstance(news, Promise)]
 
 
 def test_every_arm_is_scored_on_what_was_said_whoever_drafted() -> None:
@@ -121,7 +121,7 @@ def test_a_static_copy_is_not_heard_beside_the_one_that_has_learnt_nothing_yet()
             rig.audition.observe(batch, Verdicts(((),), ((1,) * 8,)), frozenset())
             batch.decoding[0].tokens += (1,) * 8
             rig.shadow.settle(batch.decoding[0], ended=False)
-            found |= {news.arm: news.tokens for news in rig.shadow.news() if isinstance(news, Scored)}
+            found |= {news.arm: news.tokens for news in rig.shadow.news() if isinstance(news, Promise)}
         return found
 
     assert scored() == {learning: 6, static: 6}
@@ -173,8 +173,8 @@ def test_a_share_of_a_crowds_step_is_a_sixteenth_of_it() -> None:
 def test_an_outlook_follows_promises_at_once_and_corrects_them_by_what_came_of_them() -> None:
     outlook = Outlook()
     for _ in range(300):
-        outlook.take(Scored(GOOD, 1, False, expected=4.0, tokens=2, steps=1.0))
+        outlook.take(Promise(GOOD, 1, False, expected=4.0, tokens=2, steps=1.0))
     assert outlook.gain == pytest.approx(2.0, rel=0.1)
     for _ in range(30):
-        outlook.take(Scored(GOOD, 1, False, expected=2.0, tokens=1, steps=1.0))
+        outlook.take(Promise(GOOD, 1, False, expected=2.0, tokens=1, steps=1.0))
     assert outlook.gain == pytest.approx(1.0, rel=0.35)

@@ -11,7 +11,7 @@ from speculator.batch import Batch, Chunk, Sampling, Sequence
 from speculator.controller import PLAIN, Controller, _arms
 from speculator.cost import StepCosts
 from speculator.drafts import Tree
-from speculator.outlook import Scored
+from speculator.outlook import Promise
 from speculator.shadow import Shadow
 from tests.speculator.worlds import World, best_fixed, pass_seconds
 
@@ -190,7 +190,7 @@ def test_what_was_scored_on_the_same_text_decides_between_the_copies_of_some_hea
     for _ in range(20):
         for arm in ours.budget(batch).arms:
             tokens = 3 if f"{kind}-static" in arm else 1
-            shadow.add_arm(Scored(arm, 1, True, tokens, 0, 1.5), (told := sequence()), chain(tokens - 1))
+            shadow.add_arm(Promise(arm, 1, True, tokens, 0, 1.5), (told := sequence()), chain(tokens - 1))
             told.tokens += [1, 1, 1]
             shadow.settle(told, ended=False)
         ours.observe(1, 4, 2, 2e-3, 4e-4)

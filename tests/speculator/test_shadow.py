@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipelines.trace import TYPICAL
 from speculator.batch import Sampling, Sequence
 from speculator.drafts import Drafts, Tree
-from speculator.outlook import Scored
+from speculator.outlook import Promise
 from speculator.shadow import Shadow
 
 
@@ -64,7 +64,7 @@ def test_the_text_of_a_lossy_answer_speaks_for_no_arm() -> None:
     shadow, exact, lossy = Shadow(every=1), sequence(0, 5), sequence(0, 5)
     lossy.sampling = replace(lossy.sampling, lossy=TYPICAL)
     for told in (lossy, exact):
-        shadow.add_arm(Scored(frozenset({"heads"}), 1, True, 1.5, 0, 1.0), told, chain(5, 6).tree(0))
+        shadow.add_arm(Promise(frozenset({"heads"}), 1, True, 1.5, 0, 1.0), told, chain(5, 6).tree(0))
         told.tokens.append(6)
         shadow.settle(told, ended=True)
     assert len(shadow.news()) == 1
