@@ -8,7 +8,7 @@ from types import MappingProxyType
 from kernels.native import library
 from kernels.trees import Combiner, Limits
 from speculator.calibration import DEPTHS, LEVELS, Calibration
-from speculator.drafts import Tree
+from speculator.drafts import Tree, unpacked
 from speculator.merge import merge, prune
 
 Complete = Callable[[Tree], Tree]
@@ -37,7 +37,7 @@ def combine(
             if len(tree) > 1:
                 cell = calibration.first_cell(source, sampled[row])
                 combiner.add(row, cell, 1 << source, tree.tokens, tree.parent, tree.confidence)
-    return _unpacked(*combiner.trees(limits))
+    return list(unpacked(*combiner.trees(limits), with_sources=True))
 
 
 def combine_plainly(
@@ -73,14 +73,3 @@ def _merged(root: int, calibration: Calibration, proposed: Proposed, sampled: bo
                 return calibrated
             trees.append(calibrated)
     return merge(trees) if trees else Tree.rooted(root)
-
-
-def _unpacked(sizes: list[int], numbers: list[int], confidences: list[float]) -> list[Tree]:
-    trees: list[Tree] = []
-    start = 0
-    for size in sizes:
-        columns = (numbers[at : at + size] for at in range(4 * start, 4 * (start + size), size))
-        tokens, parents, depths, sources = columns
-        trees.append(Tree(tokens, parents, depths, confidences[start : start + size], sources))
-        start += size
-    return trees

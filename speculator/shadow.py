@@ -109,15 +109,8 @@ def accepted_along(tree: Tree, tokens: list[int], start: int) -> int:
     """Drafted nodes accepted if the target emits tokens[start:], at most as many as there are."""
     node = 0
     for index in range(start, len(tokens)):
-        child = _child(tree, node, tokens[index])
+        child = tree.child(node, tokens[index])
         if child is None:
             return index - start
         node = child
     return max(0, len(tokens) - start)
-
-
-def _child(tree: Tree, parent: int, token: int) -> int | None:
-    for node in range(parent + 1, len(tree)):
-        if tree.parent[node] == parent and tree.tokens[node] == token:
-            return node
-    return None
