@@ -13,7 +13,7 @@ from kernels.trees import Limits
 from speculator import batch as steps
 from speculator.batch import Batch
 from speculator.calibration import Calibration
-from speculator.combine import combine
+from speculator.combine import Proposed, combine
 from speculator.constraint.drafting import within
 from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
@@ -139,9 +139,9 @@ class Audition:
                 if not sequence.speculative or sequence.num_left <= 1:
                     continue
                 sampled = not sequence.sampling.greedy
-                proposed = {index: heard[index].trees[row] for index in sorted(by_name[name] for name in arm)}
+                trees = {index: heard[index].trees[row] for index in sorted(by_name[name] for name in arm)}
                 limits = Limits(NODES, self._max_tree, price, drafting)
-                (kept,) = combine([sequence.tokens[-1]], [proposed], [sampled], self._calibration, limits)
+                (kept,) = combine([Proposed(sequence.tokens[-1], trees, sampled)], self._calibration, limits)
                 took = (price[len(kept) - 1] + drafting) / price[0]
                 group = sequence.tenant, sequence.domain
                 promise = Promise(arm, num_sequences, sampled, sum(kept.survival()), 0, took, group)

@@ -13,7 +13,7 @@ from speculator import batch as steps
 from speculator.audition import SEQUENCES, Audition
 from speculator.batch import Batch
 from speculator.calibration import Calibration
-from speculator.combine import combine
+from speculator.combine import Proposed, combine
 from speculator.constraint.drafting import SOURCE as GRAMMAR
 from speculator.constraint.drafting import completed, forced, within
 from speculator.cost import StepCosts
@@ -259,14 +259,13 @@ class MergedSpeculator:
 
     def _combined(self, decoding: tuple[steps.Sequence, ...], budget: Budget, expected: float) -> list[Tree]:
         """What was proposed, one tree for each sequence. expected: seconds of drafting."""
-        proposed = [{index: trees[row] for index, trees in self._proposed if row in trees} for row in range(len(decoding))]
-        roots = [sequence.tokens[-1] for sequence in decoding]
-        sampled = [not sequence.sampling.greedy for sequence in decoding]
-        bit = 1 << len(self._sources)
-        completing = {
-            row: partial(completed, sequence=decoding[row], max_depth=budget.max_depth, source=bit)
-            for row in self._asked
-            if decoding[row].guide is not None
-        }
-        limits = Limits(budget.nodes, self.max_tree, budget.step_seconds, expected)
-        return combine(roots, proposed, sampled, self._calibration, limits, completing)
+        proposed = [self._proposed_for(row, sequence, budget.max_depth) for row, sequence in enumerate(decoding)]
+        return combine(proposed, self._calibration, Limits(budget.nodes, self.max_tree, budget.step_seconds, expected))
+
+    def _proposed_for(self, row: int, sequence: steps.Sequence, max_depth: int) -> Proposed:
+        """In this step; with a grammar, completed by what that forces where the sequence is drafted for."""
+        trees = {index: by_row[row] for index, by_row in self._proposed if row in by_row}
+        complete = None
+        if sequence.guide is not None and row in self._asked:
+            complete = partial(completed, sequence=sequence, max_depth=max_depth, source=1 << len(self._sources))
+        return Proposed(sequence.tokens[-1], trees, not sequence.sampling.greedy, complete)
