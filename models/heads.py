@@ -5,6 +5,7 @@ Legend: N rows, K heads, B blocks, H hidden size.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from models.errors import BadModel
 Config = Mapping[str, int | float | str | bool]
 
 
-class DraftHeads(nn.Module):
+class DraftHeads(nn.Module, ABC):
     """What heads of every kind have in common.
 
     Head k (from 0) turns the state that chose one token into the state that would choose the token k + 1 places after it; the
@@ -51,12 +52,12 @@ class DraftHeads(nn.Module):
             sizes.append(value)
         return sizes
 
+    @abstractmethod
     def along(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """States [N, K, H] of all heads along a text, from the target's states [N, H] and the tokens [N] that they chose.
 
         Head k of the last k rows has no token to stand on: what it gives there means nothing.
         """
-        raise NotImplementedError
 
     @torch.no_grad()
     def copy_weights(self, weights: Mapping[str, Tensor]) -> None:

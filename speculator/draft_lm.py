@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
@@ -51,7 +52,7 @@ def check_fits(checkpoint: Checkpoint, shape: DecoderConfig) -> None:
 R = TypeVar("R", bound=PagedReader)
 
 
-class BranchSpeculator(Generic[R]):
+class BranchSpeculator(ABC, Generic[R]):
     """A drafter that the target waits for, with pages of its own: it reads what is new of each text, and grows branches behind.
 
     runner: over pages numbered as the target's, so that a sequence's pages are its pages here too.
@@ -130,17 +131,17 @@ class BranchSpeculator(Generic[R]):
         self.check(checkpoint)
         self._newer.give(checkpoint.manifest.version, partial(self._runner.prepared, checkpoint.weights))
 
+    @abstractmethod
     def check(self, checkpoint: Checkpoint) -> None:
         """Raises ForeignCheckpoint for weights that cannot take the place of those in use."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, batch: Batch, asked: SequenceOf[int]) -> tuple[list[int], Tensor]:
         """Reads what is new of each text; the rows that are through, and the states [rows, H] of their newest tokens."""
-        raise NotImplementedError
 
+    @abstractmethod
     def grow(self, branches: SequenceOf[Branch], parents: Tensor) -> Tensor:
         """[N, H] reads the newest token of each branch; parents: [N, H] the states of those that they follow."""
-        raise NotImplementedError
 
     def drafted(self, batch: Batch, asked: SequenceOf[int], budget: tuple[int, int], depth: int) -> dict[int, Tree]:
         """By row, for those whose text is read to its end. budget: nodes that may be pruned later, and nodes that may not."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as SequenceOf
@@ -51,7 +52,7 @@ class Root:
     """The sum of the chances of a level's nodes, below which reading them is not worth a pass."""
 
 
-class HeadsSpeculator(Generic[H]):
+class HeadsSpeculator(ABC, Generic[H]):
     """Drafts from heads on `Sequence.hidden`, with their weights packed.
 
     name: the kind, for the heads that learn, or another of `speculator.kinds`. unembed: the target's; with a draft `vocabulary`
@@ -89,9 +90,9 @@ class HeadsSpeculator(Generic[H]):
     def version(self) -> str:
         return self._newer.version
 
+    @abstractmethod
     def packed(self, weights: Mapping[str, Tensor]) -> Any:
         """Weights of its shape, by name, in the form that `trees` uses: any thread's work."""
-        raise NotImplementedError
 
     def begin(self, sequence: Sequence) -> None:
         """What the prompt says may well be said again."""
@@ -120,9 +121,9 @@ class HeadsSpeculator(Generic[H]):
             self._seconds_per_call = 0.9 * self._seconds_per_call + 0.1 * (time.perf_counter() - started)
         return Drafts.pack(trees, (self.name,), {self.name: self.version})
 
+    @abstractmethod
     def trees(self, hidden: Tensor, roots: SequenceOf[Root]) -> list[Tree]:
         """A tree for each of the roots, from the target's states [B, H] that chose them."""
-        raise NotImplementedError
 
     def fewest_hopes(self, budget: Budget) -> float:
         """See `Root`; 0 where there is one pass for all levels."""
