@@ -5,6 +5,7 @@ Legend: N rows, K heads, B blocks, H hidden size.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from models.errors import BadModel
 Config = Mapping[str, int | float | str | bool]
 
 
-class DraftHeads(nn.Module):
+class DraftHeads(nn.Module, ABC):
     """What heads of every kind have in common.
 
     Head k (from 0) turns the state that chose one token into the state that would choose the token k + 1 places after it; the
@@ -51,12 +52,12 @@ class DraftHeads(nn.Module):
             sizes.append(value)
         return sizes
 
+    @abstractmethod
     def along(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """States [N, K, H] of all heads along a text, from the target's states [N, H] and the tokens [N] that they chose.
 
         Head k of the last k rows has no token to stand on: what it gives there means nothing.
         """
-        raise NotImplementedError
 
     @torch.no_grad()
     def copy_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -65,6 +66,13 @@ class DraftHeads(nn.Module):
         Raises BadModel, naming the tensor and leaving everything as it was, for one that is missing,
         unexpected, mis-shaped or not finite.
         """
+        self.check_fits(weights)
+        own = dict(self.named_parameters())
+        for name, tensor in self.sound(weights).items():
+            own[name].copy_(tensor)
+
+    def check_fits(self, weights: Mapping[str, Tensor]) -> None:
+        """Raises BadModel, naming the tensor, for one that is missing, unexpected or mis-shaped."""
         own = dict(self.named_parameters())
         if weights.keys() != own.keys():
             raise BadModel(f"heads hold tensors {sorted(weights)}; expected {sorted(own)}")
@@ -72,10 +80,15 @@ class DraftHeads(nn.Module):
             if tensor.shape != own[name].shape:
                 expected = list(own[name].shape)
                 raise BadModel(f"heads: {name} has shape {list(tensor.shape)}; expected {expected}")
+
+    def sound(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights that fit, of the dtype and on the device of these heads'. Raises BadModel, naming the tensor, for one that is
+        not finite."""
+        for name, tensor in weights.items():
             if not torch.isfinite(tensor).all():
                 raise BadModel(f"heads: {name} holds numbers that are not finite")
-        for name, tensor in weights.items():
-            own[name].copy_(tensor)
+        own = dict(self.named_parameters())
+        return {name: tensor.detach().to(own[name]) for name, tensor in weights.items()}
 
 
 class MedusaHeads(DraftHeads):
@@ -113,8 +126,10 @@ class MedusaHeads(DraftHeads):
 class PackedMedusa:
     """Medusa heads as they draft, with a copy of their weights packed light: what takes the time is reading them."""
 
-    def __init__(self, heads: MedusaHeads) -> None:
-        weight, bias, self._num_heads = heads.weight.detach(), heads.bias.detach(), heads.num_heads
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        """weights: by the names of `MedusaHeads`."""
+        weight, bias = weights["weight"].detach(), weights["bias"].detach()
+        self._num_heads = weight.shape[1]
         self._first = pack_light(weight[0].transpose(1, 2).flatten(0, 1).contiguous())
         self._first_bias = bias[0].flatten().clone()
         self._blocks = [[pack_light(each.t().contiguous()) for each in block] for block in weight[1:]]

@@ -5,7 +5,7 @@ Legend: N rows, K heads, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -76,10 +76,11 @@ class HydraHeads(DraftHeads):
 class HydraSteps:
     """Hydra heads as trees are grown from them: node by node, with a copy of their weights packed light."""
 
-    def __init__(self, heads: HydraHeads) -> None:
-        self._embed = heads.embed
-        self._read, self._write = (pack_light(weight.detach().t().contiguous()) for weight in (heads.read, heads.write))
-        self._bias = heads.bias.detach().clone()
+    def __init__(self, weights: Mapping[str, Tensor], embed: Embed) -> None:
+        """weights: by the names of `HydraHeads`."""
+        self._embed = embed
+        self._read, self._write = (pack_light(weights[name].detach().t().contiguous()) for name in ("read", "write"))
+        self._bias = weights["bias"].detach().clone()
 
     def __call__(self, states: Tensor, tokens: Tensor) -> Tensor:
         """States [N, H] of nodes, which make the logits of their children, from their parents' states [N, H] and their tokens

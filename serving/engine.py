@@ -207,7 +207,10 @@ class Engine:
 
     def take_newer(self) -> None:
         """Flips to versions that are loaded and checked, and forgets tenants that were purged. Between two steps."""
-        for swap in (self.swap, *self.further_swaps):
+        swaps, unfit = (self.swap, *self.further_swaps), self.speculator.take_prepared()
+        for swap in swaps:
+            for each in unfit:
+                swap.unfit(each, self.speculator)
             swap.if_newer(self.speculator)
         self.purges.heed(self._forget)
 

@@ -13,7 +13,9 @@ from pipelines.registry import Presence, Registry, Slot, SlotState
 from pipelines.store import CheckpointStore
 from serving.polling import Polling
 from serving.referee import Referee
+from speculator import kinds
 from speculator.merged import MergedSpeculator
+from speculator.newer import Unfit
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +103,19 @@ class Swap:
         self.generation = ready.generation
         self._flip_rival(ready, speculator)
         return True
+
+    def unfit(self, unfit: Unfit, speculator: MergedSpeculator) -> None:
+        """Weights that it flipped to could not be prepared: they are refused after all, and a trial of them ends. Between two
+        steps, from the engine's thread."""
+        why = f"version {unfit.version} cannot be prepared: {unfit.why}"
+        if unfit.source == kinds.rival(self.slot.kind):
+            self._refuse(self.generation, why)
+            if self._referee is not None:
+                self._referee.dismiss(speculator)
+                self._referee.unfit(self.generation, unfit.version, why)
+        elif unfit.version == self._lined_up:
+            self._lined_up = None  # the next generation that names it tries again
+            self._refuse(self.generation, why)
 
     def _flip_rival(self, ready: Lineup, speculator: MergedSpeculator) -> None:
         referee, rival = self._referee, ready.rival

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from speculator.outlook import Outlook, Scored
+from speculator.outlook import Outlook, Promise
 
 Arm = frozenset[str]
 NONE: Arm = frozenset()
@@ -156,9 +156,9 @@ class Arms:
             record.squared *= steps / record.steps
             record.gained, record.steps = steps * record.lately, steps
 
-    def foresee(self, scored: Scored) -> None:
+    def foresee(self, promise: Promise) -> None:
         """What an arm would have brought to one sequence of a step."""
-        self._records[scored.arm].outlook.take(scored)
+        self._records[promise.arm].outlook.take(promise)
 
     def forget(self, source: str) -> None:
         """A source has other weights now: what its arms brought and promised was others'."""

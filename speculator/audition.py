@@ -13,12 +13,12 @@ from kernels.trees import Limits
 from speculator import batch as steps
 from speculator.batch import Batch
 from speculator.calibration import Calibration
-from speculator.combine import combine
+from speculator.combine import Proposed, combine
 from speculator.constraint.drafting import within
 from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
 from speculator.kinds import kind_of
-from speculator.outlook import Scored
+from speculator.outlook import Promise
 from speculator.protocol import Budget, Speculator
 from speculator.shadow import Shadow
 from speculator.verify import Verdicts
@@ -83,7 +83,7 @@ class Audition:
         if self._heard:
             said = {sequence.id: emitted for sequence, emitted in zip(batch.decoding, verdicts.emitted, strict=False)}
             for index, sequence, tree in self._heard:
-                if index not in proposed:
+                if index not in proposed and sequence.exact:
                     self._calibration.observe(index, tree, said[sequence.id], not sequence.sampling.greedy)
             self._heard = []
 
@@ -129,7 +129,7 @@ class Audition:
 
     def _score(self, heard: dict[int, Drafts], few: Batch, num_sequences: int, budget: Budget) -> None:
         """Hands the shadow what each arm would have had verified, where all of its sources were heard."""
-        price = self._costs.each(num_sequences, NODES)
+        price = self._costs.each(num_sequences, max(NODES, _most_drawn(heard)))
         by_name = {self._sources[index].name: index for index in heard}
         for arm in budget.arms:
             if not price[0] or not arm <= by_name.keys():
@@ -139,10 +139,15 @@ class Audition:
                 if not sequence.speculative or sequence.num_left <= 1:
                     continue
                 sampled = not sequence.sampling.greedy
-                proposed = {index: heard[index].trees[row] for index in sorted(by_name[name] for name in arm)}
+                trees = {index: heard[index].trees[row] for index in sorted(by_name[name] for name in arm)}
                 limits = Limits(NODES, self._max_tree, price, drafting)
-                (kept,) = combine([sequence.tokens[-1]], [proposed], [sampled], self._calibration, limits)
+                (kept,) = combine([Proposed(sequence.tokens[-1], trees, sampled)], self._calibration, limits)
                 took = (price[len(kept) - 1] + drafting) / price[0]
                 group = sequence.tenant, sequence.domain
-                promise = Scored(arm, num_sequences, sampled, sum(kept.survival()), 0, took, group)
+                promise = Promise(arm, num_sequences, sampled, sum(kept.survival()), 0, took, group)
                 self._shadow.add_arm(promise, sequence, kept)
+
+
+def _most_drawn(heard: Mapping[int, Drafts]) -> int:
+    """Drafted nodes of the largest tree that was drawn, which is kept whole."""
+    return max((len(tree) - 1 for drafts in heard.values() for tree in drafts.trees if tree.beliefs), default=0)

@@ -109,6 +109,12 @@ class Sequence:
         return self.num_unwritten - (self.num_output > 0)
 
     @property
+    def exact(self) -> bool:
+        """Whether its text is the same whoever drafts, and so tells what drafts are worth; a lossy answer's speaks for whoever
+        drafted it."""
+        return self.sampling.lossy is None
+
+    @property
     def telling(self) -> bool:
         """Whether tokens of its prompt are still to be scored, for which they have to be read."""
         return self.sampling.prompt_logprobs is not None and len(self.prompt_scored) < self.num_prompt - 1

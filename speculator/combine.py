@@ -3,59 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from dataclasses import dataclass
 
 from kernels.native import library
 from kernels.trees import Combiner, Limits
 from speculator.calibration import DEPTHS, LEVELS, Calibration
-from speculator.drafts import Tree
+from speculator.drafts import Tree, unpacked
 from speculator.merge import merge, prune
 
-Complete = Callable[[Tree], Tree]
-Proposed = Mapping[int, Tree]
-"""Of one sequence, by the index of the source."""
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """For one sequence."""
+
+    root: int
+    """Its newest token."""
+    trees: Mapping[int, Tree]
+    """By the index of the source."""
+    sampled: bool
+    """Whether its choices are."""
+    complete: Callable[[Tree], Tree] | None = None
+    """What adds to the union, if anything does."""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether tokens were drawn for it."""
+        return any(tree.beliefs for tree in self.trees.values())
 
 
-def combine(
-    roots: Sequence[int],
-    proposed: Sequence[Proposed],
-    sampled: Sequence[bool],
-    calibration: Calibration,
-    limits: Limits,
-    completing: Mapping[int, Complete] = MappingProxyType({}),
-) -> list[Tree]:
+def combine(proposed: Sequence[Proposed], calibration: Calibration, limits: Limits) -> list[Tree]:
     """A tree for each sequence: of the calibrated union of what was proposed for it the nodes that pay, as `prune` has it. Of a
-    sequence for which tokens were drawn, what was drawn for it alone.
-
-    roots: the newest token of each. sampled: whether their choices are. completing: by row, what adds to a union.
-    """
-    if library() is None or completing or any(tree.beliefs for trees in proposed for tree in trees.values()):
-        return combine_plainly(roots, proposed, sampled, calibration, limits, completing)
-    combiner = Combiner(roots, calibration.factors, DEPTHS, LEVELS)
-    for row, trees in enumerate(proposed):
-        for source, tree in trees.items():
+    sequence for which tokens were drawn, what was drawn for it alone."""
+    if library() is None or any(each.complete is not None or each.drawn for each in proposed):
+        return combine_plainly(proposed, calibration, limits)
+    combiner = Combiner([each.root for each in proposed], calibration.factors, DEPTHS, LEVELS)
+    for row, each in enumerate(proposed):
+        for source, tree in each.trees.items():
             if len(tree) > 1:
-                cell = calibration.first_cell(source, sampled[row])
+                cell = calibration.first_cell(source, each.sampled)
                 combiner.add(row, cell, 1 << source, tree.tokens, tree.parent, tree.confidence)
-    return _unpacked(*combiner.trees(limits))
+    return list(unpacked(*combiner.trees(limits), with_sources=True))
 
 
-def combine_plainly(
-    roots: Sequence[int],
-    proposed: Sequence[Proposed],
-    sampled: Sequence[bool],
-    calibration: Calibration,
-    limits: Limits,
-    completing: Mapping[int, Complete] = MappingProxyType({}),
-) -> list[Tree]:
+def combine_plainly(proposed: Sequence[Proposed], calibration: Calibration, limits: Limits) -> list[Tree]:
     """`combine` in Python, which knows of trees that were drawn, and of completing, too."""
-    trees = [
-        _merged(root, calibration, each, chosen) for root, each, chosen in zip(roots, proposed, sampled, strict=True)
-    ]
-    for row, complete in completing.items():
-        trees[row] = complete(trees[row])
     return prune(
-        trees,
+        [_united(each, calibration) for each in proposed],
         limits.num_nodes,
         max_tree=limits.max_tree,
         step_seconds=limits.step_seconds,
@@ -63,24 +56,18 @@ def combine_plainly(
     )
 
 
-def _merged(root: int, calibration: Calibration, proposed: Proposed, sampled: bool) -> Tree:
+def _united(proposed: Proposed, calibration: Calibration) -> Tree:
+    union = _merged(proposed, calibration)
+    return union if proposed.complete is None else proposed.complete(union)
+
+
+def _merged(proposed: Proposed, calibration: Calibration) -> Tree:
     """The calibrated union; what was drawn stays alone."""
     trees = []
-    for source, tree in proposed.items():
+    for source, tree in proposed.trees.items():
         if len(tree) > 1:
-            calibrated = calibration.applied(source, tree, sampled)
+            calibrated = calibration.applied(source, tree, proposed.sampled)
             if tree.beliefs:
                 return calibrated
             trees.append(calibrated)
-    return merge(trees) if trees else Tree.rooted(root)
-
-
-def _unpacked(sizes: list[int], numbers: list[int], confidences: list[float]) -> list[Tree]:
-    trees: list[Tree] = []
-    start = 0
-    for size in sizes:
-        columns = (numbers[at : at + size] for at in range(4 * start, 4 * (start + size), size))
-        tokens, parents, depths, sources = columns
-        trees.append(Tree(tokens, parents, depths, confidences[start : start + size], sources))
-        start += size
-    return trees
+    return merge(trees) if trees else Tree.rooted(proposed.root)

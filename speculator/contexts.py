@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from speculator.arms import Arm, Arms
 from speculator.batch import Batch
-from speculator.outlook import Scored
+from speculator.outlook import Promise
 
 EVIDENCE = 64
 """Steps after which a group is judged by itself: as many as its arms are judged by."""
@@ -76,13 +76,13 @@ class Contexts:
         elif situation.group is not None:
             self._count(situation)
 
-    def foresee(self, scored: Scored) -> None:
+    def foresee(self, promise: Promise) -> None:
         """See `Arms.foresee`."""
-        size = size_of(scored.num_sequences)
-        self._of_all(size, scored.sampled).foresee(scored)
-        own = self._own.get(Situation(size, scored.sampled, Group(*scored.group)))
+        size = size_of(promise.num_sequences)
+        self._of_all(size, promise.sampled).foresee(promise)
+        own = self._own.get(Situation(size, promise.sampled, Group(*promise.group)))
         if own is not None:
-            own.foresee(scored)
+            own.foresee(promise)
 
     def forget(self, source: str) -> None:
         """See `Arms.forget`."""

@@ -10,7 +10,7 @@ from speculator.batch import Batch
 from speculator.contexts import Contexts, Situation
 from speculator.cost import StepCosts
 from speculator.kinds import HEADS, WITH_FLOOR, static
-from speculator.outlook import Scored
+from speculator.outlook import Promise
 from speculator.protocol import Budget
 from speculator.shadow import Shadow
 
@@ -111,12 +111,13 @@ class Controller:
         return gauges
 
     def _decide(self, batch: Batch) -> Budget:
+        if batch.decoding:
+            self._situation = Situation.of(batch)
         num_drafting = sum(sequence.speculative and sequence.num_left > 1 for sequence in batch.decoding)
         if not self.enabled or not num_drafting or not self._arms:
             self._arm = NONE
             return PLAIN
         num_sequences = len(batch.decoding)
-        self._situation = Situation.of(batch)
         arms = self._contexts.arms(self._situation)
         # a step that also reads prompts measures nothing (`observe`), so nothing is tried in one
         self._arm = arms.best if batch.chunks else arms.choose()
@@ -133,7 +134,7 @@ class Controller:
     def _hear_news(self) -> None:
         """Takes in what the shadow has found out since the last step."""
         for news in self._shadow.news():
-            if isinstance(news, Scored):
+            if isinstance(news, Promise):
                 self._contexts.foresee(news)
             else:
                 self._contexts.forget(news)

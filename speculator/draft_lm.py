@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
@@ -23,7 +24,7 @@ from speculator.drafts import Drafts, Law, Tree
 from speculator.growth import BranchGrowth, Growth
 from speculator.guesses import Choice, guesses
 from speculator.known_pages import KnownPages
-from speculator.preparing import Preparing
+from speculator.newer import Newer, Unfit
 from speculator.protocol import Budget, Checkpoint
 from speculator.verify import Verdicts
 
@@ -51,7 +52,7 @@ def check_fits(checkpoint: Checkpoint, shape: DecoderConfig) -> None:
 R = TypeVar("R", bound=PagedReader)
 
 
-class BranchSpeculator(Generic[R]):
+class BranchSpeculator(ABC, Generic[R]):
     """A drafter that the target waits for, with pages of its own: it reads what is new of each text, and grows branches behind.
 
     runner: over pages numbered as the target's, so that a sequence's pages are its pages here too.
@@ -78,9 +79,7 @@ class BranchSpeculator(Generic[R]):
     ) -> None:
         assert width * (depth - 1) <= max_tree, "what is read must fit behind the text"
         self.name = name
-        self.version = version
-        self._given = version
-        """The version of the weights that it was given last."""
+        self._newer: Newer[Any] = Newer(name, version)
         self._runner = runner
         self._max_tree = max_tree
         self._depth = depth
@@ -88,9 +87,12 @@ class BranchSpeculator(Generic[R]):
         self._siblings = siblings
         self._law = law
         self._tracks: dict[int, Track] = {}
-        self._preparing: Preparing[tuple[str, Any]] = Preparing(f"weights of {name} not taken")
         self._said: deque[int] = deque(maxlen=_MOST_SAID)
         self._seconds_per_call = 0.0
+
+    @property
+    def version(self) -> str:
+        return self._newer.version
 
     def begin(self, sequence: Sequence) -> None:
         self._tracks[sequence.id] = Track(sequence.pages)
@@ -98,7 +100,6 @@ class BranchSpeculator(Generic[R]):
 
     def propose(self, batch: Batch, budget: Budget) -> Drafts:
         """A tree for each decoding sequence; empty while its text is still being read, or with nothing left to draft."""
-        self._take_weights()
         started = time.perf_counter()
         trees = [Tree.rooted(sequence.tokens[-1]) for sequence in batch.decoding]
         asked = [row for row, sequence in enumerate(batch.decoding) if sequence.speculative and sequence.num_left > 1]
@@ -123,25 +124,24 @@ class BranchSpeculator(Generic[R]):
         self._tracks.pop(sequence.id, None)
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Has the weights prepared; they are taken with the first draft after that.
+        """Has the weights prepared, to be taken by `take_prepared`.
 
         Raises ForeignCheckpoint, changing nothing, for weights that do not fit.
         """
         self.check(checkpoint)
-        runner, self._given = self._runner, checkpoint.manifest.version
-        self._preparing.want(lambda: (checkpoint.manifest.version, runner.prepared(checkpoint.weights)))
+        self._newer.give(checkpoint.manifest.version, partial(self._runner.prepared, checkpoint.weights))
 
+    @abstractmethod
     def check(self, checkpoint: Checkpoint) -> None:
         """Raises ForeignCheckpoint for weights that cannot take the place of those in use."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, batch: Batch, asked: SequenceOf[int]) -> tuple[list[int], Tensor]:
         """Reads what is new of each text; the rows that are through, and the states [rows, H] of their newest tokens."""
-        raise NotImplementedError
 
+    @abstractmethod
     def grow(self, branches: SequenceOf[Branch], parents: Tensor) -> Tensor:
         """[N, H] reads the newest token of each branch; parents: [N, H] the states of those that they follow."""
-        raise NotImplementedError
 
     def drafted(self, batch: Batch, asked: SequenceOf[int], budget: tuple[int, int], depth: int) -> dict[int, Tree]:
         """By row, for those whose text is read to its end. budget: nodes that may be pruned later, and nodes that may not."""
@@ -170,15 +170,12 @@ class BranchSpeculator(Generic[R]):
 
     @property
     def settled(self) -> bool:
-        """Whether it drafts with the weights that it was given last, which it takes as soon as they are prepared."""
-        self._take_weights()
-        return self.version == self._given
+        """Whether it drafts with the weights that it was given last."""
+        return self._newer.settled
 
-    def _take_weights(self) -> None:
-        found = self._preparing.taken()
-        if found is not None:
-            self.version, prepared = found
-            self._runner.take(prepared)
+    def take_prepared(self) -> Unfit | None:
+        """Goes on with newer weights, if they are prepared by now; says so where they cannot be. Between two steps."""
+        return self._newer.take(self._runner.take)
 
     def cost(self, rows: int) -> float:
         return self._seconds_per_call

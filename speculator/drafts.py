@@ -94,17 +94,20 @@ class Tree:
         return chance
 
 
-def unpacked(sizes: list[int], numbers: list[int], confidences: list[float]) -> Iterator[Tree]:
-    """Trees of one source as C lays them down: of one after another the tokens, then the parents, then the depths.
+def unpacked(sizes: list[int], numbers: list[int], confidences: list[float], *, with_sources: bool = False) -> Iterator[Tree]:
+    """Trees as C lays them down: of one after another the tokens, then the parents, then the depths, then, unless all are of one
+    source, the sources.
 
     sizes: nodes of each, the root included.
     """
-    start = 0
+    start = at = 0
     for size in sizes:
-        at, stop = 3 * start, start + size
-        tokens, parents, depths = numbers[at : at + size], numbers[at + size : at + 2 * size], numbers[at + 2 * size : 3 * stop]
-        yield Tree(tokens, parents, depths, confidences[start:stop], [0] + [1] * (size - 1))
-        start = stop
+        second, third, fourth = at + size, at + 2 * size, at + 3 * size
+        tokens, parents, depths = numbers[at:second], numbers[second:third], numbers[third:fourth]
+        at = fourth + size if with_sources else fourth
+        sources = numbers[fourth:at] if with_sources else [0] + [1] * (size - 1)
+        yield Tree(tokens, parents, depths, confidences[start : start + size], sources)
+        start += size
 
 
 @dataclass(frozen=True)
@@ -194,8 +197,3 @@ class Drafts:
 
     def tree(self, index: int) -> Tree:
         return self.trees[index]
-
-    def is_chain(self, index: int) -> bool:
-        """Whether no node of the tree has a sibling, so that a causal mask is enough."""
-        tree = self.trees[index]
-        return tree.depth == list(range(len(tree)))

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from pipelines.errors import ForeignCheckpoint
 from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts, Tree
 from speculator.guesses import Choice, guesses
+from speculator.newer import Newer, Unfit
 from speculator.protocol import Budget, Checkpoint
 from speculator.verify import Verdicts
 from speculator.vocabulary import DraftVocabulary
@@ -50,8 +52,8 @@ class Root:
     """The sum of the chances of a level's nodes, below which reading them is not worth a pass."""
 
 
-class HeadsSpeculator(Generic[H]):
-    """Drafts from heads on `Sequence.hidden`. Weights are copied into the buffers in use when a checkpoint is loaded.
+class HeadsSpeculator(ABC, Generic[H]):
+    """Drafts from heads on `Sequence.hidden`, with their weights packed.
 
     name: the kind, for the heads that learn, or another of `speculator.kinds`. unembed: the target's; with a draft `vocabulary`
     only its tokens are scored, and drafted.
@@ -72,19 +74,25 @@ class HeadsSpeculator(Generic[H]):
         vocabulary: DraftVocabulary | None = None,
     ) -> None:
         self.name = name
-        self.version = version
         self.num_heads = heads.num_heads
         self._heads = heads.eval().requires_grad_(False)
+        """Of whose shape all weights are."""
+        self._packed = self.packed(dict(heads.named_parameters()))
+        self._newer: Newer[Any] = Newer(name, version)
         self._unembed = unembed if vocabulary is None else vocabulary.scores
         self._vocabulary = vocabulary
         self._said: deque[int] = deque(maxlen=_MOST_SAID)
         """Tokens that the draft vocabulary has not seen yet."""
         self._max_tree = max_tree
         self._seconds_per_call = 0.0
-        self.weights_taken()
 
-    def weights_taken(self) -> None:
-        """The heads hold weights they did not hold before."""
+    @property
+    def version(self) -> str:
+        return self._newer.version
+
+    @abstractmethod
+    def packed(self, weights: Mapping[str, Tensor]) -> Any:
+        """Weights of its shape, by name, in the form that `trees` uses: any thread's work."""
 
     def begin(self, sequence: Sequence) -> None:
         """What the prompt says may well be said again."""
@@ -113,9 +121,9 @@ class HeadsSpeculator(Generic[H]):
             self._seconds_per_call = 0.9 * self._seconds_per_call + 0.1 * (time.perf_counter() - started)
         return Drafts.pack(trees, (self.name,), {self.name: self.version})
 
+    @abstractmethod
     def trees(self, hidden: Tensor, roots: SequenceOf[Root]) -> list[Tree]:
         """A tree for each of the roots, from the target's states [B, H] that chose them."""
-        raise NotImplementedError
 
     def fewest_hopes(self, budget: Budget) -> float:
         """See `Root`; 0 where there is one pass for all levels."""
@@ -133,16 +141,28 @@ class HeadsSpeculator(Generic[H]):
         """Nothing was kept of it."""
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Copies the weights into the buffers in use. Raises ForeignCheckpoint, changing nothing, where they do not fit."""
-        manifest = checkpoint.manifest
+        """Has the weights packed, to be taken by `take_prepared`. Raises ForeignCheckpoint, changing nothing, where they do not
+        fit."""
+        manifest, heads = checkpoint.manifest, self._heads
         try:
             if manifest.kind != self.KIND:
                 raise BadModel(f"kind is {manifest.kind!r}, expected {self.KIND!r}")
-            self._heads.copy_weights(checkpoint.weights)
+            heads.check_fits(checkpoint.weights)
         except BadModel as error:
             raise ForeignCheckpoint(f"version {manifest.version}: {error}") from error
-        self.version = manifest.version
-        self.weights_taken()
+        self._newer.give(manifest.version, lambda: self.packed(heads.sound(checkpoint.weights)))
+
+    @property
+    def settled(self) -> bool:
+        """Whether it drafts with the weights that it was given last."""
+        return self._newer.settled
+
+    def take_prepared(self) -> Unfit | None:
+        """Goes on with newer weights, if they are packed by now; says so where they cannot be. Between two steps."""
+        return self._newer.take(self._take)
+
+    def _take(self, packed: Any) -> None:
+        self._packed = packed
 
     def cost(self, rows: int) -> float:
         return self._seconds_per_call

@@ -31,11 +31,12 @@ class HydraSpeculator(HeadsSpeculator[HydraHeads]):
 
     KIND = HYDRA
 
+    _packed: HydraSteps
     _pass_seconds = 0.0
     """What a level took lately."""
 
-    def weights_taken(self) -> None:
-        self._step = HydraSteps(self._heads)
+    def packed(self, weights: Mapping[str, Tensor]) -> HydraSteps:
+        return HydraSteps(weights, self._heads.embed)
 
     @torch.inference_mode()
     def trees(self, hidden: Tensor, roots: SequenceOf[Root]) -> list[Tree]:
@@ -50,7 +51,7 @@ class HydraSpeculator(HeadsSpeculator[HydraHeads]):
                 break
             started = time.perf_counter()
             parent_states = states.index_select(0, torch.tensor(parents, device=hidden.device))
-            states = self._step(parent_states, torch.tensor(tokens, device=hidden.device))
+            states = self._packed(parent_states, torch.tensor(tokens, device=hidden.device))
             self._sprout(states, {index: growths[index] for index in first}, [root.choice for root in roots], level)
             self._pass_seconds += _RECENT * (time.perf_counter() - started - self._pass_seconds)
         return [growth.tree() for growth in growths]

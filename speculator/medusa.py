@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
 
 import torch
@@ -23,8 +24,10 @@ class MedusaSpeculator(HeadsSpeculator[MedusaHeads]):
 
     KIND = MEDUSA
 
-    def weights_taken(self) -> None:
-        self._packed = PackedMedusa(self._heads)
+    _packed: PackedMedusa
+
+    def packed(self, weights: Mapping[str, Tensor]) -> PackedMedusa:
+        return PackedMedusa(weights)
 
     def trees(self, hidden: Tensor, roots: SequenceOf[Root]) -> list[Tree]:
         tokens, chances = self.candidates(hidden, [root.choice for root in roots])

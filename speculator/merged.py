@@ -13,12 +13,13 @@ from speculator import batch as steps
 from speculator.audition import SEQUENCES, Audition
 from speculator.batch import Batch
 from speculator.calibration import Calibration
-from speculator.combine import combine
+from speculator.combine import Proposed, combine
 from speculator.constraint.drafting import SOURCE as GRAMMAR
 from speculator.constraint.drafting import completed, forced, within
 from speculator.cost import StepCosts
 from speculator.drafts import Drafts, Tree
 from speculator.kinds import kind_of
+from speculator.newer import Unfit
 from speculator.protocol import Budget, Checkpoint, Speculator
 from speculator.rests import Rests
 from speculator.shadow import Shadow
@@ -58,6 +59,8 @@ class MergedSpeculator:
         self._sources = tuple(sources) if rival is None else (*sources, rival)
         self._names = tuple(source.name for source in self._sources)
         self._rival = rival
+        takers = [getattr(source, "take_prepared", None) for source in self._sources]
+        self._takers: list[Callable[[], Unfit | None]] = [take for take in takers if take is not None]
         self._stood_in = frozenset(name for name in self.source_names if rival and kind_of(name) == kind_of(rival.name))
         """Sources in whose place the rival drafts."""
         self._share: Callable[[steps.Sequence], bool] | None = None
@@ -117,9 +120,14 @@ class MergedSpeculator:
 
     @property
     def settled(self) -> bool:
-        """Whether both versions of a trial draft with the weights that they were given last: not yet while they are prepared."""
+        """Whether both versions of a trial draft with the weights that they were given last: not yet while they are prepared, and
+        no more where they cannot be."""
         pairs = zip(self._names, self._sources, strict=True)
         return all(getattr(each, "settled", True) for name, each in pairs if each is self._rival or name in self._stood_in)
+
+    def take_prepared(self) -> list[Unfit]:
+        """The sources go on with newer weights that are prepared by now; those that could not be, once. Between two steps."""
+        return [unfit for take in self._takers if (unfit := take()) is not None]
 
     def has_rival(self, sequence: steps.Sequence) -> bool:
         """Whether the rival drafts for it."""
@@ -160,10 +168,12 @@ class MergedSpeculator:
 
     def observe(self, batch: Batch, drafts: Drafts, verdicts: Verdicts) -> None:
         """Calibrates every source on its own trees as it proposed them: what was emitted judges also what was
-        pruned."""
+        pruned, where it is exact."""
         for index, proposed in self._proposed:
             for row, tree in proposed.items():
-                self._calibration.observe(index, tree, verdicts.emitted[row], not batch.decoding[row].sampling.greedy)
+                sequence = batch.decoding[row]
+                if sequence.exact:
+                    self._calibration.observe(index, tree, verdicts.emitted[row], not sequence.sampling.greedy)
         self._audition.observe(batch, verdicts, frozenset(index for index, _ in self._proposed))
         self._proposed = []
         for source in self._sources:
@@ -249,14 +259,13 @@ class MergedSpeculator:
 
     def _combined(self, decoding: tuple[steps.Sequence, ...], budget: Budget, expected: float) -> list[Tree]:
         """What was proposed, one tree for each sequence. expected: seconds of drafting."""
-        proposed = [{index: trees[row] for index, trees in self._proposed if row in trees} for row in range(len(decoding))]
-        roots = [sequence.tokens[-1] for sequence in decoding]
-        sampled = [not sequence.sampling.greedy for sequence in decoding]
-        bit = 1 << len(self._sources)
-        completing = {
-            row: partial(completed, sequence=decoding[row], max_depth=budget.max_depth, source=bit)
-            for row in self._asked
-            if decoding[row].guide is not None
-        }
-        limits = Limits(budget.nodes, self.max_tree, budget.step_seconds, expected)
-        return combine(roots, proposed, sampled, self._calibration, limits, completing)
+        proposed = [self._proposed_for(row, sequence, budget.max_depth) for row, sequence in enumerate(decoding)]
+        return combine(proposed, self._calibration, Limits(budget.nodes, self.max_tree, budget.step_seconds, expected))
+
+    def _proposed_for(self, row: int, sequence: steps.Sequence, max_depth: int) -> Proposed:
+        """In this step; with a grammar, completed by what that forces where the sequence is drafted for."""
+        trees = {index: by_row[row] for index, by_row in self._proposed if row in by_row}
+        complete = None
+        if sequence.guide is not None and row in self._asked:
+            complete = partial(completed, sequence=sequence, max_depth=max_depth, source=1 << len(self._sources))
+        return Proposed(sequence.tokens[-1], trees, not sequence.sampling.greedy, complete)

@@ -13,8 +13,8 @@ _PRIOR = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """What one arm's tree for one sequence came to, had it been verified."""
+class Promise:
+    """What one arm's tree for one sequence would come to, were it verified; and, once the text is there, what it came to."""
 
     arm: frozenset[str]
     num_sequences: int
@@ -22,9 +22,9 @@ class Scored:
     sampled: bool
     """Whether the sequence's choices are."""
     expected: float
-    """Tokens that it promised, by its confidence, the target's own token included."""
+    """Tokens that it promises, by its confidence, the target's own token included."""
     tokens: int
-    """That it would have brought."""
+    """That it would have brought; 0 until the text is there."""
     steps: float
     """What it would have cost, drafting included, in plain steps."""
     group: tuple[str, str] = ("", "")
@@ -45,10 +45,10 @@ class Outlook:
         """Tokens per second over plain decoding's. To be asked once something was scored."""
         return self._expected / self._steps * self._kept / self._promised
 
-    def take(self, scored: Scored) -> None:
-        """Takes in one tree."""
+    def take(self, promise: Promise) -> None:
+        """Takes in one tree whose text is there."""
         self.num_scored += 1
-        self._expected = _KEEP * self._expected + scored.expected
-        self._steps = _KEEP * self._steps + scored.steps
-        self._kept = _KEEP_WORD * self._kept + (1 - _KEEP_WORD) * _PRIOR + scored.tokens
-        self._promised = _KEEP_WORD * self._promised + (1 - _KEEP_WORD) * _PRIOR + scored.expected
+        self._expected = _KEEP * self._expected + promise.expected
+        self._steps = _KEEP * self._steps + promise.steps
+        self._kept = _KEEP_WORD * self._kept + (1 - _KEEP_WORD) * _PRIOR + promise.tokens
+        self._promised = _KEEP_WORD * self._promised + (1 - _KEEP_WORD) * _PRIOR + promise.expected

@@ -6,17 +6,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 
+from torch import Tensor
+
 from speculator.batch import Batch
-from speculator.belief import Belief, beliefs, draw
+from speculator.belief import beliefs, draw
 from speculator.draft_lm import SPARE
 from speculator.drafts import Law, Tree
 from speculator.eagle import EagleSpeculator
 from speculator.growth import Growth
 from speculator.guesses import Choice, guesses
 from speculator.lattice import grow_lattice
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Of a text that is read to its newest token, with masks behind it."""
+
+    row: int
+    """Of the batch."""
+    root: int
+    """The newest token."""
+    choices: tuple[Choice, ...]
+    """How the target will choose the token at each depth."""
+    first_state: int
+    """The newest token's, among those of all texts; those of the masks follow."""
+
+    @property
+    def states(self) -> range:
+        """One for each depth."""
+        return range(self.first_state, self.first_state + len(self.choices))
 
 
 class ParallelEagleSpeculator(EagleSpeculator):
@@ -27,39 +49,51 @@ class ParallelEagleSpeculator(EagleSpeculator):
         texts, features, through = self.unread(batch, asked)
         if not texts:
             return {}
-        depths = {at: min(depth, batch.decoding[row].num_left - 1) for at, row in through.items()}
-        masks = [depths.get(at, 1) - 1 for at in range(len(texts))]
-        states = self._runner.read_ahead(texts, features, masks)
-        starts = list(accumulate((1 + count for count in masks), initial=0))
-        scores = self._runner.scores(states[[starts[at] + level for at, deepest in depths.items() for level in range(deepest)]])
-        ids, stops = self._runner.vocabulary.ids, accumulate(depths.values())
-        spans = {row: slice(stop - depths[at], stop) for (at, row), stop in zip(through.items(), stops, strict=True)}
-        choices = [choice for at, row in through.items() for choice in _choices(batch, row, depths[at])]
-        believed = {
-            row: beliefs(scores[span], choices[span], ids)
-            for row, span in spans.items()
-            if self._law.draws(batch.decoding[row].sampling)
-        }
-        trees = {row: self._chain(batch, row, each, certain) for row, each in believed.items()}
-        if len(trees) < len(spans):
-            tokens, chances = guesses(scores, choices, self._siblings, ids)
-            for row, span in spans.items():
-                if row not in trees:
-                    root, names, shares = batch.decoding[row].tokens[-1], tokens[span], chances[span]
-                    trees[row] = grow_lattice(root, names, shares, max_nodes=largest, max_depth=len(names))
+        lefts = [batch.decoding[through[at]].num_left - 1 if at in through else 1 for at in range(len(texts))]
+        depths = [min(depth, left) for left in lefts]
+        states = self._runner.read_ahead(texts, features, [each - 1 for each in depths])
+        starts = list(accumulate(depths, initial=0))
+        ends = [_end(batch, row, depths[at], starts[at]) for at, row in through.items()]
+        drawn = [end for end in ends if self._law.draws(batch.decoding[end.row].sampling)]
+        guessed = [end for end in ends if end not in drawn]
+        return self._lattices(guessed, states, largest) | self._chains(drawn, states, certain)
+
+    def _lattices(self, ends: SequenceOf[_End], states: Tensor, most: int) -> dict[int, Tree]:
+        """The likeliest of what may follow, by row. states: [., H] of all texts. most: nodes of each."""
+        if not ends:
+            return {}
+        choices = [choice for end in ends for choice in end.choices]
+        tokens, chances = guesses(self._scores(ends, states), choices, self._siblings, self._runner.vocabulary.ids)
+        trees, start = {}, 0
+        for end in ends:
+            stop = start + len(end.choices)
+            names, shares = tokens[start:stop], chances[start:stop]
+            trees[end.row] = grow_lattice(end.root, names, shares, max_nodes=most, max_depth=len(names))
+            start = stop
         return trees
 
-    def _chain(self, batch: Batch, row: int, believed: SequenceOf[Belief], most: int) -> Tree:
-        """Drawn from a belief for each depth, with spare children where the law has them."""
+    def _chains(self, ends: SequenceOf[_End], states: Tensor, most: int) -> dict[int, Tree]:
+        """As `_lattices`, but drawn."""
+        if not ends:
+            return {}
+        scores = self._scores(ends, states).split_with_sizes([len(end.choices) for end in ends])
+        return {end.row: self._chain(end, own, most) for end, own in zip(ends, scores, strict=True)}
+
+    def _chain(self, end: _End, scores: Tensor, most: int) -> Tree:
+        """Drawn from a belief for each depth, with spare children where the law has them. scores: [depth, V]."""
         siblings = SPARE if self._law is Law.WITHOUT_REPLACEMENT else 1
-        growth = Growth(batch.decoding[row].tokens[-1], width=1, most=most)
-        for belief, choice in zip(believed, _choices(batch, row, len(believed)), strict=True):
+        growth = Growth(end.root, width=1, most=most)
+        for belief, choice in zip(beliefs(scores, end.choices, self._runner.vocabulary.ids), end.choices, strict=True):
             if growth.reading:
                 growth.sprout_drawn([belief], partial(draw, choice=choice), siblings)
         return growth.tree()
 
+    def _scores(self, ends: SequenceOf[_End], states: Tensor) -> Tensor:
+        """[depths of all ends, V]"""
+        return self._runner.scores(states[[place for end in ends for place in end.states]])
 
-def _choices(batch: Batch, row: int, depth: int) -> list[Choice]:
-    """How the target will choose the token at each depth behind a sequence's newest."""
+
+def _end(batch: Batch, row: int, depth: int, first_state: int) -> _End:
     sequence = batch.decoding[row]
-    return [(sequence.sampling, sequence.num_output + level) for level in range(depth)]
+    choices = tuple((sequence.sampling, sequence.num_output + level) for level in range(depth))
+    return _End(row, sequence.tokens[-1], choices, first_state)

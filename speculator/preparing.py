@@ -16,10 +16,12 @@ class Preparing(Generic[T]):
     """One thing at a time; of several that are wanted meanwhile, the newest. what: in the log, where making one fails."""
 
     def __init__(self, what: str) -> None:
+        self.failure = ""
+        """Why what was to be `taken` last could not be made; empty: it could, or there was nothing."""
         self._what = what
         self._wanted: Callable[[], T] | None = None
-        self._box: list[T | None] | None = None
-        """Empty while the thread works; then what came of it, None where that was nothing."""
+        self._box: list[T | Exception] | None = None
+        """Empty while the thread works; then what came of it."""
 
     @property
     def busy(self) -> bool:
@@ -33,11 +35,15 @@ class Preparing(Generic[T]):
             self._start()
 
     def taken(self) -> T | None:
-        """What has been made, once; None: there is nothing, yet or any more."""
+        """What has been made, once; None: there is nothing, yet or any more, or it could not be made (`failure`)."""
+        self.failure = ""
         if not self._box:
             return None
         (made,), self._box = self._box, None
         self._start()
+        if isinstance(made, Exception):
+            self.failure = str(made) or type(made).__name__
+            return None
         return made
 
     def _start(self) -> None:
@@ -51,6 +57,6 @@ class Preparing(Generic[T]):
                 box.append(make())
             except Exception as error:  # whatever it is, no memory included: else nothing would ever be made again
                 log.error("%s: %s", self._what, error)
-                box.append(None)
+                box.append(error)
 
         threading.Thread(target=work, name="preparing", daemon=True).start()

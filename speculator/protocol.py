@@ -74,7 +74,7 @@ class Speculator(Protocol):
         """A sequence leaves, finished or aborted. `sequence.learn` says whether to remember it."""
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Takes newer weights, between two steps."""
+        """Takes newer weights, between two steps; or has them prepared, to be taken by a `take_prepared` (`speculator.newer`)."""
 
     def cost(self, rows: int) -> float:
         """Expected seconds to propose for `rows` sequences, from what was measured."""

@@ -57,8 +57,10 @@ class Rests:
         """
         if num_decoding < CROWD or not step_seconds or not step_seconds[0]:
             return
-        plain_seconds, num_nodes = step_seconds[0], sum(map(len, trees)) - len(trees)
-        per_node = (step_seconds[num_nodes] - plain_seconds) / num_nodes if num_nodes else 0.0
+        # drawn trees are kept whole, at least a node each, and may be more than the budget has prices for
+        num_priced = min(sum(map(len, trees)) - len(trees), len(step_seconds) - 1)
+        plain_seconds = step_seconds[0]
+        per_node = (step_seconds[num_priced] - plain_seconds) / num_priced if num_priced else 0.0
         tokens_per_second = num_decoding / plain_seconds
         for sequence, tree in zip(sequences, trees, strict=True):
             cost = (len(tree) - 1) * per_node + seconds

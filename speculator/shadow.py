@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from speculator.batch import Sequence
 from speculator.drafts import Drafts, Tree
-from speculator.outlook import Scored
+from speculator.outlook import Promise
 
 RARER = 4
 """How much rarer shadowed steps are while nothing is drafted."""
@@ -20,7 +20,7 @@ RARER = 4
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    of: str | Scored
+    of: str | Promise
     """The source, or the arm with all that is known of it but the tokens."""
     start: int
     """Index in the sequence's tokens of the token that the root's children predict."""
@@ -35,7 +35,7 @@ class Shadow:
         self._step = 0.0
         self._pending: defaultdict[int, list[_Pending]] = defaultdict(list)
         self._counters: Counter[str] = Counter()
-        self._news: list[Scored | str] = []
+        self._news: list[Promise | str] = []
 
     def due(self, drafting: bool = True) -> bool:
         """Whether this step is to be shadowed: while nothing is drafted, a quarter as often, since it costs a draft.
@@ -49,17 +49,19 @@ class Shadow:
         return True
 
     def add(self, source: str, sequences: tuple[Sequence, ...], drafts: Drafts) -> None:
-        """Takes a source's own trees, one for each of `sequences`, before they are verified. Not of lossy answers: their text
-        speaks for whoever drafted it."""
+        """Takes a source's own trees, one for each of `sequences`, before they are verified. Not of lossy answers (see
+        `Sequence.exact`)."""
         for row, sequence in enumerate(sequences):
-            if sequence.speculative and sequence.num_left > 1 and sequence.sampling.lossy is None:
+            if sequence.speculative and sequence.num_left > 1 and sequence.exact:
                 self._pending[sequence.id].append(_Pending(source, len(sequence.tokens), drafts.tree(row)))
 
-    def add_arm(self, promise: Scored, sequence: Sequence, tree: Tree) -> None:
-        """Takes what an arm would have had verified for a sequence. promise: its tokens are not known yet."""
-        self._pending[sequence.id].append(_Pending(promise, len(sequence.tokens), tree))
+    def add_arm(self, promise: Promise, sequence: Sequence, tree: Tree) -> None:
+        """Takes what an arm would have had verified for a sequence, unless its answer is lossy. promise: its tokens are not known
+        yet."""
+        if sequence.exact:
+            self._pending[sequence.id].append(_Pending(promise, len(sequence.tokens), tree))
 
-    def news(self) -> SequenceOf[Scored | str]:
+    def news(self) -> SequenceOf[Promise | str]:
         """What came to light since the last time: arms that were scored, and sources that have other weights now."""
         news, self._news = self._news, []
         return news
@@ -95,7 +97,7 @@ class Shadow:
         length = 1 + accepted_along(pending.tree, tokens, pending.start)
         if ended:  # no room for a bonus token
             length = min(length, len(tokens) - pending.start)
-        if isinstance(pending.of, Scored):
+        if isinstance(pending.of, Promise):
             self._news.append(replace(pending.of, tokens=length))
             return
         source = pending.of
@@ -107,15 +109,8 @@ def accepted_along(tree: Tree, tokens: list[int], start: int) -> int:
     """Drafted nodes accepted if the target emits tokens[start:], at most as many as there are."""
     node = 0
     for index in range(start, len(tokens)):
-        child = _child(tree, node, tokens[index])
+        child = tree.child(node, tokens[index])
         if child is None:
             return index - start
         node = child
     return max(0, len(tokens) - start)
-
-
-def _child(tree: Tree, parent: int, token: int) -> int | None:
-    for node in range(parent + 1, len(tree)):
-        if tree.parent[node] == parent and tree.tokens[node] == token:
-            return node
-    return None

@@ -4,8 +4,8 @@ A drafted token x is accepted where p(x) > min(epsilon, delta * exp(-H(p))), p b
 temperature, filters and edits applied, and H its entropy in nats (Medusa, arXiv 2401.10774, section 2.3.1, after truncation as
 desmoothing, Hewitt et al., arXiv 2210.15191). The longest accepted path wins, of equally long ones the likeliest.
 
-What the exact law would say at a node is accepted as well, so a step emits at least as many tokens as it would exactly, and with
-thresholds that nothing passes the same ones. The paper takes the target's likeliest token there.
+What the exact law would say at a node is accepted as well, so a step accepts at least as many tokens as it would exactly, and
+with thresholds that nothing passes the same ones. The paper takes the target's likeliest token there.
 
 Legend: V tokens of the target.
 """

@@ -55,6 +55,7 @@ class Guide:
             self._fail(self._matcher.get_error())
 
     def fork(self) -> Self:
+        """A matcher takes 0.8 us to copy: what it has learnt of the grammar is shared."""
         other = copy(self)
         other._matcher = self._matcher.deep_copy()
         return other
@@ -72,12 +73,8 @@ class Guide:
         return [] if self._ended or self.error else self._matcher.compute_ff_tokens()
 
     def behind(self, token: int) -> Guide:
-        """A guide that stands where this one would after `token`; this one stays where it is.
-
-        A matcher takes 0.8 us to copy: what it has learnt of the grammar is shared.
-        """
-        ahead = copy(self)
-        ahead._matcher = self._matcher.deep_copy()
+        """A guide that stands where this one would after `token`; this one stays where it is."""
+        ahead = self.fork()
         ahead.accept(token)
         return ahead
 

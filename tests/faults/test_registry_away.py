@@ -42,7 +42,7 @@ class Fleet:
 
     def all_serve(self, version: str) -> bool:
         for each in self.replicas:
-            each.engine.swap.if_newer(each.engine.speculator)
+            each.engine.take_newer()
         return all(each.engine.speculator.versions["medusa"] == version for each in self.replicas)
 
     def seconds_until_all_serve(self, version: str) -> float:

@@ -64,12 +64,12 @@ def test_packed_heads_are_the_heads_but_for_rounding(num_blocks: int, num_rows: 
         heads.weight.copy_((heads.weight * 64).round().clamp(-126, 126) / 128)
         heads.weight[:, :, 0] = 127 / 128  # the largest of each output: 8 bits hold all of them
     hidden = torch.randn(num_rows, 16, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(PackedMedusa(heads)(hidden), heads(hidden), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(PackedMedusa(dict(heads.named_parameters()))(hidden), heads(hidden), rtol=1e-3, atol=1e-3)
 
 
 def test_packed_heads_of_other_weights_are_near_them() -> None:
     heads, hidden = random_heads(), torch.randn(40, 16, generator=torch.Generator().manual_seed(1))
-    assert F.cosine_similarity(PackedMedusa(heads)(hidden), heads(hidden), -1).min() > 0.999
+    assert F.cosine_similarity(PackedMedusa(dict(heads.named_parameters()))(hidden), heads(hidden), -1).min() > 0.999
 
 
 def test_config_and_weights_come_back_from_disk(tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ def test_node_by_node_in_a_tree_the_states_are_those_along_each_path(seed: int, 
         if tree.depth[parent] < HEADS - 1:
             tree.add(parent, rng.randrange(VOCAB), 0.5, 1)
     heads = random_heads()
-    step, hidden = HydraSteps(heads), torch.randn(HIDDEN, generator=torch.Generator().manual_seed(seed))
+    step = HydraSteps(dict(heads.named_parameters()), heads.embed)
+    hidden = torch.randn(HIDDEN, generator=torch.Generator().manual_seed(seed))
     states: dict[int, Tensor] = {-1: hidden}
     with torch.inference_mode():
         for depth in range(HEADS):
@@ -98,7 +99,7 @@ def test_packing_rounds_the_weights_a_little() -> None:
         heads.write.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
     hidden, tokens = torch.randn(4, HIDDEN), torch.arange(4)
     with torch.inference_mode():
-        ours, exact = HydraSteps(heads)(hidden, tokens), heads.along(hidden, tokens)[:, 0]
+        ours, exact = HydraSteps(dict(heads.named_parameters()), heads.embed)(hidden, tokens), heads.along(hidden, tokens)[:, 0]
     assert F.cosine_similarity(ours, exact).min() > 0.999
 
 

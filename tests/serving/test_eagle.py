@@ -194,7 +194,7 @@ def test_swaps_in_mid_sequence_leave_the_text_unchanged_and_are_those_weights(pa
             said += moved.token_ids
         if len(versions) < 4:
             engine.speculator.load(checkpoint(len(versions), parallel=parallel))
-            wait_until(lambda: bool(source._preparing._box))
+            wait_until(lambda: (engine.take_newer(), source.settled)[1])
             versions.add(f"seed {len(versions)}")
     assert said == expected
     assert source.version == "seed 3"
@@ -216,7 +216,7 @@ def test_a_checkpoint_of_another_kind_or_shape_is_refused(changes: dict[str, obj
     source = source_of(eagle_layer())
     with pytest.raises(ForeignCheckpoint, match=why):
         source.load(checkpoint(1, **changes))
-    assert not source._preparing.busy
+    assert source.settled
 
 
 @FORMS
@@ -232,7 +232,7 @@ def test_a_checkpoint_of_the_other_form_is_refused_in_words(parallel: bool) -> N
     wrong = "missing" if parallel else "unexpected"
     with pytest.raises(ForeignCheckpoint, match=f"tensor mask_embedding is {wrong}"):
         source.load(foreign)
-    assert not source._preparing.busy
+    assert source.settled
 
 
 def test_weights_that_are_damaged_are_refused() -> None:

@@ -52,7 +52,7 @@ def test_a_canary_drafts_for_its_share_and_nobody_else(tmp_path: Path, parallel:
         here.registry.promote(here.SLOT, champion)
         here.registry.stage(here.SLOT, candidate, share=0.25)
         wait_until(lambda: here.serves(2))
-        wait_until(lambda: here.engine.speculator.settled)
+        wait_until(here.settled)
         assert here.ask(40) == sorted((champion, candidate))
         trial = here.engine.trial
         assert trial.champion.num_requests + trial.rival.num_requests == 40
@@ -79,8 +79,35 @@ def test_nobody_is_drafted_for_by_a_rival_or_counts_before_its_weights_are_there
         assert here.ask(10) == ["static"]
         assert here.engine.trial.champion.num_requests + here.engine.trial.rival.num_requests == 0
         go_on.set()
-        wait_until(lambda: here.engine.speculator.settled)
+        wait_until(here.settled)
         assert here.ask(20) == sorted((champion, candidate))
+        assert here.engine.trial.champion.num_requests + here.engine.trial.rival.num_requests == 20
+
+
+def test_a_candidate_that_cannot_be_prepared_is_taken_back_and_the_next_one_is_tried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(runner: EagleRunner, weights: Mapping[str, Tensor]) -> object:
+        raise MemoryError("none left")
+
+    with house(tmp_path, ENDLESS, kind=EagleHouse) as here:
+        champion = here.record(1)
+        unfit, sound = here.record(2, champion), here.record(3, champion)
+        here.registry.promote(here.SLOT, champion)
+        wait_until(lambda: here.serves(1) and here.settled())
+        with monkeypatch.context() as patch:
+            patch.setattr(EagleRunner, "prepared", fail)
+            here.registry.stage(here.SLOT, unfit, share=0.5)
+            wait_until(lambda: here.serves(2) and not here.settled())
+            assert here.ask(10) == [champion]
+            wait_until(lambda: here.registry.state(here.SLOT).candidate is None)
+        told = [event.detail for event in here.registry.events(0, 100)]
+        assert any(f"version {unfit} cannot be prepared: none left" in detail for detail in told), told
+        assert here.engine.swap.num_failures == 1
+        assert here.engine.trial.report() is None
+        here.registry.stage(here.SLOT, sound, share=0.5)
+        wait_until(lambda: here.serves(4) and here.settled())
+        assert here.ask(20) == sorted((champion, sound))
         assert here.engine.trial.champion.num_requests + here.engine.trial.rival.num_requests == 20
 
 
@@ -93,7 +120,7 @@ def test_the_text_is_the_same_whoever_drafts_and_whenever_a_trial_begins_or_ends
         candidate = here.record(2, champion)
         here.registry.promote(here.SLOT, champion)
         here.registry.stage(here.SLOT, candidate, share=0.5)
-        wait_until(lambda: here.serves(2) and here.engine.speculator.settled)
+        wait_until(lambda: here.serves(2) and here.settled())
         said: dict[int, tuple[int, ...]] = {each.id: () for each in asked}
         drafted = set()
         for each in asked:

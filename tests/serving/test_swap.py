@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 import torch
+from torch import Tensor
 
-from models.heads import DraftHeads, MedusaHeads
+from models.heads import DraftHeads, MedusaHeads, PackedMedusa
 from pipelines.checkpoint import Manifest
 from pipelines.errors import StoreUnavailable
 from pipelines.registry import Registry, Slot, open_registry
@@ -69,7 +71,7 @@ class House:
         return self.engine.speculator.versions[self.slot.kind]
 
     def take(self) -> None:
-        self.engine.swap.if_newer(self.engine.speculator)
+        self.engine.take_newer()
 
 
 @contextmanager
@@ -158,6 +160,47 @@ def test_heads_of_another_shape_are_refused_and_the_old_version_stays(tmp_path: 
         wait_until(lambda: not here.take() and here.engine.swap.num_failures == 1)
 
     refused(tmp_path, spoil, "shape")
+
+
+def test_heads_that_cannot_be_prepared_are_refused_once_and_tried_again_with_the_next_generation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(weights: object) -> PackedMedusa:
+        raise MemoryError("none left")
+
+    with house(tmp_path) as here:
+        good = here.publish(seed=1)
+        wait_until(lambda: taken(here, good))
+        with monkeypatch.context() as patch:
+            patch.setattr("speculator.medusa.PackedMedusa", fail)
+            unlucky = here.publish(seed=2)
+            wait_until(lambda: not here.take() and here.engine.swap.num_failures == 1)
+        assert f"version {unlucky} cannot be prepared: none left" in here.engine.swap.last_error
+        here.take()
+        assert (here.version, here.engine.swap.num_failures) == (good, 1)
+        other = save_only(here, 3)
+        here.registry.record(here.slot, other, other.version)
+        here.registry.stage(here.slot, other.version)  # the next generation has the same champion
+        wait_until(lambda: taken(here, unlucky))
+
+
+def test_nobody_waits_while_heads_are_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+
+    def late(weights: Mapping[str, Tensor]) -> PackedMedusa:
+        assert go_on.wait(30)
+        return PackedMedusa(weights)
+
+    with house(tmp_path) as here:
+        monkeypatch.setattr("speculator.medusa.PackedMedusa", late)
+        newer = here.publish(seed=1)
+        wait_until(lambda: not here.take() and here.engine.swap.num_swaps == 1)
+        here.engine.submit(REQUEST)
+        while here.engine.has_work:
+            here.engine.step()
+        assert here.version == "static"
+        go_on.set()
+        wait_until(lambda: taken(here, newer))
 
 
 def test_a_store_that_does_not_answer_is_asked_until_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

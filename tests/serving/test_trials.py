@@ -81,8 +81,13 @@ class House:
         return manifest.version
 
     def serves(self, generation: int) -> bool:
-        self.engine.swap.if_newer(self.engine.speculator)
+        self.engine.take_newer()
         return self.engine.swap.generation == generation
+
+    def settled(self) -> bool:
+        """Whether both versions of a trial are in use by now."""
+        self.engine.take_newer()
+        return self.engine.speculator.settled
 
     def ask(self, number: int = 1, **fields: object) -> list[str]:
         """Serves that many requests of different conversations; the versions that drafted."""
@@ -123,14 +128,14 @@ def test_a_canary_drafts_for_its_share_and_nobody_else(tmp_path: Path) -> None:
         candidate = here.record(2, champion)
         here.registry.promote(SLOT, champion)
         here.registry.stage(SLOT, candidate, share=0.25)
-        wait_until(lambda: here.serves(2))
+        wait_until(lambda: here.serves(2) and here.settled())
         assert here.ask(200) == sorted((champion, candidate))
         trial = here.engine.trial
         assert trial.champion.num_requests + trial.rival.num_requests == 200
         assert 30 <= trial.rival.num_requests <= 70
         assert here.engine.speculator.versions == {"medusa": champion, "medusa-rival": candidate}
         here.registry.withdraw(SLOT)
-        wait_until(lambda: here.serves(3))
+        wait_until(lambda: here.serves(3) and here.settled())
         assert here.ask(40) == [champion]
         assert here.engine.trial.report() is None
         assert here.engine.swap.num_swaps == 1
@@ -144,7 +149,7 @@ def test_of_replicas_some_serve_the_canary_alone_and_the_others_not_at_all(tmp_p
             candidate = here.record(2, champion)
             here.registry.promote(SLOT, champion)
             here.registry.stage(SLOT, candidate, share=0.5, share_of="replicas")
-            wait_until(lambda: here.serves(2))
+            wait_until(lambda: here.serves(2) and here.settled())
             seen[name] = here.ask(20)
             report = here.engine.trial.report()
             assert report is not None
@@ -166,7 +171,7 @@ def test_the_text_is_the_same_whoever_drafts_and_whenever_a_trial_begins_or_ends
         champion = here.record(1)
         candidate = here.record(2, champion)
         here.registry.promote(SLOT, champion)
-        wait_until(lambda: here.serves(1))
+        wait_until(lambda: here.serves(1) and here.settled())
         said: dict[int, tuple[int, ...]] = {}
         changes = [lambda: here.registry.stage(SLOT, candidate, share=0.5), lambda: here.registry.promote(SLOT, candidate)]
         for request in requests[:4]:
@@ -191,7 +196,7 @@ def test_a_canary_that_is_as_good_is_promoted_by_the_server(tmp_path: Path) -> N
         candidate = here.record(2, champion)
         here.registry.promote(SLOT, champion)
         here.registry.stage(SLOT, candidate, share=0.5)
-        wait_until(lambda: here.serves(2))
+        wait_until(lambda: here.serves(2) and here.settled())
         here.ask(60)
         wait_until(lambda: bool(here.registry.acts()))
         assert here.registry.state(SLOT).champion == candidate
@@ -298,7 +303,7 @@ def test_a_canary_that_cannot_be_loaded_is_thrown_out(tmp_path: Path) -> None:
         champion = here.record(1)
         candidate = here.record(2, champion)
         here.registry.promote(SLOT, champion)
-        wait_until(lambda: here.serves(1))
+        wait_until(lambda: here.serves(1) and here.settled())
         weights = Path(here.store.place) / candidate / "weights.safetensors"
         weights.write_bytes(weights.read_bytes()[:-10])
         here.registry.stage(SLOT, candidate, share=0.5)
@@ -312,7 +317,7 @@ def test_the_kill_switch_stops_drafting_and_lets_it_go_on(tmp_path: Path) -> Non
     with house(tmp_path) as here:
         champion = here.record(1)
         here.registry.promote(SLOT, champion)
-        wait_until(lambda: here.serves(1))
+        wait_until(lambda: here.serves(1) and here.settled())
         assert here.ask(3) == [champion]
         here.registry.switch(SLOT, "speculation", False)
         wait_until(lambda: not here.engine.swap.speculation)

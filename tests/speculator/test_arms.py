@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from speculator.arms import NONE, Arm, Arms
-from speculator.outlook import Scored
+from speculator.outlook import Promise
 
 A, B = frozenset({"a"}), frozenset({"b"})
 
@@ -61,10 +61,10 @@ def test_plain_decoding_takes_over_as_soon_as_it_is_better() -> None:
     assert arms.best == NONE
 
 
-def scored(arm: Arm, gain: float, *, promised: float | None = None) -> Scored:
+def scored(arm: Arm, gain: float, *, promised: float | None = None) -> Promise:
     """A tree that would have brought `gain` times plain decoding's tokens, in a plain step's time."""
     tokens = round(10 * gain)
-    return Scored(arm, 1, False, expected=tokens if promised is None else 10 * promised, tokens=tokens, steps=10.0)
+    return Promise(arm, 1, False, expected=tokens if promised is None else 10 * promised, tokens=tokens, steps=10.0)
 
 
 def watch(arms: Arms, gains: dict[Arm, float], num_steps: int, promises: dict[Arm, float] | None = None) -> list[Arm]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
+from pipelines.trace import TYPICAL
 from speculator.audition import NODES, Audition
 from speculator.batch import Batch, Sampling, Sequence
+from speculator.belief import Belief
 from speculator.calibration import Calibration
 from speculator.cost import StepCosts
-from speculator.outlook import Outlook, Scored
+from speculator.drafts import Drafts, Tree
+from speculator.outlook import Outlook, Promise
 from speculator.protocol import Budget
 from speculator.shadow import Shadow
 from speculator.verify import Verdicts
@@ -22,6 +26,23 @@ BOTH = GOOD | BAD
 
 def sequence(number: int = 0) -> Sequence:
     return Sequence(number, "t", [1, 1], 1, Sampling(max_tokens=10**6))
+
+
+class DrawnSource(ChainSource):
+    """Draws chains longer than a tree that is scored need be; they are kept whole."""
+
+    length = NODES + 8
+
+    def propose(self, batch: Batch, budget: Budget) -> Drafts:
+        self.clock.now += self.seconds
+        trees = []
+        for _ in batch.decoding:
+            tree = Tree.rooted(1)
+            for depth in range(self.length):
+                tree.beliefs[depth] = Belief((1,), (1.0,))
+                tree.add(depth, 1, 1.0, 1)
+            trees.append(tree)
+        return Drafts.pack(trees, (self.name,))
 
 
 class Rig:
@@ -38,7 +59,7 @@ class Rig:
         self.calibration = Calibration(2)
         self.audition = Audition(self.sources, self.calibration, self.costs, self.shadow, max_tree=16, clock=self.clock)
 
-    def step(self, batch: Batch, arm: frozenset[str]) -> list[Scored]:
+    def step(self, batch: Batch, arm: frozenset[str]) -> list[Promise]:
         """All ones are said, eight for each sequence, in two milliseconds; what was scored."""
         self.audition.hear(batch, Budget(4, arms=(GOOD, BAD, BOTH)), arm)
         self.clock.now += 2e-3
@@ -47,7 +68,7 @@ class Rig:
         for each in batch.decoding:
             each.tokens += said[0]
             self.shadow.settle(each, ended=False)
-        return [news for news in self.shadow.news() if isinstance(news, Scored)]
+        return [news for news in self.shadow.news() if isinstance(news, Promise)]
 
 
 def test_every_arm_is_scored_on_what_was_said_whoever_drafted() -> None:
@@ -73,6 +94,18 @@ def test_a_source_that_does_not_draft_is_heard_for_a_hundredth_of_the_time() -> 
     assert rig.sources[0].asked == 3000
 
 
+def test_nobody_is_calibrated_on_the_text_of_a_lossy_answer() -> None:
+    rig, untold = Rig(), Calibration(2)
+    lossy = sequence()
+    lossy.sampling = replace(lossy.sampling, lossy=TYPICAL)
+    for _ in range(30):
+        assert not rig.step(Batch((lossy,)), BOTH)
+    assert rig.sources[0].asked == 30
+    assert rig.calibration.factors == untold.factors
+    rig.step(Batch((sequence(),)), BOTH)
+    assert rig.calibration.factors != untold.factors
+
+
 def test_a_static_copy_is_not_heard_beside_the_one_that_has_learnt_nothing_yet() -> None:
     rig = Rig()
     copy = rig.sources[1]
@@ -88,7 +121,7 @@ def test_a_static_copy_is_not_heard_beside_the_one_that_has_learnt_nothing_yet()
             rig.audition.observe(batch, Verdicts(((),), ((1,) * 8,)), frozenset())
             batch.decoding[0].tokens += (1,) * 8
             rig.shadow.settle(batch.decoding[0], ended=False)
-            found |= {news.arm: news.tokens for news in rig.shadow.news() if isinstance(news, Scored)}
+            found |= {news.arm: news.tokens for news in rig.shadow.news() if isinstance(news, Promise)}
         return found
 
     assert scored() == {learning: 6, static: 6}
@@ -117,6 +150,18 @@ def test_of_a_crowd_two_are_scored_at_the_crowds_price() -> None:
     assert next(each for each in scored if each.arm == GOOD).steps > next(each for each in alone if each.arm == GOOD).steps
 
 
+def test_a_drawn_tree_larger_than_need_be_is_scored_at_the_price_of_all_of_it() -> None:
+    rig = Rig()
+    rig.sources = [DrawnSource("good", lambda step: 1.0, 1e-9, rig.clock, random.Random(0))]
+    rig.audition = Audition(rig.sources, rig.calibration, rig.costs, rig.shadow, max_tree=64, clock=rig.clock)
+    telling = sequence()
+    for _ in range(4):
+        scored = rig.step(Batch((telling,)), GOOD)
+    assert [each.arm for each in scored] == [GOOD]
+    assert scored[0].tokens == 1 + DrawnSource.length
+    assert scored[0].steps == pytest.approx(pass_seconds(1 + DrawnSource.length) / pass_seconds(1), rel=1e-3)
+
+
 def test_a_share_of_a_crowds_step_is_a_sixteenth_of_it() -> None:
     costs = StepCosts()
     costs.profile(lambda num_sequences, rows: pass_seconds(rows))
@@ -128,8 +173,8 @@ def test_a_share_of_a_crowds_step_is_a_sixteenth_of_it() -> None:
 def test_an_outlook_follows_promises_at_once_and_corrects_them_by_what_came_of_them() -> None:
     outlook = Outlook()
     for _ in range(300):
-        outlook.take(Scored(GOOD, 1, False, expected=4.0, tokens=2, steps=1.0))
+        outlook.take(Promise(GOOD, 1, False, expected=4.0, tokens=2, steps=1.0))
     assert outlook.gain == pytest.approx(2.0, rel=0.1)
     for _ in range(30):
-        outlook.take(Scored(GOOD, 1, False, expected=2.0, tokens=1, steps=1.0))
+        outlook.take(Promise(GOOD, 1, False, expected=2.0, tokens=1, steps=1.0))
     assert outlook.gain == pytest.approx(1.0, rel=0.35)

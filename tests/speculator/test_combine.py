@@ -12,7 +12,7 @@ from kernels.native import library
 from kernels.trees import Limits
 from speculator.belief import Belief
 from speculator.calibration import Calibration
-from speculator.combine import combine, combine_plainly
+from speculator.combine import Proposed, combine, combine_plainly
 from speculator.drafts import Tree
 from tests.speculator.toys import random_tree
 
@@ -28,16 +28,11 @@ def practised(rng: random.Random) -> Calibration:
     return calibration
 
 
-def proposals(rng: random.Random, roots: list[int]) -> list[dict[int, Tree]]:
-    """Of some of the sources each, of few tokens, so that they often agree."""
-    return [
-        {
-            source: random_tree(rng, root, 4, rng.randrange(20))
-            for source in range(NUM_SOURCES)
-            if rng.random() < 0.7
-        }
-        for root in roots
-    ]
+def proposed(rng: random.Random) -> Proposed:
+    """Of some of the sources, of few tokens, so that they often agree."""
+    root = rng.randrange(9)
+    trees = {source: random_tree(rng, root, 4, rng.randrange(20)) for source in range(NUM_SOURCES) if rng.random() < 0.7}
+    return Proposed(root, trees, rng.random() < 0.5)
 
 
 @pytest.mark.skipif(library() is None, reason="no C compiler")
@@ -47,28 +42,25 @@ def test_trees_combined_in_c_are_those_in_python(
     seed: int, num_rows: int, num_nodes: int, max_tree: int, priced: bool
 ) -> None:
     rng = random.Random(seed)
-    calibration, roots = practised(rng), [rng.randrange(9) for _ in range(num_rows)]
-    proposed, sampled = proposals(rng, roots), [rng.random() < 0.5 for _ in roots]
+    calibration, rows = practised(rng), [proposed(rng) for _ in range(num_rows)]
     seconds = [1.0]
     while len(seconds) <= num_nodes and priced:
         seconds.append(seconds[-1] + rng.random() / 8)
     limits = Limits(num_nodes, max_tree, seconds if priced else (), rng.random() / 4)
-    assert combine(roots, proposed, sampled, calibration, limits) == combine_plainly(
-        roots, proposed, sampled, calibration, limits
-    )
+    assert combine(rows, calibration, limits) == combine_plainly(rows, calibration, limits)
 
 
 def test_equal_chances_go_to_the_earlier_row_and_the_earlier_node() -> None:
-    trees = []
+    rows = []
     for _ in range(3):
         tree = Tree.rooted(0)
         for token in (1, 2):
             tree.add(0, token, 0.4, 1)
-        trees.append({0: tree})
+        rows.append(Proposed(0, {0: tree}, sampled=False))
     limits = Limits(3, 8)
-    combined = combine([0, 0, 0], trees, [False] * 3, Calibration(1), limits)
+    combined = combine(rows, Calibration(1), limits)
     assert [tree.tokens for tree in combined] == [[0, 1, 2], [0, 1], [0]]
-    assert combined == combine_plainly([0, 0, 0], trees, [False] * 3, Calibration(1), limits)
+    assert combined == combine_plainly(rows, Calibration(1), limits)
 
 
 def test_what_was_drawn_for_a_sequence_stays_as_it_is() -> None:
@@ -76,6 +68,6 @@ def test_what_was_drawn_for_a_sequence_stays_as_it_is() -> None:
     drawn.add(0, 1, 0.5, 1)
     drawn.beliefs[0] = Belief((1, 2), (0.5, 0.5))
     other.add(0, 3, 0.9, 1)
-    (tree,) = combine([5], [{0: drawn, 1: other}], [True], Calibration(2), Limits(8, 8))
+    (tree,) = combine([Proposed(5, {0: drawn, 1: other}, sampled=True)], Calibration(2), Limits(8, 8))
     assert tree.tokens == [5, 1]
     assert tree.beliefs == drawn.beliefs

@@ -11,7 +11,7 @@ from speculator.batch import Batch, Chunk, Sampling, Sequence
 from speculator.controller import PLAIN, Controller, _arms
 from speculator.cost import StepCosts
 from speculator.drafts import Tree
-from speculator.outlook import Scored
+from speculator.outlook import Promise
 from speculator.shadow import Shadow
 from tests.speculator.worlds import World, best_fixed, pass_seconds
 
@@ -190,7 +190,7 @@ def test_what_was_scored_on_the_same_text_decides_between_the_copies_of_some_hea
     for _ in range(20):
         for arm in ours.budget(batch).arms:
             tokens = 3 if f"{kind}-static" in arm else 1
-            shadow.add_arm(Scored(arm, 1, True, tokens, 0, 1.5), (told := sequence()), chain(tokens - 1))
+            shadow.add_arm(Promise(arm, 1, True, tokens, 0, 1.5), (told := sequence()), chain(tokens - 1))
             told.tokens += [1, 1, 1]
             shadow.settle(told, ended=False)
         ours.observe(1, 4, 2, 2e-3, 4e-4)
@@ -217,6 +217,22 @@ def test_greedy_and_sampled_choices_have_arms_of_their_own() -> None:
     assert gauges["arm:1:sampled:none"] == 1.0
     assert gauges["arm:1:greedy:none"] == 0.0
     assert gauges["gain:1:greedy"] > 2.0
+
+
+def test_a_step_in_which_nobody_can_be_drafted_for_counts_where_it_belongs() -> None:
+    """Not for whoever was served in the step before."""
+    ours = controller("medusa")
+    greedy, plainly = sequence(), sequence(speculative=False)
+    greedy.sampling = Sampling(max_tokens=8, temperature=0.0)
+    ours.budget(Batch((greedy,)))
+    ours.observe(1, 4, 2, 2e-3, 4e-4)
+    before = ours.gauges()["arm_gain:1:greedy:none"]
+    for _ in range(20):
+        ours.budget(Batch((plainly,)))
+        ours.observe(1, 0, 1, 4e-3, 0.0)
+    gauges = ours.gauges()
+    assert gauges["arm_gain:1:greedy:none"] == before
+    assert gauges["arm_gain:1:sampled:none"] < 0.9
 
 
 def test_a_draft_model_that_pays_takes_over_from_heads_and_gives_way_where_it_does_not() -> None:

@@ -40,15 +40,6 @@ def test_ancestor_sets_hold_the_path_from_the_root_and_nothing_else(size: int) -
         assert {other for other in range(len(tree)) if bits >> other & 1} == path
 
 
-def test_a_chain_is_told_from_a_tree() -> None:
-    chain, fork = Tree.rooted(1), Tree.rooted(1)
-    for parent, other in ((0, 0), (1, 0)):
-        chain.add(parent, 5, 0.5, 1)
-        fork.add(other, 5 + len(fork), 0.5, 1)
-    drafts = Drafts.pack([chain, fork, Tree.rooted(2)])
-    assert [drafts.is_chain(row) for row in range(3)] == [True, False, True]
-
-
 def test_roots_added_are_empty_trees_behind_the_others() -> None:
     tree = random_tree(random.Random(1), 3, 9, 4)
     drafts = Drafts.pack([tree], ("a",), {"a": "1"}).with_roots([8, 9])

@@ -9,6 +9,8 @@ import pytest
 from serving.engine import Engine, FixedBudget
 from speculator.batch import Batch, Sampling, Sequence
 from speculator.belief import Belief
+from speculator.controller import Controller
+from speculator.cost import StepCosts
 from speculator.draft_lm import DraftModelSpeculator
 from speculator.drafts import Law
 from speculator.merged import MergedSpeculator
@@ -16,6 +18,7 @@ from speculator.protocol import Budget
 from speculator.suffix import SuffixSpeculator
 from speculator.verify import verify
 from tests.serving.rig import plain_engine, tiny_scheduler
+from tests.serving.test_engine_exactness import request
 from tests.speculator.draft_models import draft_model, runner_of, target_of
 from tests.speculator.enumeration import Fate, FatefulChooser, drawing, law_of
 from tests.speculator.ssd.beside import Beside, engine_beside, source_of
@@ -23,6 +26,7 @@ from tests.speculator.ssd.toy import Text, ToyRunner
 from tests.speculator.test_draft_lm import requests, served
 from tests.speculator.test_exact_law import distance
 from tests.speculator.toys import ToyTarget
+from tests.speculator.worlds import pass_seconds
 
 TARGET = draft_model(seed=0)
 DRAWN = [Law.CHAIN_REJECTION, Law.WITHOUT_REPLACEMENT]
@@ -98,3 +102,16 @@ def test_a_worker_whose_beliefs_cannot_be_is_given_up(monkeypatch: pytest.Monkey
     asked = requests(3, 0.8)
     assert served(engine, asked) == served(plain_engine(target_of(TARGET)), asked), "nothing that it drafted was used"
     assert source_of(engine).counters["ssd_failures"] >= 1
+
+
+def test_in_a_crowd_where_every_answer_gets_a_node_more_may_be_drawn_than_the_budget_has_prices_for() -> None:
+    costs, target = StepCosts(), target_of(TARGET, num_pages=512)
+    costs.profile(lambda num_sequences, rows: pass_seconds(rows))
+    draft = runner_of(draft_model(seed=0), num_pages=512)
+    source = DraftModelSpeculator(draft, version="v", max_tree=12, depth=4, law=Law.CHAIN_REJECTION)
+    merged, controller = MergedSpeculator([source], costs=costs, max_tree=12), Controller(["draft-lm"], costs=costs)
+    engine = Engine(target, tiny_scheduler(target, max_running=16), merged, controller)
+    asked = [request(number, 0.8, 5, max_tokens=60) for number in range(16)]
+    said = served(engine, asked)
+    assert all(len(tokens) == 60 for tokens in said.values())
+    assert engine.stats.counters["draft_tokens"] > 16, "the first step of a trial drafts for all sixteen"

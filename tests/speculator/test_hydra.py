@@ -22,6 +22,7 @@ from speculator.hydra import HydraSpeculator
 from speculator.medusa import MedusaSpeculator
 from speculator.protocol import Budget
 from speculator.static_heads import draft_vocabulary
+from tests.wait import wait_until
 
 HIDDEN, VOCAB, DEPTH = 16, 6, 3
 EMBEDDINGS = torch.randn(VOCAB, HIDDEN, generator=torch.Generator().manual_seed(0))
@@ -146,6 +147,7 @@ def test_new_weights_draft_from_the_next_tree_on() -> None:
     [before] = ours.trees(state().unsqueeze(0), root)
     other = heads(seed=5)
     ours.load(checkpoint("hydra", dict(other.named_parameters())))
+    wait_until(lambda: (ours.take_prepared(), ours.settled)[1])
     [after] = ours.trees(state().unsqueeze(0), root)
     assert ours.version == "9"
     assert [after] == HydraSpeculator(other, unembed, name="hydra", version="9").trees(state().unsqueeze(0), root)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import pytest
 
 from pipelines.checkpoint import Checkpoint
 from pipelines.errors import ForeignCheckpoint
+from pipelines.trace import TYPICAL
 from speculator.batch import Batch, Sampling, Sequence
 from speculator.drafts import Drafts, Tree
 from speculator.merge import prune
@@ -246,3 +247,18 @@ def test_in_a_crowd_whoever_gains_nothing_rests_and_drafts_stay_with_their_seque
     assert source.told.count("2") > 10
     assert all("2" in asked for asked in source.told if asked[0].isdigit())
     assert speculator.propose(batch, budget).trees[2].confidence[1] > 0.9, "calibrated on its own row"
+
+
+def test_sources_are_not_calibrated_on_the_text_of_a_lossy_answer() -> None:
+    merged = MergedSpeculator([Scripted("a", [chain((5, 0.9)), chain((5, 0.9))])])
+    exact, lossy = batch_of(2).decoding
+    lossy.sampling = replace(lossy.sampling, lossy=TYPICAL)
+
+    def factors_after(sequence: Sequence) -> list[float]:
+        batch = Batch((sequence,))
+        observed(merged, batch, merged.propose(batch, Budget(4)), (6,))
+        return list(merged._calibration.factors)
+
+    before = list(merged._calibration.factors)
+    assert factors_after(lossy) == before
+    assert factors_after(exact) != before

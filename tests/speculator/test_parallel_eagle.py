@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence as SequenceOf
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from kernels.gumbel import gumbel
 from models.pages import PageTable
 from speculator.batch import Batch, Sampling, Sequence
 from speculator.draft_runner import Track
-from speculator.drafts import Law
+from speculator.drafts import Law, Tree
 from speculator.eagle import EagleSpeculator
+from speculator.guesses import guesses
 from speculator.parallel_eagle import ParallelEagleSpeculator
 from speculator.protocol import Budget
 from speculator.static_eagle import eagle_source
@@ -134,6 +136,28 @@ def test_chains_are_drawn_from_what_is_said_of_each_depth() -> None:
     for node, belief in tree.beliefs.items():
         expected = DECODER.logits(taught(LAYER, sequence.tokens, [node] * node)).div(SAMPLED.temperature).softmax(-1)
         assert list(belief.probs) == pytest.approx(expected[list(belief.tokens)].tolist(), abs=1e-3)
+
+
+def test_in_company_all_draft_as_they_do_alone_and_nobody_is_guessed_for_who_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+
+    def counted(scores: Tensor, *how: Any) -> tuple[list[list[int]], list[list[float]]]:
+        rows.append(len(scores))
+        return guesses(scores, *how)
+
+    monkeypatch.setattr("speculator.parallel_eagle.guesses", counted)
+    numbers, samplings = range(1, 5), (SAMPLED, GREEDY, SAMPLED, GREEDY)
+
+    def trees(*chosen: int) -> list[Tree]:
+        source = eagle_source(LAYER, version="v", max_tree=12, page_size=PAGE_SIZE, num_pages=NUM_PAGES, law=Law.CHAIN_REJECTION)
+        batch = Batch(tuple(decoding(source, number, samplings[number - 1]) for number in chosen))
+        return list(source.propose(batch, Budget(48)).trees)
+
+    together = trees(*numbers)
+    assert rows == [2 * DEPTH]
+    for number, tree in zip(numbers, together, strict=True):
+        [alone] = trees(number)
+        assert (tree.tokens, tree.parent, tree.beliefs.keys()) == (alone.tokens, alone.parent, alone.beliefs.keys())
 
 
 @pytest.mark.parametrize("left", [2, 3])

@@ -71,5 +71,7 @@ def test_what_cannot_be_made_is_said_and_the_next_is_made(error: Exception, capl
         preparing.want(fail)
         wait_until(lambda: preparing.taken() is not None or not preparing.busy)
     assert f"not made: {error}" in caplog.text
+    assert preparing.failure == str(error)
     preparing.want(lambda: "next")
     assert taken(preparing) == "next"
+    assert preparing.failure == ""

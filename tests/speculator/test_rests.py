@@ -74,3 +74,10 @@ def test_nothing_is_kept_of_who_left() -> None:
     for sequence in sequences:
         rests.end(sequence)
     assert rests.awake(sequences) == [0, 1, 2, 3]
+
+
+def test_nodes_beyond_those_that_have_a_price_cost_what_the_others_do() -> None:
+    """Drawn trees are kept whole, even where that is more than the budget."""
+    asked = play(Rests(), crowd(), {0: chain(0.9, 5), 1: chain(0.05, 5)}, 100, step_seconds=STEP_SECONDS[:5])
+    assert asked[0] == 100
+    assert asked[1] < 15

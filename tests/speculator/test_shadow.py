@@ -7,6 +7,7 @@ from dataclasses import replace
 from pipelines.trace import TYPICAL
 from speculator.batch import Sampling, Sequence
 from speculator.drafts import Drafts, Tree
+from speculator.outlook import Promise
 from speculator.shadow import Shadow
 
 
@@ -57,6 +58,16 @@ def test_the_text_of_a_lossy_answer_speaks_for_no_source() -> None:
     told = sequence(0, 5)
     told.sampling = replace(told.sampling, lossy=TYPICAL)
     assert score(told, chain(5, 6), (6,), (7,), ended=True) == (1.0, 0)
+
+
+def test_the_text_of_a_lossy_answer_speaks_for_no_arm() -> None:
+    shadow, exact, lossy = Shadow(every=1), sequence(0, 5), sequence(0, 5)
+    lossy.sampling = replace(lossy.sampling, lossy=TYPICAL)
+    for told in (lossy, exact):
+        shadow.add_arm(Promise(frozenset({"heads"}), 1, True, 1.5, 0, 1.0), told, chain(5, 6).tree(0))
+        told.tokens.append(6)
+        shadow.settle(told, ended=True)
+    assert len(shadow.news()) == 1
 
 
 def test_siblings_are_followed_as_verification_follows_them() -> None:

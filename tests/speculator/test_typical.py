@@ -182,7 +182,7 @@ def steps(drawn: bool) -> list[tuple[ToyTarget, list[int], Tree, Sampling]]:
 
 
 @pytest.mark.parametrize("drawn", [False, True])
-def test_a_step_emits_at_least_as_many_tokens_as_it_would_exactly(drawn: bool) -> None:
+def test_a_step_accepts_at_least_as_many_tokens_as_it_would_exactly(drawn: bool) -> None:
     gained = 0
     for target, text, tree, sampling in steps(drawn):
         exact = judged(target, text, tree, sampling)
