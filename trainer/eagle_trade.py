@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 import torch
@@ -25,8 +24,6 @@ from trainer.taught import Taught
 from trainer.teacher import LessonCache
 from trainer.trade import Config, Draw
 
-log = logging.getLogger(__name__)
-
 _FIRST_ROWS = 128
 """Tokens of the first slice, before it is known how many fit."""
 LONGEST = 512
@@ -34,7 +31,8 @@ LONGEST = 512
 
 
 class EagleTrade:
-    """Raises CorruptCheckpoint for a damaged static layer.
+    """Raises CorruptCheckpoint for a damaged static layer, BadModel for one that reads others of the target's layers than lessons
+    hold.
 
     Judged as a chain, as draft models are: unrolled along a text, the layer tells exactly how far each chain gets, where trees
     would need the passes that serving takes.
