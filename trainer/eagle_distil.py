@@ -74,6 +74,11 @@ class Passage:
         features = before if start else torch.cat((torch.zeros_like(lesson.layers[:1]), before))
         return cls(torch.tensor(text[start:stop]), features, lesson.hidden[max(0, start - first) : stop - first])
 
+    def rows(self, start: int, stop: int) -> Passage:
+        """Its tokens before `stop`, and what was thought at those from `start` on."""
+        first = len(self.tokens) - len(self.hidden)
+        return Passage(self.tokens[:stop], self.features[:stop], self.hidden[start - first : stop - first])
+
 
 @dataclass(frozen=True, slots=True)
 class Unrolling:

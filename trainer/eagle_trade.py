@@ -49,7 +49,6 @@ class EagleTrade:
         self._lessons = lessons
         self._generator = generator
         self._sizing = Sizing(settings.slice_seconds, first=_FIRST_ROWS)
-        self._judging = Sizing(settings.slice_seconds, first=_FIRST_ROWS)
         self._next: Kept | None = None
         """Drawn, and too long for the slice before."""
         self.floor = Champion.of(self.static) if self.static else self._untrained()
@@ -69,8 +68,7 @@ class EagleTrade:
         return sum(len(passage.hidden) for passage in passages)
 
     def drafter(self, config: Config, weights: Mapping[str, Tensor]) -> EagleDrafter:
-        layer = self._layer(config, weights)
-        return EagleDrafter(layer, self._lessons, self._taught, lookahead=self.budget, sizing=self._judging)
+        return EagleDrafter(self._layer(config, weights), self._lessons, self._taught, lookahead=self.budget)
 
     def _untrained(self) -> Champion:
         layer = EagleLayer(untrained_config(self._taught.decoder.config), self._taught.decoder)

@@ -180,13 +180,26 @@ def test_one_unrolling_tells_what_drafting_token_by_token_does(
     monkeypatch.setattr("speculator.growth.FEWEST_CHANCE", 0.0)
     layer = eagle_layer(seed=1, parallel=parallel)
     texts = [drafted_by(layer, number, lookahead, temperature) for number in range(4)]
-    drafter = EagleDrafter(layer, lessons_of(texts[::2]), TAUGHT, lookahead=lookahead, sizing=Sizing(60.0))
+    drafter = EagleDrafter(layer, lessons_of(texts[::2]), TAUGHT, lookahead=lookahead)
     steps = tokens = 0
     for text in texts:
         found = finish(drafter.steps(text))
         assert (found.num_tokens, found.num_steps) == token_by_token(layer, text, lookahead)
         steps, tokens = steps + found.num_steps, tokens + found.num_tokens
     assert (1.1 + 0.3 * lookahead) * steps < tokens, "chains were accepted, or nothing would be shown"
+
+
+@FORMS
+def test_a_text_unrolled_in_slices_is_the_same_text(parallel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, text = eagle_layer(seed=1, parallel=parallel), drafted_by(eagle_layer(seed=1, parallel=parallel), 9, 4, 0.8)
+    drafter = EagleDrafter(layer, lessons_of([text]), TAUGHT, lookahead=4)
+    at_once = finish(drafter.steps(text))
+    lasts: list[int] = []
+    unrolled = layer.unrolled
+    monkeypatch.setattr(layer, "unrolled", lambda *args, **values: lasts.append(values["last"]) or unrolled(*args, **values))
+    monkeypatch.setattr("trainer.eagle_drafter._AT_ONCE", 32)
+    assert finish(drafter.steps(text)) == at_once
+    assert lasts == [64, 64, 64, 32], "109 rows, 32 at a time and those that they go on from, in multiples of 32"
 
 
 STUDIED = [kept(number, 4, 30, surprise=0.2, temperature=0.5 * (number % 2)) for number in range(100, 130)]
@@ -203,7 +216,7 @@ def test_learning_from_answers_raises_acceptance_on_them(parallel: bool) -> None
     learnt.copy_weights(distiller.averaged())
 
     def tokens_per_step(layer: EagleLayer) -> float:
-        drafter = EagleDrafter(layer, lessons_of(STUDIED), TAUGHT, lookahead=4, sizing=Sizing(60.0))
+        drafter = EagleDrafter(layer, lessons_of(STUDIED), TAUGHT, lookahead=4)
         found = [finish(drafter.steps(each)) for each in STUDIED]
         return sum(each.num_tokens for each in found) / sum(each.num_steps for each in found)
 

@@ -53,7 +53,7 @@ def of_draft(checkpoint: Checkpoint) -> Drafter:
 def of_layer(checkpoint: Checkpoint) -> Drafter:
     layer = served_layer(checkpoint, taught().decoder)
     lessons = LessonCache(ReplayTeacher(taught().decoder, Sizing(1.0), layer.layers), 1 << 20)
-    return EagleDrafter(layer, lessons, taught(), lookahead=3, sizing=Sizing(1.0))
+    return EagleDrafter(layer, lessons, taught(), lookahead=3)
 
 
 def published(trainer: Trainer, times: int = 1) -> Callable[[], bool]:
