@@ -61,7 +61,8 @@ def saved(beginner: Beginner, weights: Mapping[str, Tensor], known: Answers, sto
 
     note: where they come from.
     """
-    judgement = _judgement(beginner, weights, known.held_out) if len(known.held_out) > 1 else None
+    judged = len({trace.conversation for trace in known.held_out}) > 1
+    judgement = _judgement(beginner, weights, known.held_out) if judged else None
     log.info("%s: %s", beginner.kind, judgement)
     manifest, _ = store.save(
         weights,

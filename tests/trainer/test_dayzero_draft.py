@@ -79,6 +79,17 @@ def test_its_worth_is_judged_with_the_noise_of_the_answers(tmp_path: Path) -> No
     assert known.evaluation.tokens_per_step > unknown.evaluation.tokens_per_step + 0.5
 
 
+def test_turns_of_a_conversation_are_judged_as_one(tmp_path: Path) -> None:
+    """A bound on turns that resemble each other would be closer than what is known."""
+    settings = replace(QUICK, steps=1)
+    answers = [replace(each, conversation=f"of two turns {number // 2}") for number, each in enumerate(ANSWERS)]
+    two = first_weights(DraftBeginner(taught(), settings), answers, open_store(tmp_path / "two"))
+    assert two.evaluation is not None
+    assert two.evaluation.num_conversations == 10
+    answers = [replace(each, conversation="the one" if number < 20 else "") for number, each in enumerate(ANSWERS)]
+    assert first_weights(DraftBeginner(taught(), settings), answers, open_store(tmp_path / "one")).evaluation is None
+
+
 def test_it_stops_when_its_seconds_are_over(tmp_path: Path) -> None:
     steps: list[int] = []
     settings = replace(QUICK, steps=10**9, seconds=0.3, held_out=0)
