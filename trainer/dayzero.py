@@ -17,6 +17,7 @@ from trainer.answers import Answer, Answers
 from trainer.beginner import Beginner, Learner
 from trainer.dayzero_settings import DayZeroSettings
 from trainer.gate import Judgement, Rules, judge
+from trainer.in_training import MAX_SKIPPED
 from trainer.kept import Kept
 from trainer.publish import evaluation_of
 from trainer.slicing import finish
@@ -33,7 +34,7 @@ def first_weights(
 ) -> Manifest:
     """Trains a speculator for a target and saves it as a checkpoint; the manifest says what it is worth.
 
-    Raises ValueError when there is no answer to learn from.
+    Raises ValueError when there is no answer to learn from, or nothing was learnt.
     """
     known = Answers.of(answers, beginner.taught, beginner.settings.held_out)
     weights = learnt(beginner, known.studied, progress)
@@ -41,7 +42,10 @@ def first_weights(
 
 
 def learnt(learner: Learner, studied: Sequence[Kept], progress: Progress) -> dict[str, Tensor]:
-    """The weights after as many steps as the settings ask for, or have time for."""
+    """The weights after as many steps as the settings ask for, or have time for.
+
+    Raises ValueError when steps came to nothing, `MAX_SKIPPED` in a row.
+    """
     distiller, lessons = learner.distiller, learner.lessons
     if not distiller.shortlist.whole:
         for trace in studied:
@@ -51,7 +55,8 @@ def learnt(learner: Learner, studied: Sequence[Kept], progress: Progress) -> dic
         distiller.recipe = learner.pace(way)
         while not distiller.ready:
             learner.teach([(trace, finish(lessons.read(trace))) for trace in next(batches)])
-        distiller.step()
+        if not distiller.step() and distiller.skipped_in_a_row >= MAX_SKIPPED:
+            raise ValueError(f"step {step}: {MAX_SKIPPED} in a row were not finite; a smaller learning_rate may help")
         progress(step, distiller.loss)
     return distiller.averaged()
 

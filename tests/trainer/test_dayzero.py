@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipelines.store import open_store
 from pipelines.trace import SamplingRecord
@@ -14,6 +15,7 @@ from speculator.kinds import HEADS
 from speculator.static_heads import find_static_heads
 from tests.trainer.scripted import TARGET, TOKENIZER, following, taught, text
 from trainer.answers import Answer
+from trainer.beginner import Batch
 from trainer.dayzero import first_weights
 from trainer.dayzero_heads import HeadsBeginner
 from trainer.dayzero_settings import HeadsSettings
@@ -51,6 +53,34 @@ def test_it_stops_when_its_seconds_are_over(tmp_path: Path) -> None:
     manifest = first_weights(HeadsBeginner(taught(), settings), ANSWERS, open_store(tmp_path), lambda step, _: steps.append(step))
     assert 0 < len(steps) < 10**6
     assert manifest.evaluation is None
+
+
+def test_when_nothing_is_learnt_it_is_said_and_nothing_is_saved(tmp_path: Path) -> None:
+    beginner = HeadsBeginner(taught(), QUICK)
+    with torch.no_grad():
+        next(iter(beginner.distiller.tensors().values())).view(-1)[0] = torch.nan
+    with pytest.raises(ValueError, match=r"^step 20: 20 in a row were not finite"):
+        first_weights(beginner, ANSWERS, open_store(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+class Remembering(HeadsBeginner):
+    """Notes what it is taught."""
+
+    def __init__(self) -> None:
+        super().__init__(taught(), replace(QUICK, steps=40))
+        self.taught_of: set[int] = set()
+
+    def teach(self, batch: Batch) -> None:
+        self.taught_of |= {trace.number for trace, _ in batch}
+        super().teach(batch)
+
+
+def test_what_is_kept_aside_is_never_taught(tmp_path: Path) -> None:
+    beginner = Remembering()
+    first_weights(beginner, ANSWERS, open_store(tmp_path))
+    assert beginner.taught_of <= set(range(20, 120)), "the first twenty are kept aside"
+    assert len(beginner.taught_of) > 50
 
 
 def test_heads_of_no_known_kind_are_refused() -> None:

@@ -27,13 +27,13 @@ GREEDY = SamplingRecord(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, 
 
 def answer(number: int) -> Answer:
     """What the chain says to a prompt, greedily."""
-    tokens = [number % 48]
+    tokens = [number]
     while len(tokens) < 24:
         tokens.append((5 * tokens[-1] + 3) % 48)
     return Answer(tokens[:4], tokens[4:], GREEDY)
 
 
-ANSWERS = [answer(number) for number in range(60)]
+ANSWERS = [answer(number) for number in range(48)]
 
 
 @FORMS
@@ -47,7 +47,7 @@ def test_a_layer_from_answers_alone_is_found_by_a_server_and_says_what_it_is_wor
     assert found is not None
     assert found.manifest == manifest
     assert dict(manifest.config) == served_layer(found, TARGET).config == untrained_config(TARGET.config, parallel=parallel)
-    assert (manifest.kind, manifest.parent, manifest.span.num_traces) == ("eagle", None, 50)
+    assert (manifest.kind, manifest.parent, manifest.span.num_traces) == ("eagle", None, 38)
     judged = manifest.evaluation
     assert judged is not None
     assert (judged.num_conversations, judged.budget, judged.champion_tokens_per_step) == (10, 4, 1.0)

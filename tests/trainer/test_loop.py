@@ -21,12 +21,13 @@ from tests.trainer.scripted import SLOT, TARGET, TOKENIZER, VOCAB, House, taught
 from trainer.chain_drafter import ChainDrafter
 from trainer.eagle_drafter import EagleDrafter
 from trainer.heads_drafter import HeadsDrafter
+from trainer.in_training import MAX_SKIPPED
 from trainer.judge import Drafter
 from trainer.kept import Kept
 from trainer.sizing import Sizing
 from trainer.slicing import finish
 from trainer.teacher import LessonCache, ReplayTeacher
-from trainer.trainer import MAX_SKIPPED, Trainer
+from trainer.trainer import Trainer
 
 GREEDY = SamplingRecord(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, max_tokens=20)
 
