@@ -17,7 +17,6 @@ from speculator.static_draft import BUNDLED, find_static_draft
 from trainer.chain_drafter import ChainDrafter
 from trainer.champion import Champion
 from trainer.draft_distil import DraftDistiller, DraftRecipe, Excerpt
-from trainer.kept import Kept
 from trainer.precision import fast_dtype
 from trainer.settings import TrainerSettings
 from trainer.shortlist import Shortlist
@@ -58,8 +57,6 @@ class DraftTrade:
         self._generator = generator
         self._sizing = Sizing(settings.slice_seconds, first=_FIRST_ROWS)
         self._judging = Sizing(settings.slice_seconds, first=_FIRST_ROWS)
-        self._next: Kept | None = None
-        """Drawn, and too long for the slice before."""
         draft = self._draft(self.floor.config, self.floor.weights)
         self.distiller = DraftDistiller(draft, shortlist, recipe)
 
@@ -86,20 +83,14 @@ class DraftTrade:
         room, missing = self._sizing.rows, self.distiller.recipe.rows_per_step
         excerpts: list[Excerpt] = []
         while missing > 0:
-            trace, self._next = self._drawn(draw), None
+            [trace] = draw(1)
             excerpt = Excerpt.of(trace, self._lessons.known(trace), min(room, _LONGEST), self._generator)
             if excerpts and _work([*excerpts, excerpt]) > room:
-                self._next = trace  # rather than to draw until a short one comes: long texts would hardly be taught
+                draw.put_back(trace)  # rather than to draw until a short one comes: long texts would hardly be taught
                 break
             excerpts.append(excerpt)
             missing -= len(excerpt.hidden)
         return excerpts
-
-    def _drawn(self, draw: Draw) -> Kept:
-        if self._next is not None and self._lessons.knows(self._next):
-            return self._next
-        [trace] = draw(1)
-        return trace
 
 
 def static_draft(folder: str, taught: Taught) -> Checkpoint | None:

@@ -15,7 +15,6 @@ from trainer.champion import Champion
 from trainer.eagle_distil import EagleDistiller, EagleRecipe, Passage
 from trainer.eagle_drafter import EagleDrafter
 from trainer.heads_trade import static_heads
-from trainer.kept import Kept
 from trainer.precision import fast_dtype
 from trainer.settings import TrainerSettings
 from trainer.shortlist import Shortlist
@@ -49,8 +48,6 @@ class EagleTrade:
         self._lessons = lessons
         self._generator = generator
         self._sizing = Sizing(settings.slice_seconds, first=_FIRST_ROWS)
-        self._next: Kept | None = None
-        """Drawn, and too long for the slice before."""
         self.floor = Champion.of(self.static) if self.static else self._untrained()
         columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
         shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, generator)
@@ -86,20 +83,14 @@ class EagleTrade:
         room, missing = self._sizing.rows, self.distiller.recipe.rows_per_step
         passages: list[Passage] = []
         while missing > 0:
-            trace, self._next = self._drawn(draw), None
+            [trace] = draw(1)
             passage = Passage.of(trace, self._lessons.known(trace), min(room, LONGEST), self._generator)
             if passages and _work([*passages, passage]) > room:
-                self._next = trace  # rather than to draw until a short one comes: long texts would hardly be taught
+                draw.put_back(trace)  # rather than to draw until a short one comes: long texts would hardly be taught
                 break
             passages.append(passage)
             missing -= len(passage.hidden)
         return passages
-
-    def _drawn(self, draw: Draw) -> Kept:
-        if self._next is not None and self._lessons.knows(self._next):
-            return self._next
-        [trace] = draw(1)
-        return trace
 
 
 def _work(passages: list[Passage]) -> int:

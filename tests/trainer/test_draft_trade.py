@@ -51,6 +51,9 @@ class Drawing:
         self._at += count
         return [self._traces[at % len(self._traces)] for at in range(self._at - count, self._at)]
 
+    def put_back(self, trace: Kept) -> None:
+        self._at -= 1
+
 
 Seen = list[list[Excerpt]]
 """What each slice taught."""
@@ -106,15 +109,6 @@ def test_a_step_is_not_taught_more_than_it_takes(build_house: Build, monkeypatch
     assert trade.teach(Drawing(traces)) == 60
     assert trade.distiller.ready
     assert len(seen[0]) == 3
-
-
-def test_a_text_that_was_purged_while_it_waited_is_let_go(build_house: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    short, long = chain(1, 4, 20), chain(2, 30, 60)
-    trade, _, seen = trade_of(build_house, [short, long], 96, monkeypatch)
-    trade.teach(Drawing([short, long]))
-    trade._lessons.forget(long.number)
-    trade.teach(Drawing([short]))
-    assert [len(each.tokens) for each in seen[1]] == [23, 23, 23]
 
 
 def test_without_a_draft_for_its_target_it_starts_from_the_targets_embeddings(build_house: Build) -> None:
