@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -101,6 +102,15 @@ def test_what_was_kept_from_before_a_purge_does_not_come_back_and_what_came_afte
     third.engine.close()
 
 
+@contextmanager
+def started(purges: Purges) -> Iterator[None]:
+    purges.start()
+    try:
+        yield
+    finally:
+        purges.stop()
+
+
 def test_a_registry_that_is_away_is_asked_again(tmp_path: Path) -> None:
     asked = 0
 
@@ -115,12 +125,11 @@ def test_a_registry_that_is_away_is_asked_again(tmp_path: Path) -> None:
         Operations(registry, "tester").switch(Slot(target="t", kind="medusa"), "training", False, "another act")
         Operations(registry, "tester").purge("a")
     purges, told = Purges(open_it, 0.005), list[str]()
-    purges.start()
     deadline = time.monotonic() + 10
-    while not told:
-        assert time.monotonic() < deadline
-        purges.heed(lambda tenant, at: told.append(tenant))
-    purges.stop()
+    with started(purges):
+        while not told:
+            assert time.monotonic() < deadline
+            purges.heed(lambda tenant, at: told.append(tenant))
     assert told == ["a"]
 
 
@@ -135,8 +144,6 @@ def test_after_an_outage_as_far_back_is_looked_as_at_the_start() -> None:
         return []
 
     registry = cast(Registry, SimpleNamespace(acts=acts, close=lambda: None))
-    purges = Purges(lambda: registry, 0.001)
-    purges.start()
-    wait_until(lambda: len(asked) >= 4)
-    purges.stop()
+    with started(Purges(lambda: registry, 0.001)):
+        wait_until(lambda: len(asked) >= 4)
     assert asked[:4] == [1000, 50, 1000, 50]
