@@ -8,15 +8,27 @@ from torch import Tensor
 
 from models.decoder import Decoder
 from models.eagle import EagleLayer, untrained_config
+from models.weights import expected_shapes
 from speculator.eagle import EagleSpeculator
 from speculator.eagle_runner import EagleRunner
 from speculator.static_eagle import eagle_source
-from tests.serving.rig import tiny_decoder
+from tests.serving.rig import VOCAB, tiny_config, tiny_decoder
 
 FORMS = pytest.mark.parametrize("parallel", [False, True], ids=["token by token", "parallel"])
 """Both forms of a layer."""
 PAGE_SIZE, NUM_PAGES = 4, 64
 DECODER = tiny_decoder()
+
+
+def chain_decoder() -> Decoder:
+    """A target that is a Markov chain: after token x mostly comes (5 x + 3) mod 48, whatever came before."""
+    config = tiny_config(hidden_size=VOCAB, head_dim=12, tie_embeddings=False)
+    weights = {name: torch.zeros(shape) for name, shape in expected_shapes(config).items()}
+    weights["model.embed_tokens.weight"] = torch.eye(VOCAB)
+    weights["model.norm.weight"] = torch.ones(VOCAB)
+    for token in range(VOCAB):
+        weights["lm_head.weight"][(5 * token + 3) % VOCAB, token] = 1.0
+    return Decoder(config, weights, torch.float32, torch.device("cpu"))
 
 
 def eagle_layer(seed: int = 0, scale: float = 0.4, decoder: Decoder = DECODER, *, parallel: bool = False) -> EagleLayer:

@@ -12,14 +12,14 @@ from pipelines.store import open_store
 from pipelines.trace import SamplingRecord
 from speculator.static_eagle import served_layer
 from speculator.static_heads import find_static
-from tests.speculator.eagle_layers import FORMS
-from tests.trainer.test_eagle_to_server import TARGET
+from tests.speculator.eagle_layers import FORMS, chain_decoder
 from trainer.answers import Answer
 from trainer.dayzero import first_weights
 from trainer.dayzero_eagle import EagleBeginner
 from trainer.dayzero_settings import EagleSettings
 from trainer.taught import Taught
 
+TARGET = chain_decoder()
 TAUGHT = Taught(TARGET, "target-1", "tokenizer-1")
 QUICK = EagleSettings(steps=60, rows_per_step=128, learning_rate=0.01, held_out=10, budget=4)
 GREEDY = SamplingRecord(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, max_tokens=20)
