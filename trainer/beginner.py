@@ -20,6 +20,7 @@ from trainer.lessons import Lesson
 from trainer.precision import fast_dtype
 from trainer.shortlist import Shortlist
 from trainer.sizing import Sizing
+from trainer.slicing import finish
 from trainer.taught import Taught
 from trainer.teacher import LessonCache, ReplayTeacher
 
@@ -29,9 +30,6 @@ AT_ONCE = 4
 """Answers taught together. Whole texts are padded to the longest, so few."""
 _SETTLES_FROM = 0.6
 """Of the way, from which steps get shorter, down to nothing at its end."""
-
-Batch = Sequence[tuple[Kept, Lesson]]
-"""Answers taught together, and what the target thought along them."""
 
 
 class Learner:
@@ -66,7 +64,11 @@ class Learner:
             for start in range(0, len(order), AT_ONCE):
                 yield [studied[index] for index in order[start : start + AT_ONCE]]
 
-    def teach(self, batch: Batch) -> None:
+    def known(self, batch: Sequence[Kept]) -> list[tuple[Kept, Lesson]]:
+        """Answers, and what the target thought along them."""
+        return [(trace, finish(self.lessons.read(trace))) for trace in batch]
+
+    def teach(self, batch: Sequence[Kept]) -> None:
         """Adds the gradient of some answers."""
         raise NotImplementedError
 

@@ -46,15 +46,15 @@ def learnt(learner: Learner, studied: Sequence[Kept], progress: Progress) -> dic
 
     Raises ValueError when steps came to nothing, `MAX_SKIPPED` in a row.
     """
-    distiller, lessons = learner.distiller, learner.lessons
+    distiller = learner.distiller
     if not distiller.shortlist.whole:
         for trace in studied:
-            distiller.shortlist.see(sample_rows(finish(lessons.read(trace))))
+            distiller.shortlist.see(sample_rows(finish(learner.lessons.read(trace))))
     batches = learner.batches(studied)
     for step, way in _steps(learner.settings):
         distiller.recipe = learner.pace(way)
         while not distiller.ready:
-            learner.teach([(trace, finish(lessons.read(trace))) for trace in next(batches)])
+            learner.teach(next(batches))
         if not distiller.step() and distiller.skipped_in_a_row >= MAX_SKIPPED:
             raise ValueError(f"step {step}: {MAX_SKIPPED} in a row were not finite; a smaller learning_rate may help")
         progress(step, distiller.loss)

@@ -16,7 +16,8 @@ from speculator.draft_lm import KIND
 from speculator.static_draft import BUNDLED, find_static_draft
 from trainer.chain_drafter import ChainDrafter
 from trainer.champion import Champion
-from trainer.draft_distil import DraftDistiller, DraftRecipe, Excerpt
+from trainer.draft_distil import DraftDistiller, DraftRecipe
+from trainer.excerpt import Excerpt
 from trainer.precision import fast_dtype
 from trainer.settings import TrainerSettings
 from trainer.shortlist import Shortlist

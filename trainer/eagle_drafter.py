@@ -16,7 +16,7 @@ from models.eagle import EagleLayer
 from speculator.guesses import guesses
 from speculator.records import sampling_of
 from speculator.simulate import Simulated
-from trainer.eagle_distil import Passage, Unrolling
+from trainer.eagle_distil import LayeredExcerpt, Unrolling
 from trainer.judge import Slices
 from trainer.kept import Kept
 from trainer.taught import Taught
@@ -41,13 +41,13 @@ class EagleDrafter:
         if not self._lessons.knows(trace):
             yield from self._lessons.read(trace)
             yield
-        passage = Passage.of(trace, (yield from self._lessons.read(trace)), len(trace.tokens))
+        excerpt = LayeredExcerpt.of(trace, (yield from self._lessons.read(trace)), len(trace.tokens))
         sampling, num_prompt = sampling_of(trace.trace.sampling), len(trace.trace.prompt_ids)
         guessed: list[list[int]] = [[] for _ in range(self._lookahead)]
         # rows of the emitted tokens, the first of which is the first root; what stands behind row j is output token j + 1
-        for start in range(num_prompt, len(passage.tokens), _AT_ONCE):
-            stop = min(start + _AT_ONCE, len(passage.tokens))
-            unrolled = self._unrolled(passage.rows(start, stop))
+        for start in range(num_prompt, len(excerpt.tokens), _AT_ONCE):
+            stop = min(start + _AT_ONCE, len(excerpt.tokens))
+            unrolled = self._unrolled(excerpt.rows(start, stop))
             choices = [(sampling, row - num_prompt + 1) for row in range(start, stop)]
             for of_step in guessed:
                 with torch.no_grad():
@@ -56,8 +56,8 @@ class EagleDrafter:
                 yield
         return simulate_unrolled(trace.tokens, num_prompt, guessed)
 
-    def _unrolled(self, passage: Passage) -> Iterator[Tensor]:
-        unrolling = Unrolling.of([passage], self._lookahead)
+    def _unrolled(self, excerpt: LayeredExcerpt) -> Iterator[Tensor]:
+        unrolling = Unrolling.of([excerpt], self._lookahead)
         return self._layer.unrolled(
             unrolling.tokens, unrolling.features, self._lookahead, first=unrolling.first, last=unrolling.last
         )

@@ -12,7 +12,7 @@ from models.errors import BadModel
 from pipelines.checkpoint import Form
 from speculator.kinds import EAGLE
 from trainer.champion import Champion
-from trainer.eagle_distil import EagleDistiller, EagleRecipe, Passage
+from trainer.eagle_distil import EagleDistiller, EagleRecipe, LayeredExcerpt
 from trainer.eagle_drafter import EagleDrafter
 from trainer.heads_trade import static_heads
 from trainer.precision import fast_dtype
@@ -59,10 +59,10 @@ class EagleTrade:
 
     def teach(self, draw: Draw) -> int:
         """Texts, as many as fit a slice side by side, at least one: cut where it alone is too long."""
-        passages = self._passages(draw)
-        with self._sizing.slice(_work(passages)):
-            self.distiller.teach(passages)
-        return sum(len(passage.hidden) for passage in passages)
+        excerpts = self._excerpts(draw)
+        with self._sizing.slice(_work(excerpts)):
+            self.distiller.teach(excerpts)
+        return sum(len(excerpt.hidden) for excerpt in excerpts)
 
     def drafter(self, config: Config, weights: Mapping[str, Tensor]) -> EagleDrafter:
         return EagleDrafter(self._layer(config, weights), self._lessons, self._taught, lookahead=self.budget)
@@ -79,20 +79,20 @@ class EagleTrade:
             layer.copy_weights(weights)
         return layer
 
-    def _passages(self, draw: Draw) -> list[Passage]:
+    def _excerpts(self, draw: Draw) -> list[LayeredExcerpt]:
         room, missing = self._sizing.rows, self.distiller.recipe.rows_per_step
-        passages: list[Passage] = []
+        excerpts: list[LayeredExcerpt] = []
         while missing > 0:
             [trace] = draw(1)
-            passage = Passage.of(trace, self._lessons.known(trace), min(room, LONGEST), self._generator)
-            if passages and _work([*passages, passage]) > room:
+            excerpt = LayeredExcerpt.of(trace, self._lessons.known(trace), min(room, LONGEST), self._generator)
+            if excerpts and _work([*excerpts, excerpt]) > room:
                 draw.put_back(trace)  # rather than to draw until a short one comes: long texts would hardly be taught
                 break
-            passages.append(passage)
-            missing -= len(passage.hidden)
-        return passages
+            excerpts.append(excerpt)
+            missing -= len(excerpt.hidden)
+        return excerpts
 
 
-def _work(passages: list[Passage]) -> int:
+def _work(excerpts: list[LayeredExcerpt]) -> int:
     """Tokens read for them, those included that fill the shorter ones up."""
-    return len(passages) * padded(max(len(passage.tokens) for passage in passages))
+    return len(excerpts) * padded(max(len(excerpt.tokens) for excerpt in excerpts))

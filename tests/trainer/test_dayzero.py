@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from speculator.kinds import HEADS
 from speculator.static_heads import find_static_heads
 from tests.trainer.scripted import TARGET, TOKENIZER, following, taught, text
 from trainer.answers import Answer
-from trainer.beginner import Batch
 from trainer.dayzero import first_weights
 from trainer.dayzero_heads import HeadsBeginner
 from trainer.dayzero_settings import HeadsSettings
+from trainer.kept import Kept
 
 PROMPTS = [text(4, random.Random(number)) for number in range(120)]
 QUICK = HeadsSettings(num_heads=3, steps=60, rows_per_step=128, learning_rate=0.05, held_out=20, budget=3)
@@ -71,8 +72,8 @@ class Remembering(HeadsBeginner):
         super().__init__(taught(), replace(QUICK, steps=40))
         self.taught_of: set[int] = set()
 
-    def teach(self, batch: Batch) -> None:
-        self.taught_of |= {trace.number for trace, _ in batch}
+    def teach(self, batch: Sequence[Kept]) -> None:
+        self.taught_of |= {trace.number for trace in batch}
         super().teach(batch)
 
 

@@ -22,12 +22,11 @@ from trainer.dayzero import learnt
 from trainer.dayzero_heads import HeadsBeginner
 from trainer.dayzero_joint import JointLearner
 from trainer.dayzero_settings import HeadsSettings, JointSettings
-from trainer.draft_distil import Excerpt
+from trainer.excerpt import Stretch
 from trainer.joint_distil import JointDistiller, Jointly, JointRecipe
 from trainer.kept import Kept
 from trainer.likeness import likeness
 from trainer.shortlist import Shortlist
-from trainer.slicing import finish
 from trainer.taught import Taught
 
 ALONE = HeadsSettings(steps=60, rows_per_step=128, learning_rate=4e-3, num_heads=2, budget=4)
@@ -81,6 +80,14 @@ def test_where_heads_weigh_nothing_the_target_does_not_move_by_a_bit(
     assert not any(torch.equal(moved.target[name], before[name]) for name in before)
 
 
+def test_where_the_original_reads_along_nobody_reads_ahead(tmp_path: Path) -> None:
+    target = small_target(tmp_path)
+    known = Answers.of(answers_of(target.decoder, 8), taught_by(target), held_out=0)
+    subject = learner(target, tmp_path, replace(TOGETHER, steps=2, common_tokens=target.config.vocab_size))
+    learnt(subject, known.studied, quietly)
+    assert not any(subject.lessons.knows(trace) for trace in known.studied)
+
+
 def test_heads_that_learnt_alone_are_where_learning_together_begins(tmp_path: Path) -> None:
     target = small_target(tmp_path)
     known = Answers.of(answers_of(target.decoder, 20), taught_by(target), held_out=0)
@@ -120,9 +127,8 @@ def test_the_gradient_is_that_of_the_loss(tmp_path: Path, num_sampled: int) -> N
         for tensor in (*moved.tensors.values(), *heads.parameters()):
             tensor += 0.05 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(len(tensor)))
     kept = Answers.of(answers_of(target.decoder, 2), taught, held_out=0).studied
-    lessons = HeadsBeginner(taught, ALONE).lessons
     shortlist._generator.manual_seed(0)  # the same columns again
-    distiller.teach([Excerpt.of(each, finish(lessons.read(each)), 64) for each in kept])
+    distiller.teach([Stretch.of(each, 64) for each in kept])
     learning = {**moved.tensors, **dict(heads.named_parameters())}
     ours = {name: tensor.grad for name, tensor in learning.items()}
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.trainer.scripted import SMALL, VOCAB, House, following, taught, trace, train_until
-from trainer.draft_distil import Excerpt
 from trainer.draft_trade import DraftTrade
+from trainer.excerpt import Excerpt
 from trainer.kept import Kept
 from trainer.sizing import Sizing
 from trainer.slicing import finish
