@@ -19,7 +19,7 @@ from speculator.records import sampling_of
 from speculator.redraft import PAGE_SIZE, pages_alone, redraft
 from tests.serving.rig import VOCAB
 from tests.speculator.eagle_layers import DECODER, FORMS, eagle_layer
-from tests.speculator.test_eagle_runner import taught as drafted
+from tests.speculator.eagle_layers import taught as drafted
 from tests.trainer.scripted import trace
 from trainer.eagle_distil import EagleDistiller, EagleRecipe, LayeredExcerpt, Unrolling
 from trainer.eagle_drafter import EagleDrafter, simulate_unrolled
