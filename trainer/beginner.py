@@ -17,7 +17,6 @@ from trainer.gate import Score
 from trainer.in_training import InTraining, Pace
 from trainer.kept import Kept
 from trainer.lessons import Lesson
-from trainer.precision import fast_dtype
 from trainer.shortlist import Shortlist
 from trainer.sizing import Sizing
 from trainer.slicing import finish
@@ -46,8 +45,7 @@ class Learner:
         self.settings = settings
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.lessons = LessonCache(ReplayTeacher(decoder, Sizing(UNHURRIED, first=4096), layers), settings.cache_bytes)
-        columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
-        self.shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, self.generator)
+        self.shortlist = Shortlist.over(decoder, settings.common_tokens, settings.sampled_tokens, self.generator)
 
     def pace(self, way: float) -> Pace:
         """How a step is made after this share of the way."""

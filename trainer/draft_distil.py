@@ -41,6 +41,9 @@ before: 1.01 and 1.06; math, loops left out, before: 1.25 and 1.31; 512 common a
     512 rows, 2e-3                         1.82 1.79    2.02 2.03                 2.12 1.98    2.65 2.27
     256 rows, 2e-3, hybrid 3               1.87 1.81    2.01 1.94                 2.12 2.01    2.64 2.21
 
+So what suits heads suits drafts: 128 rows, 2e-3. The hybrid is no better here either; it comes into its own only where draft
+and target agree already. Forty seconds were two readings of math and five of sql, whose answers are short.
+
 From layers of the target (6.3 and 7.9 M weights) in place of three new ones (4.4 M), on 2,400 answers of sql, math, dialogue and
 code, 512 tokens of context, all of the vocabulary; share of the target's likeliest tokens that are the draft's too, on answers
 kept aside, after so many minutes of one thread of two busy ones:
@@ -51,9 +54,6 @@ kept aside, after so many minutes of one thread of two busy ones:
     layers 0, 1 and 5, 2e-3         0.541      0.712      0.742      0.758
     layers 0, 1 and 5, 1e-3         0.541      0.754      0.773      0.796
 
-So what suits heads suits drafts: 128 rows, 2e-3. The hybrid is no better here either; it comes into its own only where draft
-and target agree already. Forty seconds were two readings of math and five of sql, whose answers are short.
-
 Legend: B texts, T tokens of each, N rows taught, D hidden size of the draft, H that of the target, S columns of the vocabulary.
 """
 
@@ -63,13 +63,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from models.draft import DraftModel
 from trainer.excerpt import Excerpt, states_at
-from trainer.in_training import InTraining, Pace
+from trainer.in_training import Pace
 from trainer.pull import pulled
 from trainer.shortlist import Shortlist
+from trainer.text_distil import TextDistiller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class DraftRecipe(Pace):
     """How soon the total variation takes over from the divergence; 0: never."""
 
 
-class DraftDistiller(InTraining):
+class DraftDistiller(TextDistiller[Excerpt]):
     """Trains a draft model slice by slice: `teach` adds the gradient of some texts, `step` moves the weights.
 
     shortlist: over the target's unembedding. `loss` is the divergence in nats, whatever was optimised.
@@ -101,17 +101,12 @@ class DraftDistiller(InTraining):
     def config(self) -> dict[str, int | float | str | bool]:
         return dict(self.draft.config)
 
-    def averaged(self) -> dict[str, Tensor]:
-        """In bfloat16: rounding them changes no figure, and they are read, stored and handed on at half the cost."""
-        return {name: mean.to(torch.bfloat16) for name, mean in self._mean.items()}
-
     def restart(self, draft: DraftModel) -> None:
         """Goes on with this draft, nothing remembered of the others. It is trained in place."""
         self.draft = draft.train().requires_grad_(True)
         self._begin(draft.tensors.items())
 
     def teach(self, excerpts: Sequence[Excerpt]) -> None:
-        """Adds the gradient of some texts: one slice of work."""
         columns = self.shortlist.draw()
         dtype = columns.unembedding.dtype
         with torch.autocast(self.draft.device.type, dtype, enabled=dtype != torch.float32):

@@ -29,12 +29,13 @@ from torch import Tensor
 
 from models.eagle import EagleLayer
 from trainer.excerpt import Excerpt, cut
-from trainer.in_training import InTraining, Pace
+from trainer.in_training import Pace
 from trainer.kept import Kept
 from trainer.lessons import Lesson
 from trainer.pull import gradient_at
 from trainer.shortlist import Columns, Shortlist
 from trainer.sizing import padded
+from trainer.text_distil import TextDistiller
 
 NUM_STEPS = 5
 """Of unrolling: as many as trees are deep."""
@@ -115,7 +116,7 @@ class Unrolling:
         return torch.stack([(rows >= step)[self.taught] for step in range(num_steps)])
 
 
-class EagleDistiller(InTraining):
+class EagleDistiller(TextDistiller[LayeredExcerpt]):
     """Trains a layer slice by slice: `teach` adds the gradient of some texts, `step` moves the weights.
 
     shortlist: over the target's unembedding. `loss` is the divergence in nats: mean over rows of the weighted sum over steps.
@@ -133,17 +134,12 @@ class EagleDistiller(InTraining):
     def config(self) -> dict[str, int | float | str | bool]:
         return dict(self.layer.config)
 
-    def averaged(self) -> dict[str, Tensor]:
-        """In bfloat16, in which servers read them at half the cost."""
-        return {name: mean.to(torch.bfloat16) for name, mean in self._mean.items()}
-
     def restart(self, layer: EagleLayer) -> None:
         """Goes on with this layer, nothing remembered of the others. It is trained in place."""
         self.layer = layer.train().requires_grad_(True)
         self._begin(layer.tensors.items())
 
     def teach(self, excerpts: Sequence[LayeredExcerpt]) -> None:
-        """Adds the gradient of some texts: one slice of work."""
         columns, num_steps = self.shortlist.draw(), self.recipe.num_steps
         dtype = columns.unembedding.dtype
         unrolling = Unrolling.of(excerpts, num_steps)

@@ -66,7 +66,7 @@ class Jointly:
     """What training together made."""
 
     target: Mapping[str, Tensor]
-    """By Hugging Face name, float32."""
+    """By Hugging Face name."""
     heads: Mapping[str, Tensor]
 
     @classmethod

@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from pipelines.store import open_store
-from pipelines.trace import SamplingRecord
 from speculator.kinds import HEADS
 from speculator.static_heads import find_static_heads
-from tests.trainer.scripted import TARGET, TOKENIZER, following, taught, text
+from tests.trainer.scripted import GREEDY, TARGET, TOKENIZER, following, taught, text
 from trainer.answers import Answer
 from trainer.dayzero import first_weights
 from trainer.dayzero_heads import HeadsBeginner
@@ -23,7 +22,6 @@ from trainer.kept import Kept
 
 PROMPTS = [text(4, random.Random(number)) for number in range(120)]
 QUICK = HeadsSettings(num_heads=3, steps=60, rows_per_step=128, learning_rate=0.05, held_out=20, budget=3)
-GREEDY = SamplingRecord(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, max_tokens=20)
 ANSWERS = [Answer(prompt, text(21, random.Random(following(prompt[-1])))[1:], GREEDY) for prompt in PROMPTS]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import trainer.beginner
+import trainer.shortlist
 from models.decoder import Decoder
 from models.heads import MedusaHeads
 from models.loading import Target
@@ -70,7 +70,7 @@ def test_learning_together_foresees_more_than_heads_alone_in_as_many_steps(tmp_p
 def test_where_heads_weigh_nothing_the_target_does_not_move_by_a_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, dtype: torch.dtype
 ) -> None:
-    monkeypatch.setattr(trainer.beginner, "fast_dtype", lambda device: dtype)
+    monkeypatch.setattr(trainer.shortlist, "fast_dtype", lambda device: dtype)
     target = small_target(tmp_path, family)
     known = Answers.of(answers_of(target.decoder, 20), taught_by(target), held_out=0)
     still = Jointly.of(learnt(learner(target, tmp_path, replace(TOGETHER, steps=10, heads_weight=0.0)), known.studied, quietly))

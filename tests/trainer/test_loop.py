@@ -1,4 +1,4 @@
-"""The loop in miniature: traces in, weights of either kind learn, the gate decides, the registry has a champion."""
+"""The loop in miniature: traces in, weights of any kind learn, the gate decides, the registry has a champion."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from models.heads import MedusaHeads
 from pipelines.checkpoint import Checkpoint, Manifest, TrafficSpan
 from pipelines.errors import LogUnavailable, RegistryUnavailable
 from pipelines.registry import Registry, SlotState
-from pipelines.trace import SamplingRecord
 from pipelines.traffic_log import TrafficReader
 from speculator.simulate import Simulated
 from speculator.static_draft import draft_model
 from speculator.static_eagle import served_layer
 from speculator.static_heads import served_heads
-from tests.trainer.scripted import SLOT, TARGET, TOKENIZER, VOCAB, House, taught, trace, train_until, untrained, weights
+from tests.trainer.scripted import GREEDY, SLOT, TARGET, TOKENIZER, VOCAB, House, taught, trace, train_until, untrained, weights
 from trainer.chain_drafter import ChainDrafter
 from trainer.eagle_drafter import EagleDrafter
 from trainer.heads_drafter import HeadsDrafter
@@ -28,8 +27,6 @@ from trainer.sizing import Sizing
 from trainer.slicing import finish
 from trainer.teacher import LessonCache, ReplayTeacher
 from trainer.trainer import Trainer
-
-GREEDY = SamplingRecord(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, max_tokens=20)
 
 
 def worth(house: House, version: str) -> float:
