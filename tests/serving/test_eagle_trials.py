@@ -15,8 +15,8 @@ from serving.rollout import RolloutSettings
 from speculator.eagle_runner import EagleRunner
 from speculator.protocol import Speculator
 from speculator.static_eagle import eagle_source
-from tests.serving.rig import plain_engine, tiny_target
-from tests.serving.test_engine_exactness import generate, request
+from tests.serving.rig import generate, plain_engine, tiny_target
+from tests.serving.test_engine_exactness import request
 from tests.serving.test_trials import House, house
 from tests.speculator.eagle_layers import DECODER, FORMS, NUM_PAGES, PAGE_SIZE, eagle_layer
 from tests.wait import wait_until
