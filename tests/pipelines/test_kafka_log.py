@@ -6,7 +6,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -126,13 +126,12 @@ def test_what_a_reader_settled_is_committed_to_the_group(
     (logged,) = reader.read({}, 1)
     reader.settled({logged.place.partition: logged.place.offset})
     address = KafkaAddress.parse(wide)
-    watcher = KafkaConsumer(**address.client, group_id=address.group, enable_auto_commit=False)
     partition = TopicPartition(address.topic, logged.place.partition)
     deadline = time.monotonic() + PATIENCE
-    while watcher.committed(partition) != 1:
-        assert time.monotonic() < deadline
-        reader.read({}, 1)  # what was asked for is sent along
-    watcher.close()
+    with closing(KafkaConsumer(**address.client, group_id=address.group, enable_auto_commit=False)) as watcher:
+        while watcher.committed(partition) != 1:
+            assert time.monotonic() < deadline
+            reader.read({}, 1)  # what was asked for is sent along
 
 
 def send(url: str, *values: bytes) -> None:
@@ -151,16 +150,15 @@ def test_a_poisoned_record_is_skipped_counted_once_and_kept_with_the_reason(wide
         assert [trace.trace_id for trace in read_all(reader)] == ["first", "last"]
     assert reader.num_skipped() == 2
     address = KafkaAddress.parse(wide)
-    dead = KafkaConsumer(**address.client, enable_auto_commit=False)
     partition = TopicPartition(address.dead_letters, 0)
-    dead.assign([partition])
-    dead.seek_to_beginning(partition)
     buried = []
     deadline = time.monotonic() + PATIENCE
-    while len(buried) < 2 and time.monotonic() < deadline:
-        for records in dead.poll(timeout_ms=200).values():
-            buried += records
-    dead.close()
+    with closing(KafkaConsumer(**address.client, enable_auto_commit=False)) as dead:
+        dead.assign([partition])
+        dead.seek_to_beginning(partition)
+        while len(buried) < 2 and time.monotonic() < deadline:
+            for records in dead.poll(timeout_ms=200).values():
+                buried += records
     assert [record.value for record in buried] == [b"poison", b""]
     headers = dict(buried[0].headers)
     assert b"not a trace of schema 1" in headers["reason"]
