@@ -62,7 +62,7 @@ class Learner:
             for start in range(0, len(order), AT_ONCE):
                 yield [studied[index] for index in order[start : start + AT_ONCE]]
 
-    def known(self, batch: Sequence[Kept]) -> list[tuple[Kept, Lesson]]:
+    def with_lessons(self, batch: Sequence[Kept]) -> list[tuple[Kept, Lesson]]:
         """Answers, and what the target thought along them."""
         return [(trace, finish(self.lessons.read(trace))) for trace in batch]
 

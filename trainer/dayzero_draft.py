@@ -39,7 +39,7 @@ class DraftBeginner(Beginner):
         self.distiller = DraftDistiller(draft, self.shortlist, recipe)
 
     def teach(self, batch: Sequence[Kept]) -> None:
-        self.distiller.teach([Excerpt.of(*each, self.settings.max_tokens) for each in self.known(batch)])
+        self.distiller.teach([Excerpt.of(*each, self.settings.max_tokens) for each in self.with_lessons(batch)])
 
     def scores(self, weights: Mapping[str, Tensor], held_out: Sequence[Kept]) -> list[Score]:
         draft, decoder = DraftModel.from_config(self.distiller.config), self.taught.decoder

@@ -38,7 +38,7 @@ class EagleBeginner(Beginner):
 
     def teach(self, batch: Sequence[Kept]) -> None:
         most = self.settings.max_tokens
-        self.distiller.teach([LayeredExcerpt.of(*each, most, self.generator) for each in self.known(batch)])
+        self.distiller.teach([LayeredExcerpt.of(*each, most, self.generator) for each in self.with_lessons(batch)])
 
     def scores(self, weights: Mapping[str, Tensor], held_out: Sequence[Kept]) -> list[Score]:
         self._layer.copy_weights(weights)

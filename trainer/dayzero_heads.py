@@ -48,7 +48,7 @@ class HeadsBeginner(Beginner):
             yield [studied[index] for index in torch.randint(len(studied), (AT_ONCE,), generator=self.generator).tolist()]
 
     def teach(self, batch: Sequence[Kept]) -> None:
-        self.distiller.teach(Passage.of([random_run(lesson, self.generator) for _, lesson in self.known(batch)]))
+        self.distiller.teach(Passage.of([random_run(lesson, self.generator) for _, lesson in self.with_lessons(batch)]))
 
     def scores(self, weights: Mapping[str, Tensor], held_out: Sequence[Kept]) -> list[Score]:
         untrained, heads = self._untrained(), self._untrained()

@@ -23,8 +23,8 @@ from trainer.taught import Taught
 from trainer.teacher import LessonCache
 
 _AT_ONCE = 256
-"""Rows of an answer unrolled in one slice: each holds a matrix of so many rows by all of the text up to them, and works out the
-keys of what is before them anew."""
+"""Rows of an answer unrolled at once: their attention is a matrix of so many rows by all of the text up to them. The keys of what
+is before them are worked out anew."""
 
 
 class EagleDrafter:
