@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -102,15 +101,6 @@ def test_what_was_kept_from_before_a_purge_does_not_come_back_and_what_came_afte
     third.engine.close()
 
 
-@contextmanager
-def started(purges: Purges) -> Iterator[None]:
-    purges.start()
-    try:
-        yield
-    finally:
-        purges.stop()
-
-
 def test_a_registry_that_is_away_is_asked_again(tmp_path: Path) -> None:
     asked = 0
 
@@ -125,11 +115,14 @@ def test_a_registry_that_is_away_is_asked_again(tmp_path: Path) -> None:
         Operations(registry, "tester").switch(Slot(target="t", kind="medusa"), "training", False, "another act")
         Operations(registry, "tester").purge("a")
     purges, told = Purges(open_it, 0.005), list[str]()
+    purges.start()
     deadline = time.monotonic() + 10
-    with started(purges):
+    try:
         while not told:
             assert time.monotonic() < deadline
             purges.heed(lambda tenant, at: told.append(tenant))
+    finally:
+        purges.stop()
     assert told == ["a"]
 
 
@@ -144,6 +137,8 @@ def test_after_an_outage_as_far_back_is_looked_as_at_the_start() -> None:
         return []
 
     registry = cast(Registry, SimpleNamespace(acts=acts, close=lambda: None))
-    with started(Purges(lambda: registry, 0.001)):
-        wait_until(lambda: len(asked) >= 4)
+    purges = Purges(lambda: registry, 0.001)
+    purges.start()
+    wait_until(lambda: len(asked) >= 4)
+    purges.stop()
     assert asked[:4] == [1000, 50, 1000, 50]
