@@ -20,7 +20,8 @@ from pipelines.trace import SamplingRecord, Trace
 from speculator.draft_lm import KIND
 from speculator.static_draft import draft_model, find_static_draft
 from trainer.dayzero_settings import RATE_OF_LAYERS
-from trainer.draft_distil import DraftDistiller, DraftRecipe, Excerpt
+from trainer.draft_distil import DraftDistiller, DraftRecipe
+from trainer.excerpt import Excerpt
 from trainer.kept import Kept
 from trainer.precision import fast_dtype
 from trainer.shortlist import Shortlist

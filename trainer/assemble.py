@@ -14,14 +14,14 @@ from pipelines.store import open_store
 from pipelines.traffic_log import TrafficReader
 from speculator.kinds import EAGLE
 from trainer.audit import Audit
-from trainer.champion import Champions
+from trainer.champion import Champion, Champions
 from trainer.descent import Descent
 from trainer.draft_trade import DraftTrade
 from trainer.eagle_trade import EagleTrade
 from trainer.feed import Feed
 from trainer.gate import Rules
 from trainer.heads_trade import HeadsTrade
-from trainer.judge import Judge
+from trainer.judge import Drafter, Judge
 from trainer.lead import Lead, lead_name
 from trainer.memory import Memory
 from trainer.mixture import Mixture
@@ -80,9 +80,14 @@ def assemble(
     )
     runs = Runs(registry, slot)
     lead = Lead(registry, slot, lead_name(settings.name, file.path), clock=clock)
-    descent = Descent(Champions(registry, store, slot, taught.tokenizer, trade.floor), trade, pools, progress)
+
+    def at_work(champion: Champion) -> Drafter:
+        return trade.drafter(champion.config, champion.weights)
+
+    champions = Champions(registry, store, slot, taught.tokenizer, trade.floor, at_work)
+    descent = Descent(champions, trade, pools, progress)
     review = Review(
-        Judge(lambda champion: trade.drafter(champion.config, champion.weights)),
+        Judge(at_work),
         Publisher(
             registry,
             store,

@@ -17,9 +17,9 @@ from trainer.gate import Score
 from trainer.in_training import InTraining, Pace
 from trainer.kept import Kept
 from trainer.lessons import Lesson
-from trainer.precision import fast_dtype
 from trainer.shortlist import Shortlist
 from trainer.sizing import Sizing
+from trainer.slicing import finish
 from trainer.taught import Taught
 from trainer.teacher import LessonCache, ReplayTeacher
 
@@ -29,9 +29,6 @@ AT_ONCE = 4
 """Answers taught together. Whole texts are padded to the longest, so few."""
 _SETTLES_FROM = 0.6
 """Of the way, from which steps get shorter, down to nothing at its end."""
-
-Batch = Sequence[tuple[Kept, Lesson]]
-"""Answers taught together, and what the target thought along them."""
 
 
 class Learner:
@@ -48,8 +45,7 @@ class Learner:
         self.settings = settings
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.lessons = LessonCache(ReplayTeacher(decoder, Sizing(UNHURRIED, first=4096), layers), settings.cache_bytes)
-        columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
-        self.shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, self.generator)
+        self.shortlist = Shortlist.over(decoder, settings.common_tokens, settings.sampled_tokens, self.generator)
 
     def pace(self, way: float) -> Pace:
         """How a step is made after this share of the way."""
@@ -66,7 +62,11 @@ class Learner:
             for start in range(0, len(order), AT_ONCE):
                 yield [studied[index] for index in order[start : start + AT_ONCE]]
 
-    def teach(self, batch: Batch) -> None:
+    def with_lessons(self, batch: Sequence[Kept]) -> list[tuple[Kept, Lesson]]:
+        """Answers, and what the target thought along them."""
+        return [(trace, finish(self.lessons.read(trace))) for trace in batch]
+
+    def teach(self, batch: Sequence[Kept]) -> None:
         """Adds the gradient of some answers."""
         raise NotImplementedError
 

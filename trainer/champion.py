@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from models.errors import ModelError
 from pipelines.checkpoint import Checkpoint, TrafficSpan
 from pipelines.errors import BadCheckpoint, StaleGeneration
 from pipelines.rebuild import rebuild
@@ -39,14 +40,24 @@ class Champion:
 
 
 class Champions:
-    """Finds the champion of a slot. floor: who stands in where there is none."""
+    """Finds the champion of a slot. floor: who stands in where there is none. at_work: raises ModelError for a champion whose
+    config and weights make no model."""
 
-    def __init__(self, registry: Registry, store: CheckpointStore, slot: Slot, tokenizer: str, floor: Champion) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        store: CheckpointStore,
+        slot: Slot,
+        tokenizer: str,
+        floor: Champion,
+        at_work: Callable[[Champion], object],
+    ) -> None:
         self._registry = registry
         self._store = store
         self._slot = slot
         self._tokenizer = tokenizer
         self._floor = floor
+        self._at_work = at_work
 
     def state(self) -> SlotState:
         """Raises RegistryUnavailable."""
@@ -66,14 +77,16 @@ class Champions:
     def load(self, version: str | None) -> Champion:
         """The weights of `version`, or of the floor for None.
 
-        A champion that cannot be read is no champion: servers refuse it as well. Raises RegistryUnavailable.
+        A champion that cannot be read, or makes no model, is no champion: servers refuse it as well. Raises RegistryUnavailable.
         """
         if version is None:
             return self._floor
         location = self._registry.location(self._slot, version)
         try:
             checkpoint = self._store.load(location, target=self._slot.target, tokenizer=self._tokenizer, kind=self._slot.kind)
-        except BadCheckpoint as error:
+            champion = Champion.of(checkpoint)
+            self._at_work(champion)
+        except (BadCheckpoint, ModelError) as error:
             log.error("champion refused, judging against what servers start with: %s", error)
             return self._floor
-        return Champion.of(checkpoint)
+        return champion

@@ -17,6 +17,7 @@ from trainer.answers import Answer, Answers
 from trainer.beginner import Beginner, Learner
 from trainer.dayzero_settings import DayZeroSettings
 from trainer.gate import Judgement, Rules, judge
+from trainer.in_training import MAX_SKIPPED
 from trainer.kept import Kept
 from trainer.publish import evaluation_of
 from trainer.slicing import finish
@@ -33,7 +34,7 @@ def first_weights(
 ) -> Manifest:
     """Trains a speculator for a target and saves it as a checkpoint; the manifest says what it is worth.
 
-    Raises ValueError when there is no answer to learn from.
+    Raises ValueError when there is no answer to learn from, or nothing was learnt.
     """
     known = Answers.of(answers, beginner.taught, beginner.settings.held_out)
     weights = learnt(beginner, known.studied, progress)
@@ -41,17 +42,21 @@ def first_weights(
 
 
 def learnt(learner: Learner, studied: Sequence[Kept], progress: Progress) -> dict[str, Tensor]:
-    """The weights after as many steps as the settings ask for, or have time for."""
-    distiller, lessons = learner.distiller, learner.lessons
+    """The weights after as many steps as the settings ask for, or have time for.
+
+    Raises ValueError when steps came to nothing, `MAX_SKIPPED` in a row.
+    """
+    distiller = learner.distiller
     if not distiller.shortlist.whole:
         for trace in studied:
-            distiller.shortlist.see(sample_rows(finish(lessons.read(trace))))
+            distiller.shortlist.see(sample_rows(finish(learner.lessons.read(trace))))
     batches = learner.batches(studied)
     for step, way in _steps(learner.settings):
         distiller.recipe = learner.pace(way)
         while not distiller.ready:
-            learner.teach([(trace, finish(lessons.read(trace))) for trace in next(batches)])
-        distiller.step()
+            learner.teach(next(batches))
+        if not distiller.step() and distiller.skipped_in_a_row >= MAX_SKIPPED:
+            raise ValueError(f"step {step}: {MAX_SKIPPED} in a row were not finite; a smaller learning_rate may help")
         progress(step, distiller.loss)
     return distiller.averaged()
 
@@ -61,7 +66,8 @@ def saved(beginner: Beginner, weights: Mapping[str, Tensor], known: Answers, sto
 
     note: where they come from.
     """
-    judgement = _judgement(beginner, weights, known.held_out) if len(known.held_out) > 1 else None
+    judged = len({trace.conversation for trace in known.held_out}) > 1
+    judgement = _judgement(beginner, weights, known.held_out) if judged else None
     log.info("%s: %s", beginner.kind, judgement)
     manifest, _ = store.save(
         weights,

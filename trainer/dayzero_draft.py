@@ -11,9 +11,10 @@ from models.draft import DraftModel
 from speculator.draft_lm import KIND
 from speculator.static_draft import draft_source
 from trainer.alone import scores_alone
-from trainer.beginner import Batch, Beginner
+from trainer.beginner import Beginner
 from trainer.dayzero_settings import DraftSettings
-from trainer.draft_distil import DraftDistiller, DraftRecipe, Excerpt
+from trainer.draft_distil import DraftDistiller, DraftRecipe
+from trainer.excerpt import Excerpt
 from trainer.gate import Score
 from trainer.kept import Kept
 from trainer.taught import Taught
@@ -37,8 +38,8 @@ class DraftBeginner(Beginner):
         draft = (start or _begun(taught, settings)).to(taught.decoder.device)
         self.distiller = DraftDistiller(draft, self.shortlist, recipe)
 
-    def teach(self, batch: Batch) -> None:
-        self.distiller.teach([Excerpt.of(trace, lesson, self.settings.max_tokens) for trace, lesson in batch])
+    def teach(self, batch: Sequence[Kept]) -> None:
+        self.distiller.teach([Excerpt.of(*each, self.settings.max_tokens) for each in self.with_lessons(batch)])
 
     def scores(self, weights: Mapping[str, Tensor], held_out: Sequence[Kept]) -> list[Score]:
         draft, decoder = DraftModel.from_config(self.distiller.config), self.taught.decoder

@@ -10,9 +10,9 @@ from models.eagle import EagleLayer, layers_read, untrained_config
 from speculator.kinds import EAGLE
 from speculator.static_eagle import eagle_source
 from trainer.alone import scores_alone
-from trainer.beginner import Batch, Beginner, of_like_length
+from trainer.beginner import Beginner, of_like_length
 from trainer.dayzero_settings import EagleSettings
-from trainer.eagle_distil import EagleDistiller, EagleRecipe, Passage
+from trainer.eagle_distil import EagleDistiller, EagleRecipe, LayeredExcerpt
 from trainer.gate import Score
 from trainer.kept import Kept
 from trainer.taught import Taught
@@ -36,8 +36,9 @@ class EagleBeginner(Beginner):
     def batches(self, studied: Sequence[Kept]) -> Iterator[Sequence[Kept]]:
         return of_like_length(studied, self.generator)
 
-    def teach(self, batch: Batch) -> None:
-        self.distiller.teach([Passage.of(*each, self.settings.max_tokens, self.generator) for each in batch])
+    def teach(self, batch: Sequence[Kept]) -> None:
+        most = self.settings.max_tokens
+        self.distiller.teach([LayeredExcerpt.of(*each, most, self.generator) for each in self.with_lessons(batch)])
 
     def scores(self, weights: Mapping[str, Tensor], held_out: Sequence[Kept]) -> list[Score]:
         self._layer.copy_weights(weights)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.heads import DraftHeads
 from speculator.static_heads import heads_of, untrained_config
-from trainer.beginner import AT_ONCE, UNHURRIED, Batch, Beginner
+from trainer.beginner import AT_ONCE, UNHURRIED, Beginner
 from trainer.champion import Champion
 from trainer.dayzero_settings import HeadsSettings
 from trainer.distil import Distiller, Recipe
@@ -47,8 +47,8 @@ class HeadsBeginner(Beginner):
         while True:
             yield [studied[index] for index in torch.randint(len(studied), (AT_ONCE,), generator=self.generator).tolist()]
 
-    def teach(self, batch: Batch) -> None:
-        self.distiller.teach(Passage.of([random_run(lesson, self.generator) for _, lesson in batch]))
+    def teach(self, batch: Sequence[Kept]) -> None:
+        self.distiller.teach(Passage.of([random_run(lesson, self.generator) for _, lesson in self.with_lessons(batch)]))
 
     def scores(self, weights: Mapping[str, Tensor], held_out: Sequence[Kept]) -> list[Score]:
         untrained, heads = self._untrained(), self._untrained()

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from models.heads import MedusaHeads
 from models.trainable import TrainableDecoder
-from trainer.beginner import Batch, Learner, of_like_length
+from trainer.beginner import Learner, of_like_length
 from trainer.dayzero_settings import JointSettings
-from trainer.draft_distil import Excerpt
+from trainer.excerpt import Stretch
 from trainer.joint_distil import JointDistiller, JointRecipe
 from trainer.kept import Kept
 from trainer.taught import Taught
@@ -49,5 +49,5 @@ class JointLearner(Learner):
     def batches(self, studied: Sequence[Kept]) -> Iterator[Sequence[Kept]]:
         return of_like_length(studied, self.generator)
 
-    def teach(self, batch: Batch) -> None:
-        self.distiller.teach([Excerpt.of(*each, self.settings.max_tokens, self.generator) for each in batch])
+    def teach(self, batch: Sequence[Kept]) -> None:
+        self.distiller.teach([Stretch.of(each, self.settings.max_tokens, self.generator) for each in batch])

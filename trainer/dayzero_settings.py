@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from models.draft import DraftShape
 from speculator.kinds import HEADS, MEDUSA
+from trainer.settings import expect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +36,12 @@ class DayZeroSettings:
         for name in ("steps", "rows_per_step", "common_tokens", "budget", "cache_bytes"):
             self._expect_one(name)
         for name in ("sampled_tokens", "held_out"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+            expect(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
         for name in ("seconds", "learning_rate"):
-            if not getattr(self, name) > 0:  # nor nan
-                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+            expect(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
 
     def _expect_one(self, name: str) -> None:
-        if getattr(self, name) < 1:
-            raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        expect(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +57,7 @@ class HeadsSettings(DayZeroSettings):
         super().__post_init__()
         for name in ("num_heads", "num_blocks"):
             self._expect_one(name)
-        if self.kind not in HEADS:
-            raise ValueError(f"kind is {self.kind!r}, expected one of {', '.join(HEADS)}")
+        expect("kind", self.kind, self.kind in HEADS, f"one of {', '.join(HEADS)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +103,7 @@ class DraftSettings(TextSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.hybrid >= 0:  # nor nan
-            raise ValueError(f"hybrid is {self.hybrid}, expected 0 or more")
+        expect("hybrid", self.hybrid, self.hybrid >= 0, "0 or more")
 
 
 _COST_ALONE = 1 / 6

@@ -41,6 +41,9 @@ before: 1.01 and 1.06; math, loops left out, before: 1.25 and 1.31; 512 common a
     512 rows, 2e-3                         1.82 1.79    2.02 2.03                 2.12 1.98    2.65 2.27
     256 rows, 2e-3, hybrid 3               1.87 1.81    2.01 1.94                 2.12 2.01    2.64 2.21
 
+So what suits heads suits drafts: 128 rows, 2e-3. The hybrid is no better here either; it comes into its own only where draft
+and target agree already. Forty seconds were two readings of math and five of sql, whose answers are short.
+
 From layers of the target (6.3 and 7.9 M weights) in place of three new ones (4.4 M), on 2,400 answers of sql, math, dialogue and
 code, 512 tokens of context, all of the vocabulary; share of the target's likeliest tokens that are the draft's too, on answers
 kept aside, after so many minutes of one thread of two busy ones:
@@ -51,9 +54,6 @@ kept aside, after so many minutes of one thread of two busy ones:
     layers 0, 1 and 5, 2e-3         0.541      0.712      0.742      0.758
     layers 0, 1 and 5, 1e-3         0.541      0.754      0.773      0.796
 
-So what suits heads suits drafts: 128 rows, 2e-3. The hybrid is no better here either; it comes into its own only where draft
-and target agree already. Forty seconds were two readings of math and five of sql, whose answers are short.
-
 Legend: B texts, T tokens of each, N rows taught, D hidden size of the draft, H that of the target, S columns of the vocabulary.
 """
 
@@ -63,18 +63,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from models.draft import DraftModel
-from models.trainable import TrainableDecoder
-from trainer.in_training import InTraining, Pace
-from trainer.kept import Kept
-from trainer.lessons import Lesson
-from trainer.shortlist import Columns, Shortlist, softmax
-from trainer.sizing import padded
-
-_CHUNK = 1 << 21
-"""Scores worked on at once: 8 MB of float32."""
+from trainer.excerpt import Excerpt, states_at
+from trainer.in_training import Pace
+from trainer.pull import pulled
+from trainer.shortlist import Shortlist
+from trainer.text_distil import TextDistiller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,29 +83,7 @@ class DraftRecipe(Pace):
     """How soon the total variation takes over from the divergence; 0: never."""
 
 
-@dataclass(frozen=True, slots=True)
-class Excerpt:
-    """A text, and what the target thought at its last rows."""
-
-    tokens: Tensor
-    """[T]"""
-    hidden: Tensor
-    """[P, H] the target's states at the last P tokens, behind its last norm."""
-
-    @classmethod
-    def of(cls, trace: Kept, lesson: Lesson, max_tokens: int, generator: torch.Generator | None = None) -> Excerpt:
-        """A trace's answer behind its prompt. Where they are longer than `max_tokens`, so many of them: the last, or with a
-        generator any, as long as the answer is reached."""
-        text, first = trace.tokens[:-1], len(trace.trace.prompt_ids) - 1  # the state after the last token chose nothing
-        stop = len(text)
-        if stop > max_tokens and generator is not None:
-            earliest = max(max_tokens, first + 1)
-            stop = int(torch.randint(earliest, stop + 1, (), generator=generator))
-        start = max(0, stop - max_tokens)
-        return cls(torch.tensor(text[start:stop]), lesson.hidden[max(0, start - first) : stop - first])
-
-
-class DraftDistiller(InTraining):
+class DraftDistiller(TextDistiller[Excerpt]):
     """Trains a draft model slice by slice: `teach` adds the gradient of some texts, `step` moves the weights.
 
     shortlist: over the target's unembedding. `loss` is the divergence in nats, whatever was optimised.
@@ -128,17 +101,12 @@ class DraftDistiller(InTraining):
     def config(self) -> dict[str, int | float | str | bool]:
         return dict(self.draft.config)
 
-    def averaged(self) -> dict[str, Tensor]:
-        """In bfloat16: rounding them changes no figure, and they are read, stored and handed on at half the cost."""
-        return {name: mean.to(torch.bfloat16) for name, mean in self._mean.items()}
-
     def restart(self, draft: DraftModel) -> None:
         """Goes on with this draft, nothing remembered of the others. It is trained in place."""
         self.draft = draft.train().requires_grad_(True)
         self._begin(draft.tensors.items())
 
     def teach(self, excerpts: Sequence[Excerpt]) -> None:
-        """Adds the gradient of some texts: one slice of work."""
         columns = self.shortlist.draw()
         dtype = columns.unembedding.dtype
         with torch.autocast(self.draft.device.type, dtype, enabled=dtype != torch.float32):
@@ -149,64 +117,3 @@ class DraftDistiller(InTraining):
         torch.autograd.backward(states, pull.at_states.to(states.dtype))
         columns.add_to(self.draft.output_embeddings(), pull.at_own)
         self._taught(len(hidden), pull.divergence)
-
-
-def states_at(model: TrainableDecoder, excerpts: Sequence[Excerpt]) -> Tensor:
-    """[N, D] of a model at the rows that are taught, text after text."""
-    length = padded(max(len(excerpt.tokens) for excerpt in excerpts))
-    tokens = torch.zeros(len(excerpts), length, dtype=torch.int64)
-    taught = torch.zeros(len(excerpts), length, dtype=torch.bool)
-    for row, excerpt in enumerate(excerpts):
-        tokens[row, : len(excerpt.tokens)] = excerpt.tokens
-        taught[row, len(excerpt.tokens) - len(excerpt.hidden) : len(excerpt.tokens)] = True
-    states: Tensor = model(tokens.to(model.device))
-    return states.flatten(0, 1).index_select(0, taught.flatten().nonzero().squeeze(-1).to(model.device))
-
-
-@dataclass(frozen=True, slots=True)
-class Pull:
-    """Where states should go, to make what the target would."""
-
-    at_states: Tensor
-    """[N, D] gradient of the summed loss."""
-    at_own: Tensor
-    """[S, D] float32: the same at the columns of the model's own vocabulary."""
-    divergence: float
-    """KL(target || model), summed over rows."""
-
-
-def pulled(
-    states: Tensor, hidden: Tensor, own: Columns, columns: Columns, *, hybrid: float = 0.0, weight: Tensor | None = None
-) -> Pull:
-    """states: [N, D] of a model, scored with its `own` columns; hidden: [N, H] of the target, with its `columns`.
-
-    weight: [N] of each row's loss; None: 1.
-    """
-    at_states, at_own = torch.empty_like(states), torch.zeros(own.unembedding.shape, device=states.device)
-    divergence = torch.zeros((), device=states.device)
-    size = max(1, _CHUNK // len(own.unembedding))
-    for start in range(0, len(states), size):
-        part = slice(start, start + size)
-        change, divergences = gradient_at(own.logits(states[part]), columns.logits(hidden[part]), hybrid)
-        if weight is not None:
-            change, divergences = change * weight[part, None], divergences * weight[part]
-        divergence += divergences.sum()
-        change = change.to(states.dtype)
-        at_states[part] = torch.mm(change, own.unembedding)
-        at_own += torch.mm(change.t(), states[part])
-    return Pull(at_states, at_own, divergence.item())
-
-
-def gradient_at(logits: Tensor, target_logits: Tensor, hybrid: float) -> tuple[Tensor, Tensor]:
-    """The gradient of each row's loss at the draft's logits [N, S], and each row's KL(target || draft) [N]."""
-    target, target_total = softmax(target_logits)
-    probs, total = softmax(logits)
-    divergence = torch.linalg.vecdot(target, target_logits - logits) - target_total + total
-    if not hybrid:
-        return probs.sub_(target), divergence
-    short = probs < target
-    overlap = torch.minimum(probs, target).sum(-1, keepdim=True)
-    mine = (probs * short).sum(-1, keepdim=True)
-    variation = probs * (mine - short.float())  # of 1 - overlap, through the softmax
-    share = torch.exp(-hybrid * overlap)
-    return share * (probs - target) + (1 - share) * variation, divergence

@@ -11,30 +11,26 @@ from torch import Tensor
 
 from models.decoder import Decoder
 from models.draft import DraftModel, DraftShape
-from pipelines.checkpoint import Checkpoint, Form
+from pipelines.checkpoint import Checkpoint
 from speculator.draft_lm import KIND
 from speculator.static_draft import BUNDLED, find_static_draft
 from trainer.chain_drafter import ChainDrafter
 from trainer.champion import Champion
-from trainer.draft_distil import DraftDistiller, DraftRecipe, Excerpt
+from trainer.draft_distil import DraftDistiller, DraftRecipe
+from trainer.excerpt import Excerpt
 from trainer.kept import Kept
-from trainer.precision import fast_dtype
 from trainer.settings import TrainerSettings
 from trainer.shortlist import Shortlist
-from trainer.sizing import Sizing, padded
+from trainer.sizing import Sizing
 from trainer.taught import Taught
 from trainer.teacher import LessonCache
-from trainer.trade import Config, Draw
+from trainer.text_trade import FIRST_ROWS, TextTrade
+from trainer.trade import Config
 
 log = logging.getLogger(__name__)
 
-_FIRST_ROWS = 128
-"""Tokens of the first slice, before it is known how many fit."""
-_LONGEST = 1024
-"""Tokens of a text read at once, where a slice would have room for more."""
 
-
-class DraftTrade:
+class DraftTrade(TextTrade[Excerpt]):
     """Raises CorruptCheckpoint for a damaged static draft model.
 
     Judged as a chain of the tokens that servers look ahead (`engine.ssd_lookahead`): that is what a draft model beside the target
@@ -42,36 +38,27 @@ class DraftTrade:
     """
 
     kind = KIND
-    form: Form = "chain"
+    longest = 1024
+    distiller: DraftDistiller
 
     def __init__(self, settings: TrainerSettings, taught: Taught, lessons: LessonCache, generator: torch.Generator) -> None:
+        super().__init__(settings, lessons, generator)
         decoder = taught.decoder
-        self.budget = settings.lookahead
         self.static = static_draft(settings.draft, taught)
         self.floor = Champion.of(self.static) if self.static else _untrained(decoder, settings.seed)
-        columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
-        shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, generator)
+        shortlist = Shortlist.over(decoder, settings.common_tokens, settings.sampled_tokens, generator)
         rate, rows = settings.learning_rate, settings.rows_per_step
         recipe = DraftRecipe(learning_rate=rate, rows_per_step=rows, hybrid=settings.hybrid)
         self._device = decoder.device
-        self._lessons = lessons
-        self._generator = generator
-        self._sizing = Sizing(settings.slice_seconds, first=_FIRST_ROWS)
-        self._judging = Sizing(settings.slice_seconds, first=_FIRST_ROWS)
-        self._next: Kept | None = None
-        """Drawn, and too long for the slice before."""
+        self._judging = Sizing(settings.slice_seconds, first=FIRST_ROWS)
         draft = self._draft(self.floor.config, self.floor.weights)
         self.distiller = DraftDistiller(draft, shortlist, recipe)
 
     def begin(self, config: Config, weights: Mapping[str, Tensor] | None = None) -> None:
         self.distiller.restart(self._draft(config, weights))
 
-    def teach(self, draw: Draw) -> int:
-        """Texts, as many as fit a slice side by side, at least one: cut where it alone is too long."""
-        excerpts = self._excerpts(draw)
-        with self._sizing.slice(_work(excerpts)):
-            self.distiller.teach(excerpts)
-        return sum(len(excerpt.hidden) for excerpt in excerpts)
+    def excerpt_of(self, trace: Kept, max_tokens: int) -> Excerpt:
+        return Excerpt.of(trace, self._lessons.known(trace), max_tokens, self._generator)
 
     def drafter(self, config: Config, weights: Mapping[str, Tensor]) -> ChainDrafter:
         return ChainDrafter(self._draft(config, weights), lookahead=self.budget, sizing=self._judging)
@@ -81,25 +68,6 @@ class DraftTrade:
         if weights is not None:
             draft.copy_weights(weights)
         return draft
-
-    def _excerpts(self, draw: Draw) -> list[Excerpt]:
-        room, missing = self._sizing.rows, self.distiller.recipe.rows_per_step
-        excerpts: list[Excerpt] = []
-        while missing > 0:
-            trace, self._next = self._drawn(draw), None
-            excerpt = Excerpt.of(trace, self._lessons.known(trace), min(room, _LONGEST), self._generator)
-            if excerpts and _work([*excerpts, excerpt]) > room:
-                self._next = trace  # rather than to draw until a short one comes: long texts would hardly be taught
-                break
-            excerpts.append(excerpt)
-            missing -= len(excerpt.hidden)
-        return excerpts
-
-    def _drawn(self, draw: Draw) -> Kept:
-        if self._next is not None and self._lessons.knows(self._next):
-            return self._next
-        [trace] = draw(1)
-        return trace
 
 
 def static_draft(folder: str, taught: Taught) -> Checkpoint | None:
@@ -116,8 +84,3 @@ def _untrained(decoder: Decoder, seed: int) -> Champion:
     draft = DraftModel(DraftShape().config_for(decoder.config), torch.Generator().manual_seed(seed))
     draft.start_from(decoder.output_embeddings())
     return Champion.untrained(draft.config, draft.tensors)
-
-
-def _work(excerpts: list[Excerpt]) -> int:
-    """Tokens read for them, those included that fill the shorter ones up."""
-    return len(excerpts) * padded(max(len(excerpt.tokens) for excerpt in excerpts))

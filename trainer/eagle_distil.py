@@ -28,12 +28,14 @@ import torch
 from torch import Tensor
 
 from models.eagle import EagleLayer
-from trainer.draft_distil import gradient_at
-from trainer.in_training import InTraining, Pace
+from trainer.excerpt import Excerpt, cut
+from trainer.in_training import Pace
 from trainer.kept import Kept
 from trainer.lessons import Lesson
+from trainer.pull import gradient_at
 from trainer.shortlist import Columns, Shortlist
 from trainer.sizing import padded
+from trainer.text_distil import TextDistiller
 
 NUM_STEPS = 5
 """Of unrolling: as many as trees are deep."""
@@ -50,34 +52,30 @@ class EagleRecipe(Pace):
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class LayeredExcerpt(Excerpt):
     """A text as the layer reads it, and what the target thought at its last rows."""
 
-    tokens: Tensor
-    """[T]"""
     features: Tensor
     """[T, L H] the target's layers at the place before each token; zeros before the first of a text."""
-    hidden: Tensor
-    """[P, H] the target's states at the last P tokens, behind its last norm."""
 
     @classmethod
-    def of(cls, trace: Kept, lesson: Lesson, max_tokens: int, generator: torch.Generator | None = None) -> Passage:
-        """A trace's answer behind its prompt, cut as `trainer.draft_distil.Excerpt` is."""
+    def of(cls, trace: Kept, lesson: Lesson, max_tokens: int, generator: torch.Generator | None = None) -> LayeredExcerpt:
+        """A trace's answer behind its prompt; see `trainer.excerpt.cut`."""
         assert lesson.layers is not None, "the teacher was asked for none"
-        text, first = trace.tokens[:-1], len(trace.trace.prompt_ids) - 1
-        stop = len(text)
-        if stop > max_tokens and generator is not None:
-            earliest = max(max_tokens, first + 1)
-            stop = int(torch.randint(earliest, stop + 1, (), generator=generator))
-        start = max(0, stop - max_tokens)
-        before = lesson.layers[max(0, start - 1) : stop - 1]
-        features = before if start else torch.cat((torch.zeros_like(lesson.layers[:1]), before))
-        return cls(torch.tensor(text[start:stop]), features, lesson.hidden[max(0, start - first) : stop - first])
+        read, taught = cut(trace, max_tokens, generator)
+        before = lesson.layers[max(0, read.start - 1) : read.stop - 1]
+        features = before if read.start else torch.cat((torch.zeros_like(lesson.layers[:1]), before))
+        return cls(torch.tensor(trace.tokens[read]), lesson.hidden[taught], features)
+
+    def rows(self, start: int, stop: int) -> LayeredExcerpt:
+        """Its tokens before `stop`, and what was thought at those from `start` on."""
+        first = len(self.tokens) - self.num_taught
+        return LayeredExcerpt(self.tokens[:stop], self.hidden[start - first : stop - first], self.features[:stop])
 
 
 @dataclass(frozen=True, slots=True)
 class Unrolling:
-    """Passages side by side, right-aligned."""
+    """Excerpts side by side, right-aligned."""
 
     tokens: Tensor
     """[B, T]"""
@@ -91,18 +89,18 @@ class Unrolling:
     """[B, W] bool: rows with a state of the target's."""
 
     @classmethod
-    def of(cls, passages: Sequence[Passage], num_steps: int) -> Unrolling:
-        length = padded(max(len(each.tokens) for each in passages))
-        last = min(length, padded(max(len(each.hidden) for each in passages) + num_steps))
-        features = passages[0].features
-        tokens = torch.zeros(len(passages), length, dtype=torch.int64)
-        joined = features.new_zeros(len(passages), length, features.shape[1], dtype=torch.float32)
-        taught = torch.zeros(len(passages), last, dtype=torch.bool)
-        for row, each in enumerate(passages):
+    def of(cls, excerpts: Sequence[LayeredExcerpt], num_steps: int) -> Unrolling:
+        length = padded(max(len(each.tokens) for each in excerpts))
+        last = min(length, padded(max(len(each.hidden) for each in excerpts) + num_steps))
+        features = excerpts[0].features
+        tokens = torch.zeros(len(excerpts), length, dtype=torch.int64)
+        joined = features.new_zeros(len(excerpts), length, features.shape[1], dtype=torch.float32)
+        taught = torch.zeros(len(excerpts), last, dtype=torch.bool)
+        for row, each in enumerate(excerpts):
             tokens[row, length - len(each.tokens) :] = each.tokens
             joined[row, length - len(each.tokens) :] = each.features
             taught[row, last - len(each.hidden) :] = True
-        first = torch.tensor([length - len(each.tokens) for each in passages])
+        first = torch.tensor([length - len(each.tokens) for each in excerpts])
         device = features.device
         return cls(tokens.to(device), joined, first.to(device), last, taught.to(device))
 
@@ -118,7 +116,7 @@ class Unrolling:
         return torch.stack([(rows >= step)[self.taught] for step in range(num_steps)])
 
 
-class EagleDistiller(InTraining):
+class EagleDistiller(TextDistiller[LayeredExcerpt]):
     """Trains a layer slice by slice: `teach` adds the gradient of some texts, `step` moves the weights.
 
     shortlist: over the target's unembedding. `loss` is the divergence in nats: mean over rows of the weighted sum over steps.
@@ -136,23 +134,18 @@ class EagleDistiller(InTraining):
     def config(self) -> dict[str, int | float | str | bool]:
         return dict(self.layer.config)
 
-    def averaged(self) -> dict[str, Tensor]:
-        """In bfloat16, in which servers read them at half the cost."""
-        return {name: mean.to(torch.bfloat16) for name, mean in self._mean.items()}
-
     def restart(self, layer: EagleLayer) -> None:
         """Goes on with this layer, nothing remembered of the others. It is trained in place."""
         self.layer = layer.train().requires_grad_(True)
         self._begin(layer.tensors.items())
 
-    def teach(self, passages: Sequence[Passage]) -> None:
-        """Adds the gradient of some texts: one slice of work."""
+    def teach(self, excerpts: Sequence[LayeredExcerpt]) -> None:
         columns, num_steps = self.shortlist.draw(), self.recipe.num_steps
         dtype = columns.unembedding.dtype
-        unrolling = Unrolling.of(passages, num_steps)
+        unrolling = Unrolling.of(excerpts, num_steps)
         with torch.autocast(unrolling.tokens.device.type, dtype, enabled=dtype != torch.float32):
             states = unrolling.states(self.layer, num_steps)
-        hidden = torch.cat([each.hidden for each in passages])
+        hidden = torch.cat([each.hidden for each in excerpts])
         gradient, divergence = self._gradient(states.detach(), hidden, columns, unrolling.reached(num_steps))
         torch.autograd.backward(states, gradient.to(states.dtype))
         self._taught(len(hidden), divergence)

@@ -7,51 +7,60 @@ one reading, and exactly what serving drafts (`trainer.chain_drafter` says the s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+from torch import Tensor
 
 from models.eagle import EagleLayer
 from speculator.guesses import guesses
 from speculator.records import sampling_of
 from speculator.simulate import Simulated
-from trainer.eagle_distil import Passage, Unrolling
+from trainer.eagle_distil import LayeredExcerpt, Unrolling
 from trainer.judge import Slices
 from trainer.kept import Kept
-from trainer.sizing import Sizing
 from trainer.taught import Taught
 from trainer.teacher import LessonCache
+
+_AT_ONCE = 256
+"""Rows of an answer unrolled at once: their attention is a matrix of so many rows by all of the text up to them. The keys of what
+is before them are worked out anew."""
 
 
 class EagleDrafter:
     """lookahead: tokens of a chain. The whole vocabulary is looked at: what a version is worth must not depend on the order of
     the texts."""
 
-    def __init__(self, layer: EagleLayer, lessons: LessonCache, taught: Taught, *, lookahead: int, sizing: Sizing) -> None:
+    def __init__(self, layer: EagleLayer, lessons: LessonCache, taught: Taught, *, lookahead: int) -> None:
         self._layer = layer.eval().requires_grad_(False)
         self._lessons = lessons
         self._taught = taught
         self._lookahead = lookahead
-        self._sizing = sizing
 
     def steps(self, trace: Kept) -> Slices[Simulated]:
         if not self._lessons.knows(trace):
             yield from self._lessons.read(trace)
             yield
-        passage = Passage.of(trace, (yield from self._lessons.read(trace)), len(trace.tokens))
-        unrolling = Unrolling.of([passage], self._lookahead)
-        unrolled = self._layer.unrolled(
+        excerpt = LayeredExcerpt.of(trace, (yield from self._lessons.read(trace)), len(trace.tokens))
+        sampling, num_prompt = sampling_of(trace.trace.sampling), len(trace.trace.prompt_ids)
+        guessed: list[list[int]] = [[] for _ in range(self._lookahead)]
+        # rows of the emitted tokens, the first of which is the first root; what stands behind row j is output token j + 1
+        for start in range(num_prompt, len(excerpt.tokens), _AT_ONCE):
+            stop = min(start + _AT_ONCE, len(excerpt.tokens))
+            unrolled = self._unrolled(excerpt.rows(start, stop))
+            choices = [(sampling, row - num_prompt + 1) for row in range(start, stop)]
+            for of_step in guessed:
+                with torch.no_grad():
+                    tokens, _ = guesses(self._taught.unembed(next(unrolled)[0, start - stop :]).float(), choices, 1)
+                of_step += [best for [best] in tokens]
+                yield
+        return simulate_unrolled(trace.tokens, num_prompt, guessed)
+
+    def _unrolled(self, excerpt: LayeredExcerpt) -> Iterator[Tensor]:
+        unrolling = Unrolling.of([excerpt], self._lookahead)
+        return self._layer.unrolled(
             unrolling.tokens, unrolling.features, self._lookahead, first=unrolling.first, last=unrolling.last
         )
-        sampling, num_prompt = sampling_of(trace.trace.sampling), len(trace.trace.prompt_ids)
-        # rows of the emitted tokens, the first of which is the first root; what stands behind row j is output token j + 1
-        num_rows = len(trace.tokens) - 1 - num_prompt
-        choices = [(sampling, row + 1) for row in range(num_rows)]
-        guessed: list[list[int]] = []
-        for _ in range(self._lookahead if num_rows else 0):
-            with self._sizing.slice(unrolling.last), torch.no_grad():
-                tokens, _ = guesses(self._taught.unembed(next(unrolled)[0, -num_rows:]).float(), choices, 1)
-                guessed.append([best for [best] in tokens])
-            yield
-        return simulate_unrolled(trace.tokens, num_prompt, guessed)
 
 
 def simulate_unrolled(text: tuple[int, ...], num_prompt: int, guessed: list[list[int]]) -> Simulated:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 import torch
@@ -10,69 +9,50 @@ from torch import Tensor
 
 from models.eagle import EagleLayer, layers_read, untrained_config
 from models.errors import BadModel
-from pipelines.checkpoint import Form
 from speculator.kinds import EAGLE
 from trainer.champion import Champion
-from trainer.eagle_distil import EagleDistiller, EagleRecipe, Passage
+from trainer.eagle_distil import EagleDistiller, EagleRecipe, LayeredExcerpt
 from trainer.eagle_drafter import EagleDrafter
-from trainer.heads_trade import static_heads
+from trainer.heads_trade import static_weights
 from trainer.kept import Kept
-from trainer.precision import fast_dtype
 from trainer.settings import TrainerSettings
 from trainer.shortlist import Shortlist
-from trainer.sizing import Sizing, padded
 from trainer.taught import Taught
 from trainer.teacher import LessonCache
-from trainer.trade import Config, Draw
-
-log = logging.getLogger(__name__)
-
-_FIRST_ROWS = 128
-"""Tokens of the first slice, before it is known how many fit."""
-LONGEST = 512
-"""Tokens of a text read at once, where a slice would have room for more: attention over them is a matrix."""
+from trainer.text_trade import TextTrade
+from trainer.trade import Config
 
 
-class EagleTrade:
-    """Raises CorruptCheckpoint for a damaged static layer.
+class EagleTrade(TextTrade[LayeredExcerpt]):
+    """Raises CorruptCheckpoint for a damaged static layer, BadModel for one that reads others of the target's layers than lessons
+    hold.
 
     Judged as a chain, as draft models are: unrolled along a text, the layer tells exactly how far each chain gets, where trees
     would need the passes that serving takes.
     """
 
     kind = EAGLE
-    form: Form = "chain"
+    longest = 512
+    """Attention over a text is a matrix."""
+    distiller: EagleDistiller
 
     def __init__(self, settings: TrainerSettings, taught: Taught, lessons: LessonCache, generator: torch.Generator) -> None:
-        decoder = taught.decoder
-        self.budget = settings.lookahead
-        self.static = static_heads(settings.heads, taught, EAGLE)
+        super().__init__(settings, lessons, generator)
+        self.static = static_weights(settings.heads, taught, EAGLE)
         self._taught = taught
-        self._lessons = lessons
-        self._generator = generator
-        self._sizing = Sizing(settings.slice_seconds, first=_FIRST_ROWS)
-        self._judging = Sizing(settings.slice_seconds, first=_FIRST_ROWS)
-        self._next: Kept | None = None
-        """Drawn, and too long for the slice before."""
         self.floor = Champion.of(self.static) if self.static else self._untrained()
-        columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
-        shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, generator)
+        shortlist = Shortlist.over(taught.decoder, settings.common_tokens, settings.sampled_tokens, generator)
         recipe = EagleRecipe(learning_rate=settings.learning_rate, rows_per_step=settings.rows_per_step)
         self.distiller = EagleDistiller(self._layer(self.floor.config, self.floor.weights), shortlist, recipe)
 
     def begin(self, config: Config, weights: Mapping[str, Tensor] | None = None) -> None:
         self.distiller.restart(self._layer(config, weights))
 
-    def teach(self, draw: Draw) -> int:
-        """Texts, as many as fit a slice side by side, at least one: cut where it alone is too long."""
-        passages = self._passages(draw)
-        with self._sizing.slice(_work(passages)):
-            self.distiller.teach(passages)
-        return sum(len(passage.hidden) for passage in passages)
+    def excerpt_of(self, trace: Kept, max_tokens: int) -> LayeredExcerpt:
+        return LayeredExcerpt.of(trace, self._lessons.known(trace), max_tokens, self._generator)
 
     def drafter(self, config: Config, weights: Mapping[str, Tensor]) -> EagleDrafter:
-        layer = self._layer(config, weights)
-        return EagleDrafter(layer, self._lessons, self._taught, lookahead=self.budget, sizing=self._judging)
+        return EagleDrafter(self._layer(config, weights), self._lessons, self._taught, lookahead=self.budget)
 
     def _untrained(self) -> Champion:
         layer = EagleLayer(untrained_config(self._taught.decoder.config), self._taught.decoder)
@@ -85,27 +65,3 @@ class EagleTrade:
         if weights is not None:
             layer.copy_weights(weights)
         return layer
-
-    def _passages(self, draw: Draw) -> list[Passage]:
-        room, missing = self._sizing.rows, self.distiller.recipe.rows_per_step
-        passages: list[Passage] = []
-        while missing > 0:
-            trace, self._next = self._drawn(draw), None
-            passage = Passage.of(trace, self._lessons.known(trace), min(room, LONGEST), self._generator)
-            if passages and _work([*passages, passage]) > room:
-                self._next = trace  # rather than to draw until a short one comes: long texts would hardly be taught
-                break
-            passages.append(passage)
-            missing -= len(passage.hidden)
-        return passages
-
-    def _drawn(self, draw: Draw) -> Kept:
-        if self._next is not None and self._lessons.knows(self._next):
-            return self._next
-        [trace] = draw(1)
-        return trace
-
-
-def _work(passages: list[Passage]) -> int:
-    """Tokens read for them, those included that fill the shorter ones up."""
-    return len(passages) * padded(max(len(passage.tokens) for passage in passages))

@@ -17,7 +17,6 @@ from trainer.champion import Champion
 from trainer.distil import Distiller, Recipe
 from trainer.heads_drafter import HeadsDrafter
 from trainer.lessons import Lesson, Passage
-from trainer.precision import fast_dtype
 from trainer.settings import TrainerSettings
 from trainer.shortlist import Shortlist
 from trainer.sizing import Sizing, padded
@@ -41,10 +40,9 @@ class HeadsTrade:
         decoder = taught.decoder
         self.kind = settings.kind
         self.budget = settings.budget
-        self.static = static_heads(settings.heads, taught, self.kind)
+        self.static = static_weights(settings.heads, taught, self.kind)
         self.floor = Champion.of(self.static) if self.static else _untrained(decoder, self.kind)
-        columns = decoder.output_embeddings().to(fast_dtype(decoder.device)).contiguous()
-        shortlist = Shortlist(columns, settings.common_tokens, settings.sampled_tokens, generator)
+        shortlist = Shortlist.over(decoder, settings.common_tokens, settings.sampled_tokens, generator)
         recipe = Recipe(learning_rate=settings.learning_rate, rows_per_step=settings.rows_per_step)
         self._taught = taught
         self._lessons = lessons
@@ -83,7 +81,7 @@ class HeadsTrade:
         return Passage.of(runs)
 
 
-def static_heads(folder: str, taught: Taught, kind: str) -> Checkpoint | None:
+def static_weights(folder: str, taught: Taught, kind: str) -> Checkpoint | None:
     """The static heads, or eagle layer, made for this target, if there are any; an empty `folder`: among the bundled ones."""
     path = Path(folder) if folder else BUNDLED
     static = find_static_heads(

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from trainer.shortlist import Shortlist
 
+MAX_SKIPPED = 20
+"""Steps in a row that were not finite, after which the weights are given up."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:

@@ -39,8 +39,9 @@ from torch import Tensor
 
 from models.heads import MedusaHeads
 from models.trainable import TrainableDecoder
-from trainer.draft_distil import Excerpt, pulled, states_at
+from trainer.excerpt import Stretch, states_at
 from trainer.in_training import InTraining, Pace
+from trainer.pull import pulled
 from trainer.shortlist import Columns, Shortlist
 
 _TARGET, _HEADS = "target.", "heads."
@@ -65,7 +66,7 @@ class Jointly:
     """What training together made."""
 
     target: Mapping[str, Tensor]
-    """By Hugging Face name, float32."""
+    """By Hugging Face name."""
     heads: Mapping[str, Tensor]
 
     @classmethod
@@ -105,19 +106,19 @@ class JointDistiller(InTraining):
         """Of the heads."""
         return self.heads.config
 
-    def teach(self, excerpts: Sequence[Excerpt]) -> None:
+    def teach(self, texts: Sequence[Stretch]) -> None:
         """Adds the gradient of some texts: one slice of work."""
         columns = self.shortlist.draw()
         dtype = columns.unembedding.dtype
         with torch.autocast(self.target.device.type, dtype, enabled=dtype != torch.float32):
-            states = states_at(self.target, excerpts)  # [N, H]
+            states = states_at(self.target, texts)  # [N, H]
             with torch.no_grad():
-                hidden = states_at(self.original, excerpts)  # [N, H]
+                hidden = states_at(self.original, texts)  # [N, H]
         own = columns.of(self.target.output_embeddings())
         pull = pulled(states.detach().to(dtype), hidden, own, columns)
         columns.add_to(self.target.output_embeddings(), pull.at_own)
         ahead = self.heads(states.float())  # [N, K, H]
-        at_ahead, divergence = self._ahead(ahead.detach().to(dtype), hidden, own, columns, _num_ahead(excerpts).to(hidden.device))
+        at_ahead, divergence = self._ahead(ahead.detach().to(dtype), hidden, own, columns, _num_ahead(texts).to(hidden.device))
         torch.autograd.backward((states, ahead), (pull.at_states.to(states.dtype), at_ahead.to(ahead.dtype)))
         self._taught(len(hidden), pull.divergence + divergence)
 
@@ -137,6 +138,6 @@ class JointDistiller(InTraining):
         return gradient, divergence
 
 
-def _num_ahead(excerpts: Sequence[Excerpt]) -> Tensor:
+def _num_ahead(texts: Sequence[Stretch]) -> Tensor:
     """[N] rows that follow within the same text: how deep a head can be taught at each."""
-    return torch.cat([torch.arange(len(each.hidden) - 1, -1, -1) for each in excerpts])
+    return torch.cat([torch.arange(each.num_taught - 1, -1, -1) for each in texts])

@@ -51,12 +51,11 @@ class Judge:
         standing = self._meet(champion)
         numbers = {trace.number for trace in traces}
         self._known = {number: steps for number, steps in self._known.items() if number in numbers}
-        both: dict[str, Score] = {}
+        both: list[tuple[Kept, Simulated, Simulated]] = []
         for trace in traces:
             known = yield from self._champion_steps(trace, standing)
-            steps = yield from candidate.steps(trace)
-            both[trace.conversation] = _joined(both.get(trace.conversation), trace, known, steps)
-        return list(both.values())
+            both.append((trace, known, (yield from candidate.steps(trace))))
+        return by_conversation(both)
 
     def _meet(self, champion: Champion) -> Drafter:
         if champion is not self._champion or self._standing is None:
@@ -69,13 +68,16 @@ class Judge:
         return self._known[trace.number]
 
 
-def _joined(so_far: Score | None, trace: Kept, champion: Simulated, candidate: Simulated) -> Score:
-    """The score of a conversation with one more of its answers."""
-    before = so_far or Score(trace.trace.tenant, trace.domain, 0, 0, 0)
-    return Score(
-        before.tenant,
-        before.domain,
-        before.num_tokens + champion.num_tokens,
-        before.champion_steps + champion.num_steps,
-        before.candidate_steps + candidate.num_steps,
-    )
+def by_conversation(both: Iterable[tuple[Kept, Simulated, Simulated]]) -> list[Score]:
+    """One score for each conversation, from its answers under champion and candidate."""
+    scores: dict[str, Score] = {}
+    for trace, champion, candidate in both:
+        before = scores.get(trace.conversation) or Score(trace.trace.tenant, trace.domain, 0, 0, 0)
+        scores[trace.conversation] = Score(
+            before.tenant,
+            before.domain,
+            before.num_tokens + champion.num_tokens,
+            before.champion_steps + champion.num_steps,
+            before.candidate_steps + candidate.num_steps,
+        )
+    return list(scores.values())

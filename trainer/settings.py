@@ -37,7 +37,7 @@ class TrainerSettings:
     state: str
     """Directory of the trainer's own checkpoint."""
     heads: str = ""
-    """Directory with the static heads; empty: the bundled ones, where they fit the target."""
+    """Directory with the static heads, or EAGLE layer; empty: the bundled ones, where they fit the target."""
     draft: str = ""
     """Directory with the static draft model; empty: the bundled one, where it fits the target."""
     kind: Kind = "medusa"
@@ -85,7 +85,7 @@ class TrainerSettings:
     budget: int = 16
     """Draft nodes per step at which heads are judged: a tree of so many."""
     lookahead: int = 4
-    """Tokens per step at which draft models are judged: a chain of so many."""
+    """Tokens per step at which draft models and EAGLE layers are judged: a chain of so many."""
     level: float = 0.01
     """Chance that candidates without a gain ever pass between two publications."""
     min_conversations: int = 64
@@ -120,29 +120,30 @@ class TrainerSettings:
             if not getattr(self, field):
                 raise ValueError(f"{field} is empty, expected a value")
         for field in COUNTS:
-            _expect(field, getattr(self, field), getattr(self, field) >= 1, "at least 1")
+            expect(field, getattr(self, field), getattr(self, field) >= 1, "at least 1")
         for field in SHARES:
-            _expect(field, getattr(self, field), 0 < getattr(self, field) < 1, "more than 0 and less than 1")
+            expect(field, getattr(self, field), 0 < getattr(self, field) < 1, "more than 0 and less than 1")
         for field in SPANS:
-            _expect(field, getattr(self, field), getattr(self, field) > 0, "more than 0")
-        _expect("hybrid", self.hybrid, self.hybrid >= 0, "0 or more")
-        _expect("kind", self.kind, self.kind in get_args(Kind), f"one of {', '.join(get_args(Kind))}")
-        _expect("sampled_tokens", self.sampled_tokens, self.sampled_tokens >= 0, "0 or more")
-        _expect("metrics_port", self.metrics_port, 0 <= self.metrics_port <= 65535, "0 to 65535")
-        _expect("niceness", self.niceness, 0 <= self.niceness <= 19, "0 to 19")
-        _expect(
+            expect(field, getattr(self, field), getattr(self, field) > 0, "more than 0")
+        expect("hybrid", self.hybrid, self.hybrid >= 0, "0 or more")
+        expect("kind", self.kind, self.kind in get_args(Kind), f"one of {', '.join(get_args(Kind))}")
+        expect("sampled_tokens", self.sampled_tokens, self.sampled_tokens >= 0, "0 or more")
+        expect("metrics_port", self.metrics_port, 0 <= self.metrics_port <= 65535, "0 to 65535")
+        expect("niceness", self.niceness, 0 <= self.niceness <= 19, "0 to 19")
+        expect(
             "max_held_out",
             self.max_held_out,
             self.max_held_out >= self.min_conversations,
             "at least min_conversations",
         )
-        _expect("promote", self.promote, self.promote in get_args(Promotion), f"one of {', '.join(get_args(Promotion))}")
+        expect("promote", self.promote, self.promote in get_args(Promotion), f"one of {', '.join(get_args(Promotion))}")
         served = ("float32", "bfloat16", "int8")
-        _expect("served_dtype", self.served_dtype, self.served_dtype in served, "float32, bfloat16 or int8")
-        _expect("device", self.device, self.served_dtype != "int8" or self.device == "cpu", "cpu: the target is served in int8")
-        _expect("dtype", self.dtype, self.dtype in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16")
+        expect("served_dtype", self.served_dtype, self.served_dtype in served, "float32, bfloat16 or int8")
+        expect("device", self.device, self.served_dtype != "int8" or self.device == "cpu", "cpu: the target is served in int8")
+        expect("dtype", self.dtype, self.dtype in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16")
 
 
-def _expect(field: str, value: object, holds: bool, expected: str) -> None:
+def expect(field: str, value: object, holds: bool, expected: str) -> None:
+    """Raises ValueError, naming the field, for a value that does not hold."""
     if not holds:
         raise ValueError(f"{field} is {value!r}, expected {expected}")

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.decoder import Decoder
+from trainer.precision import fast_dtype
+
 _KEEP = 0.9999
 """Weight the past keeps with each row seen: the last ten thousand count."""
 
@@ -68,6 +71,12 @@ class Shortlist:
         self._generator = generator
         self.mass = torch.zeros(len(unembedding))
         """[V] the target's probability of each token, summed over rows seen, older ones forgotten."""
+
+    @classmethod
+    def over(cls, target: Decoder, num_common: int, num_sampled: int, generator: torch.Generator) -> Shortlist:
+        """Over a target's vocabulary, in the dtype that products are fastest in."""
+        columns = target.output_embeddings().to(fast_dtype(target.device)).contiguous()
+        return cls(columns, num_common, num_sampled, generator)
 
     @property
     def whole(self) -> bool:

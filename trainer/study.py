@@ -32,6 +32,7 @@ class Study:
     ) -> None:
         """wants: which traces are studied just now."""
         self._wants = wants
+        self._draws = Draws(mixture, lambda trace: wants(trace) and lessons.knows(trace))
         self._trade = trade
         self._lessons = lessons
         self._mixture = mixture
@@ -43,7 +44,7 @@ class Study:
             yield from self._read(unread)
         distiller = self._trade.distiller
         while not distiller.ready:
-            yield self._trade.teach(self._draw)
+            yield self._trade.teach(self._draws)
         distiller.step()
         yield 0
 
@@ -59,10 +60,24 @@ class Study:
         self._trade.distiller.shortlist.see(sample_rows(lesson))
         yield 0
 
-    def _draw(self, count: int) -> list[Kept]:
-        traces = self._mixture.sample(count, lambda trace: self._wants(trace) and self._lessons.knows(trace))
+
+class Draws:
+    """wanted: which traces are studied just now."""
+
+    def __init__(self, mixture: Mixture, wanted: Callable[[Kept], bool]) -> None:
+        self._mixture = mixture
+        self._wanted = wanted
+        self._back: Kept | None = None
+
+    def __call__(self, count: int) -> list[Kept]:
+        back, self._back = self._back, None
+        first = [back] if back is not None and self._wanted(back) else []
+        traces = first + self._mixture.sample(count - len(first), self._wanted)
         assert traces, "there is nothing to study"
         return traces
+
+    def put_back(self, trace: Kept) -> None:
+        self._back = trace
 
 
 def sample_rows(lesson: Lesson) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -14,8 +14,16 @@ from trainer.judge import Drafter
 from trainer.kept import Kept
 
 Config = Mapping[str, int | float | str | bool]
-Draw = Callable[[int], Sequence[Kept]]
-"""How many -> so many draws, with replacement, of traces that are to be studied and whose lessons are known."""
+
+
+class Draw(Protocol):
+    """Draws traces that are to be studied just now and whose lessons are known."""
+
+    def __call__(self, count: int) -> Sequence[Kept]:
+        """So many draws, with replacement."""
+
+    def put_back(self, trace: Kept) -> None:
+        """Drawn, and not taught: it comes next, as long as it is to be studied."""
 
 
 class Trade(Protocol):

@@ -13,7 +13,7 @@ from trainer.audit import Audit
 from trainer.descent import Descent, extended
 from trainer.feed import Feed
 from trainer.gate import Judgement
-from trainer.in_training import InTraining
+from trainer.in_training import MAX_SKIPPED, InTraining
 from trainer.lead import Lead
 from trainer.memory import Memory
 from trainer.patience import Patience
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 BATCH = 64
 """Traces read from the log in one slice: about 5 ms."""
-MAX_SKIPPED = 20
-"""Steps in a row that were not finite, after which the weights are given up."""
 _AUDIT_SECONDS = 2.0
 
 

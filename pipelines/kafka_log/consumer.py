@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
+from kafka.net.compat import KafkaNetClient
 
 from pipelines.errors import LogUnavailable
 from pipelines.kafka_log.address import KafkaAddress
@@ -54,6 +56,12 @@ class Consumer:
             coming.add_done_callback(_close)
 
     def _connect(self, coming: Future[KafkaConsumer]) -> None:
+        clients: list[KafkaNetClient] = []
+
+        def client(**settings: Any) -> KafkaNetClient:
+            clients.append(KafkaNetClient(**settings))
+            return clients[-1]
+
         try:
             coming.set_result(
                 KafkaConsumer(
@@ -65,9 +73,12 @@ class Consumer:
                     fetch_max_wait_ms=_FETCH_WAIT_MS,
                     max_partition_fetch_bytes=8 << 20,
                     metadata_max_age_ms=30_000,
+                    kafka_client=client,
                 )
             )
         except BaseException as error:
+            for each in clients:
+                each.close()  # a constructor that fails leaves its thread running, which holds its sockets
             coming.set_exception(error if isinstance(error, KafkaError) else KafkaError(str(error)))
 
 

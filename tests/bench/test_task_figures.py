@@ -231,5 +231,5 @@ def test_suffix_decoding_is_compared_on_the_same_texts(
     monkeypatch.setattr(arctic, "ArcticSpeculator", _Twin)
     found = figures(target, tmp_path, "arctic")
     assert {measure.ratio.value for measure in found["arctic"].measures} == {1.0}
-    assert all(0.01 < measure.ratio.value < 100 for measure in found["arctic-time"].measures)
+    assert all(measure.ratio.value > 0 for measure in found["arctic-time"].measures)
     assert {measure.what for measure in found["arctic"].measures} == {"against twin-True", "against twin-False"}

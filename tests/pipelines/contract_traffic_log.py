@@ -31,8 +31,9 @@ from tests.pipelines.records import make_trace, make_traces
 
 Outage = Callable[[], AbstractContextManager[None]]
 Opening = Callable[..., TrafficWriter]
-PATIENCE = 30.0
-"""Seconds after which a test gives up waiting; no test needs them."""
+PATIENCE = 90.0
+"""Seconds after which a test gives up waiting. A writer whose broker falls silent at the wrong moment needs 40: 22 until a
+shipment is given up, 2 for the producer to end, 5 before the next try, 10 to connect."""
 
 
 def read_all(reader: TrafficReader) -> list[Trace]:

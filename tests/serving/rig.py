@@ -12,7 +12,7 @@ from models.decoder import Decoder
 from models.pages import PagePool
 from models.rope import RopeConfig
 from serving.engine import Engine
-from serving.messages import Request
+from serving.messages import Moved, Request
 from serving.scheduler import Scheduler
 from serving.target import Target
 from speculator.batch import Batch, Sequence
@@ -178,3 +178,33 @@ def served(engine: Engine, asked: SequenceOf[Request], chance: random.Random | N
             said[moved.id] = said.get(moved.id, ()) + moved.token_ids
     engine.audit()
     return said
+
+
+def generate(engine: Engine, requests: SequenceOf[Request], joins: SequenceOf[int]) -> dict[int, tuple[int, ...]]:
+    """Request i is submitted before step joins[i]; returns what each emitted."""
+    emitted: dict[int, tuple[int, ...]] = {each.id: () for each in requests}
+    step = 0
+    while engine.has_work or any(join >= step for join in joins):
+        for each, join in zip(requests, joins, strict=True):
+            if join == step:
+                assert engine.submit(each) is None
+        if engine.has_work:
+            for moved in engine.step():
+                emitted[moved.id] += moved.token_ids
+        step += 1
+    engine.audit()
+    assert engine.take_refused() == []
+    return emitted
+
+
+def moves_of(engine: Engine, asks: SequenceOf[Request]) -> dict[int, list[Moved]]:
+    """All at once; what the engine said of each."""
+    for each in asks:
+        assert engine.submit(each) is None
+    moves: dict[int, list[Moved]] = {each.id: [] for each in asks}
+    while engine.has_work:
+        for moved in engine.step():
+            moves[moved.id].append(moved)
+    engine.audit()
+    assert engine.take_refused() == []
+    return moves

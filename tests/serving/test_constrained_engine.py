@@ -22,7 +22,16 @@ from speculator.constraint.grammars import Grammars
 from speculator.law import noisy_scores
 from speculator.merged import MergedSpeculator
 from speculator.protocol import Speculator
-from tests.serving.rig import MAX_TREE, GuessingSpeculator, NoSpeculator, plain_engine, tiny_decoder, tiny_scheduler, tiny_target
+from tests.serving.rig import (
+    MAX_TREE,
+    GuessingSpeculator,
+    NoSpeculator,
+    generate,
+    plain_engine,
+    tiny_decoder,
+    tiny_scheduler,
+    tiny_target,
+)
 from tests.speculator.constraint.alphabet import EOS, VOCAB, constraint, grammars, ids, small_tokenizer
 
 DECODER = tiny_decoder()
@@ -90,22 +99,6 @@ def engine_with(*sources: Speculator, **limits: int) -> Engine:
     target = tiny_target(DECODER, num_pages=256)
     speculator = MergedSpeculator(sources or [NoSpeculator()], max_tree=MAX_TREE)
     return Engine(target, tiny_scheduler(target, **limits), speculator, grammars=grammars())
-
-
-def generate(engine: Engine, requests: list[Request], joins: list[int]) -> dict[int, tuple[int, ...]]:
-    """Request i is submitted before step joins[i]; returns what each emitted."""
-    emitted: dict[int, tuple[int, ...]] = {each.id: () for each in requests}
-    step = 0
-    while engine.has_work or any(join >= step for join in joins):
-        for each, join in zip(requests, joins, strict=True):
-            if join == step:
-                assert engine.submit(each) is None
-        for moved in engine.step() if engine.has_work else ():
-            emitted[moved.id] += moved.token_ids
-        step += 1
-    engine.audit()
-    assert engine.take_refused() == []
-    return emitted
 
 
 def brute_force(asked: Request) -> tuple[int, ...]:

@@ -28,8 +28,8 @@ from speculator.merged import MergedSpeculator
 from speculator.protocol import Budget, Speculator
 from speculator.static_eagle import eagle_source
 from speculator.verify import Verdicts
-from tests.serving.rig import VOCAB, GuessingSpeculator, plain_engine, tiny_scheduler, tiny_target
-from tests.serving.test_engine_exactness import generate, plain, request
+from tests.serving.rig import VOCAB, GuessingSpeculator, generate, plain_engine, tiny_scheduler, tiny_target
+from tests.serving.test_engine_exactness import plain, request
 from tests.speculator.eagle_layers import DECODER, FORMS, NUM_PAGES, PAGE_SIZE, eagle_layer, features_of, runner_of, source_of
 from tests.wait import wait_until
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from kernels.gumbel.reference import gumbel
 from pipelines.trace import Edits
 from serving.messages import Request
-from tests.serving.rig import VOCAB, GuessingSpeculator, plain_engine, tiny_target
-from tests.serving.test_engine_exactness import DECODER, generate, request
+from tests.serving.rig import VOCAB, GuessingSpeculator, generate, plain_engine, tiny_target
+from tests.serving.test_engine_exactness import DECODER, request
 
 Floats = NDArray[np.float32]
 TOKENS = st.integers(0, VOCAB - 1)

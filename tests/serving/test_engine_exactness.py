@@ -10,18 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.engine import Engine
 from serving.messages import Request
 from speculator.batch import Sequence
 from speculator.drafts import Drafts, Tree
-from tests.serving.rig import (
-    VOCAB,
-    GuessingSpeculator,
-    plain_engine,
-    tiny_decoder,
-    tiny_scheduler,
-    tiny_target,
-)
+from tests.serving.rig import VOCAB, GuessingSpeculator, generate, plain_engine, tiny_decoder, tiny_scheduler, tiny_target
 
 DECODER = tiny_decoder()
 MAX_TOKENS = 24
@@ -38,22 +30,6 @@ def request(number: int, temperature: float, prompt_length: int, **changes: obje
         "seed": number * 7 + 1,
     }
     return Request(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def generate(engine: Engine, requests: list[Request], joins: list[int]) -> dict[int, tuple[int, ...]]:
-    """Request i is submitted before step joins[i]; returns what each emitted."""
-    emitted: dict[int, tuple[int, ...]] = {each.id: () for each in requests}
-    step = 0
-    while engine.has_work or any(join >= step for join in joins):
-        for each, join in zip(requests, joins, strict=True):
-            if join == step:
-                assert engine.submit(each) is None
-        if engine.has_work:
-            for moved in engine.step():
-                emitted[moved.id] += moved.token_ids
-        step += 1
-    engine.audit()
-    return emitted
 
 
 def plain(requests: list[Request]) -> dict[int, tuple[int, ...]]:

@@ -19,8 +19,8 @@ from speculator.heads import HeadsSpeculator
 from speculator.merged import MergedSpeculator
 from speculator.static_heads import heads_of, heads_source, untrained_config
 from speculator.vocabulary import DraftVocabulary
-from tests.serving.rig import plain_engine, tiny_decoder, tiny_scheduler, tiny_target
-from tests.serving.test_engine_exactness import generate, request
+from tests.serving.rig import generate, plain_engine, tiny_decoder, tiny_scheduler, tiny_target
+from tests.serving.test_engine_exactness import request
 from trainer.distil import Distiller, Recipe
 from trainer.lessons import Lesson, Passage
 from trainer.shortlist import Shortlist

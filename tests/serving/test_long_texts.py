@@ -11,6 +11,7 @@ from serving.engine import Engine, FixedBudget
 from serving.messages import Request
 from serving.settings import EngineSettings
 from speculator.sparse_self import SparseSelfSpeculator
+from tests.serving.rig import served
 
 pytestmark = pytest.mark.slow
 
@@ -28,17 +29,12 @@ def engine_of(loaded: Target, *sources: str) -> Engine:
 
 
 def answers(engine: Engine, loaded: Target, temperature: float) -> dict[int, tuple[int, ...]]:
-    said: dict[int, tuple[int, ...]] = {}
+    asked = []
     for number in range(3):
         content = STORY * (8 + number) + "What did Nora find?"
         prompt = tuple(loaded.tokenizer.apply_chat_template([{"role": "user", "content": content}]))
-        request = Request(id=number, prompt_ids=prompt, max_tokens=40, temperature=temperature, seed=number)
-        assert engine.submit(request) is None
-    while engine.has_work:
-        for moved in engine.step():
-            said[moved.id] = said.get(moved.id, ()) + moved.token_ids
-    engine.audit()
-    return said
+        asked.append(Request(id=number, prompt_ids=prompt, max_tokens=40, temperature=temperature, seed=number))
+    return served(engine, asked)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])

@@ -20,7 +20,16 @@ from speculator.law import noisy_scores, process
 from speculator.merged import MergedSpeculator
 from speculator.processor import Processor, edited
 from speculator.protocol import Speculator
-from tests.serving.rig import MAX_TREE, VOCAB, GuessingSpeculator, NoSpeculator, plain_engine, tiny_scheduler, tiny_target
+from tests.serving.rig import (
+    MAX_TREE,
+    VOCAB,
+    GuessingSpeculator,
+    NoSpeculator,
+    moves_of,
+    plain_engine,
+    tiny_scheduler,
+    tiny_target,
+)
 from tests.serving.test_constrained_engine import CASES, EOS, WANTED, keeps, wanted
 from tests.serving.test_constrained_engine import request as constrained_request
 from tests.serving.test_engine_exactness import DECODER, plain, request
@@ -34,19 +43,6 @@ LAX = Typical(epsilon=0.03, delta=0.3)
 def engine_of(*sources: Speculator, **limits: int) -> Engine:
     target = tiny_target(DECODER, num_pages=limits.pop("num_pages", 256))
     return Engine(target, tiny_scheduler(target, **limits), MergedSpeculator(sources, max_tree=MAX_TREE), grammars=grammars())
-
-
-def served(engine: Engine, requests: list[Request]) -> dict[int, list[Moved]]:
-    """All at once; what the engine said of each."""
-    for each in requests:
-        assert engine.submit(each) is None
-    moves: dict[int, list[Moved]] = {each.id: [] for each in requests}
-    while engine.has_work:
-        for moved in engine.step():
-            moves[moved.id].append(moved)
-    engine.audit()
-    assert engine.take_refused() == []
-    return moves
 
 
 def said(moves: list[Moved]) -> tuple[int, ...]:
@@ -97,7 +93,7 @@ def test_lossy_tokens_are_typical_or_the_targets_and_their_neighbours_stay_exact
     asked = mixed(15, **changes)
     exact = plain(asked)
     engine = engine_of(GuessingSpeculator({}, 3), **limits)
-    moves = served(engine, asked)
+    moves = moves_of(engine, asked)
     departed = 0
     for each in asked:
         tokens = said(moves[each.id])
@@ -111,13 +107,13 @@ def test_lossy_tokens_are_typical_or_the_targets_and_their_neighbours_stay_exact
 
 def test_without_a_draft_lossy_answers_are_exact() -> None:
     asked = mixed(6)
-    assert {number: said(moves) for number, moves in served(engine_of(NoSpeculator()), asked).items()} == plain(asked)
+    assert {number: said(moves) for number, moves in moves_of(engine_of(NoSpeculator()), asked).items()} == plain(asked)
 
 
 def test_choices_of_one_prompt_go_their_own_ways_and_share_its_pages() -> None:
     asked = [request(1, 0.9, 17, lossy=LAX, id=choice + 1, choice=choice, seed=5) for choice in range(6)]
     engine = engine_of(GuessingSpeculator({}, 4))
-    moves = served(engine, asked)
+    moves = moves_of(engine, asked)
     assert engine.scheduler.counters["prefix_cache_hits"] > 0
     assert sum(departures(each, said(moves[each.id])) for each in asked) > 1
     assert len({said(each) for each in moves.values()}) > 3
@@ -125,7 +121,7 @@ def test_choices_of_one_prompt_go_their_own_ways_and_share_its_pages() -> None:
 
 def test_log_probabilities_are_the_targets_raw_ones_at_lossy_tokens_too() -> None:
     asked = request(1, 0.9, 7, lossy=LAX, logprobs=1)
-    (moves,) = served(engine_of(GuessingSpeculator({}, 6)), [asked]).values()
+    (moves,) = moves_of(engine_of(GuessingSpeculator({}, 6)), [asked]).values()
     tokens = said(moves)
     assert departures(asked, tokens) > 0
     rows = DECODER.logits(DECODER.hidden_states(torch.tensor([*asked.prompt_ids, *tokens[:-1]])))[6:].log_softmax(-1)
@@ -141,7 +137,7 @@ def test_within_a_grammar_nothing_forbidden_is_accepted() -> None:
     ]
     rng = random.Random(0)
     answers = {each.id: tuple(rng.randrange(VOCAB) for _ in range(60)) for each in asked}
-    moves = served(engine_of(GuessingSpeculator(answers, 3, hit_rate=0.2)), asked)
+    moves = moves_of(engine_of(GuessingSpeculator(answers, 3, hit_rate=0.2)), asked)
     num_ended = 0
     departed = 0
     for each, (index, _) in zip(asked, CASES, strict=True):
@@ -173,7 +169,7 @@ def test_drawn_drafts_are_judged_by_the_same_criterion(law: Law) -> None:
         source = DraftModelSpeculator(runner_of(draft_model(seed=5)), version="v", max_tree=12, depth=4, law=law)
         engine = Engine(target, tiny_scheduler(target, max_running=4), MergedSpeculator([source], max_tree=12))
         asked = [request(number, 0.8, 5, lossy=lossy) for number in range(12)]
-        moves = served(engine, asked)
+        moves = moves_of(engine, asked)
         assert all(len(said(each)) == 24 for each in moves.values())
         counts.append(engine.stats.counters["decode_steps"])
     assert counts[1] < counts[0]
@@ -181,6 +177,6 @@ def test_drawn_drafts_are_judged_by_the_same_criterion(law: Law) -> None:
 
 def test_plain_engines_and_lossy_ones_emit_the_same_for_whoever_is_exact() -> None:
     asked = [request(number, 0.9, 5) for number in range(6)]
-    alone = served(plain_engine(tiny_target(DECODER), GuessingSpeculator({}, 8)), asked)
-    crowd = served(engine_of(GuessingSpeculator({}, 9)), [*asked, *(request(n, 0.9, 5, lossy=LAX) for n in range(20, 26))])
+    alone = moves_of(plain_engine(tiny_target(DECODER), GuessingSpeculator({}, 8)), asked)
+    crowd = moves_of(engine_of(GuessingSpeculator({}, 9)), [*asked, *(request(n, 0.9, 5, lossy=LAX) for n in range(20, 26))])
     assert {number: said(moves) for number, moves in alone.items()} == {each.id: said(crowd[each.id]) for each in asked}

@@ -21,6 +21,13 @@ class Poller:
         self.missed: list[str] = []
         self.polling = Polling("test", self._open, interval, turn=self._turn, away=self._missed)
 
+    def __enter__(self) -> Poller:
+        self.polling.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.polling.stop()
+
     def _open(self) -> Registry:
         self._check()
         self.num_opened += 1
@@ -45,26 +52,23 @@ class Poller:
 def test_a_registry_that_is_away_at_first_and_later_is_asked_again() -> None:
     poller = Poller()
     poller.away = True
-    poller.polling.start()
-    wait_until(lambda: len(poller.missed) > 2)
-    assert (poller.num_opened, poller.num_turns) == (0, 0)
-    poller.away = False
-    wait_until(lambda: poller.num_turns > 2)
-    poller.away = True
-    num_missed = len(poller.missed)
-    wait_until(lambda: len(poller.missed) > num_missed + 1)
-    poller.away, num_turns = False, poller.num_turns
-    wait_until(lambda: poller.num_turns > num_turns)
-    poller.polling.stop()
+    with poller:
+        wait_until(lambda: len(poller.missed) > 2)
+        assert (poller.num_opened, poller.num_turns) == (0, 0)
+        poller.away = False
+        wait_until(lambda: poller.num_turns > 2)
+        poller.away = True
+        num_missed = len(poller.missed)
+        wait_until(lambda: len(poller.missed) > num_missed + 1)
+        poller.away, num_turns = False, poller.num_turns
+        wait_until(lambda: poller.num_turns > num_turns)
     assert (poller.num_opened, poller.num_closed) == (1, 1)
     assert set(poller.missed) == {"away"}
 
 
 def test_it_ends_at_once_in_the_middle_of_a_rest() -> None:
-    poller = Poller(interval=3600.0)
-    poller.polling.start()
-    wait_until(lambda: poller.num_turns > 0)
-    poller.polling.stop()
+    with Poller(interval=3600.0) as poller:
+        wait_until(lambda: poller.num_turns > 0)
     assert "test" not in {thread.name for thread in threading.enumerate()}
     assert poller.num_closed == 1
 

@@ -127,10 +127,12 @@ def test_a_registry_that_is_away_is_asked_again(tmp_path: Path) -> None:
     purges, told = Purges(open_it, 0.005), list[str]()
     purges.start()
     deadline = time.monotonic() + 10
-    while not told:
-        assert time.monotonic() < deadline
-        purges.heed(lambda tenant, at: told.append(tenant))
-    purges.stop()
+    try:
+        while not told:
+            assert time.monotonic() < deadline
+            purges.heed(lambda tenant, at: told.append(tenant))
+    finally:
+        purges.stop()
     assert told == ["a"]
 
 

@@ -7,25 +7,13 @@ import pytest
 import torch
 
 from pipelines.trace import Edits
-from serving.engine import Engine
 from serving.messages import Moved, Request
 from speculator import scoring
 from speculator.scored import Scored
-from tests.serving.rig import VOCAB, GuessingSpeculator, NoSpeculator, engine_with, plain_engine, tiny_target
+from tests.serving.rig import VOCAB, GuessingSpeculator, NoSpeculator, engine_with, moves_of, plain_engine, tiny_target
 from tests.serving.test_engine_exactness import DECODER, plain, request
 
 EDITS = Edits(repetition_penalty=1.5, logit_bias=((3, 5.0),))
-
-
-def moves_of(engine: Engine, asks: list[Request]) -> dict[int, list[Moved]]:
-    for each in asks:
-        assert engine.submit(each) is None
-    moves: dict[int, list[Moved]] = {each.id: [] for each in asks}
-    while engine.has_work:
-        for moved in engine.step():
-            moves[moved.id].append(moved)
-    engine.audit()
-    return moves
 
 
 def served(asks: list[Request]) -> dict[int, list[Moved]]:

@@ -14,12 +14,13 @@ from models.loading import load_target
 from models.source import bundled_target
 from pipelines.store import open_store
 from serving.assemble import build_engine
-from serving.engine import Engine, FixedBudget
+from serving.engine import FixedBudget
 from serving.messages import Request
 from serving.settings import EngineSettings
 from speculator.ssd.address import Address
 from speculator.ssd.process import WorkerProcess
 from tests.servers.process import free_port
+from tests.serving.rig import served
 from tests.speculator.ssd.test_remote import draft_worker
 
 PROMPTS = ("Once upon a time there was", "Write a SQL query: What is", "12 apples and 30 pears are", "Hello! How are")
@@ -90,13 +91,3 @@ def test_an_engine_whose_worker_dials_in_says_what_plain_decoding_says() -> None
             assert time.monotonic() < deadline, counters()
         assert counters()["ssd_failures"] == 0
         engine.close()
-
-
-def served(engine: Engine, asked: list[Request]) -> dict[int, tuple[int, ...]]:
-    said: dict[int, tuple[int, ...]] = {}
-    for request in asked:
-        engine.submit(request)
-    while engine.has_work:
-        for moved in engine.step():
-            said[moved.id] = said.get(moved.id, ()) + moved.token_ids
-    return said

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 import torch
 
 from kernels.gumbel import gumbel
-from models.pages import PageTable
 from speculator.batch import Batch, Sampling, Sequence
-from speculator.drafts import Drafts, Tree
-from speculator.eagle import EagleSpeculator
+from speculator.drafts import Tree
 from speculator.heard import Heard
 from speculator.protocol import Budget
-from speculator.verify import Verdicts
 from tests.serving.rig import VOCAB
-from tests.speculator.eagle_layers import DECODER, PAGE_SIZE, eagle_layer, source_of
-from tests.speculator.test_eagle_runner import taught
+from tests.speculator.eagle_layers import DECODER, decoding, eagle_layer, source_of, taught
 
 LAYER = eagle_layer(seed=2, scale=0.3)
 GREEDY, SAMPLED = Sampling(temperature=0.0, max_tokens=40), Sampling(temperature=0.8, seed=11, choice=2, max_tokens=40)
-
-
-def decoding(source: EagleSpeculator, number: int, sampling: Sampling) -> Sequence:
-    """A text of which the target has just chosen the newest token."""
-    chance = random.Random(number)
-    tokens = [chance.randrange(VOCAB) for _ in range(10 + number)]
-    _, captured = DECODER.read(torch.tensor(tokens[:-1]), source.needs_layers)
-    pages = PageTable(PAGE_SIZE, range(10 * number, 10 * number + 10))
-    sequence = Sequence(number, "tenant", tokens, len(tokens) - 3, sampling, pages=pages, num_written=len(tokens) - 1)
-    source.begin(sequence)
-    sequence.layers = captured
-    source.observe(Batch((sequence,)), Drafts.empty([0]), Verdicts(((),), ((),)))
-    return sequence
 
 
 def path_to(tree: Tree, node: int) -> list[int]:

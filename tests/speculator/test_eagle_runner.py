@@ -6,33 +6,12 @@ import random
 
 import pytest
 import torch
-from torch import Tensor
 
-from models.eagle import EagleLayer
 from models.pages import PageTable
 from speculator.draft_runner import Branch, Track
-from tests.serving.rig import VOCAB
-from tests.speculator.eagle_layers import PAGE_SIZE, eagle_layer, features_of, runner_of
+from tests.speculator.eagle_layers import PAGE_SIZE, eagle_layer, features_of, runner_of, taught, text_of
 
 LAYER = eagle_layer()
-
-
-def text_of(chance: random.Random, length: int) -> list[int]:
-    return [chance.randrange(VOCAB) for _ in range(length)]
-
-
-@torch.no_grad()
-def taught(layer: EagleLayer, text: list[int], path: list[int], padding: int = 0) -> Tensor:
-    """[H] the state at the last token of `path`, drafted behind `text`, as training has it. Of the path nobody knows features in
-    serving: here it has some that are wrong."""
-    tokens = torch.tensor([[*[0] * padding, *text, *path]])
-    features = torch.zeros(1, tokens.shape[1], 3 * layer.shape.hidden_size)
-    features[0, padding : padding + len(text)] = features_of(layer, text)
-    features[0, padding + len(text) :] = torch.arange(features.shape[-1]) % 7 - 3.0
-    steps = layer.unrolled(tokens, features, len(path) + 1, first=torch.tensor([padding]), last=len(text) + len(path))
-    for _ in range(len(path)):
-        next(steps)
-    return next(steps)[0, -1]
 
 
 @pytest.mark.parametrize("pages", [list(range(24)), [3 * each % 64 for each in range(24)]], ids=["in one piece", "scattered"])

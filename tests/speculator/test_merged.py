@@ -17,8 +17,7 @@ from speculator.merged import MergedSpeculator
 from speculator.protocol import Budget, Speculator
 from speculator.shadow import Shadow
 from speculator.verify import Verdicts
-from tests.speculator.test_shadow import mean_of
-from tests.speculator.toys import paths
+from tests.speculator.toys import mean_of, paths
 
 
 @dataclass

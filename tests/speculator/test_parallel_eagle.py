@@ -23,11 +23,20 @@ from speculator.protocol import Budget
 from speculator.static_eagle import eagle_source
 from speculator.verify import verify
 from tests.serving.rig import VOCAB
-from tests.speculator.eagle_layers import DECODER, NUM_PAGES, PAGE_SIZE, eagle_layer, features_of, runner_of, source_of
+from tests.speculator.eagle_layers import (
+    DECODER,
+    NUM_PAGES,
+    PAGE_SIZE,
+    decoding,
+    eagle_layer,
+    features_of,
+    runner_of,
+    source_of,
+    taught,
+    text_of,
+)
 from tests.speculator.enumeration import Fate, FatefulChooser, drawing, law_of
 from tests.speculator.ssd.toy import Text, ToyRunner
-from tests.speculator.test_eagle import decoding
-from tests.speculator.test_eagle_runner import taught, text_of
 from tests.speculator.test_exact_law import distance
 from tests.speculator.toys import ToyTarget
 

@@ -21,8 +21,8 @@ from speculator.recycling import RecyclingSpeculator
 from speculator.recycling_growth import Chances, grow
 from speculator.suffix_growth import MIN_SURVIVAL
 from speculator.verify import Verdicts, verify
-from tests.serving.rig import VOCAB, engine_with, tiny_decoder, tiny_target
-from tests.serving.test_engine_exactness import generate, plain, request
+from tests.serving.rig import VOCAB, engine_with, generate, tiny_decoder, tiny_target
+from tests.serving.test_engine_exactness import plain, request
 from tests.speculator.toys import paths, random_tree
 
 V = 40

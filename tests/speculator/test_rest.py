@@ -13,8 +13,8 @@ from speculator.drafts import Drafts, Tree
 from speculator.protocol import Budget
 from speculator.rest import POLL_SECONDS, RestSpeculator
 from speculator.verify import Verdicts
-from tests.serving.rig import engine_with, tiny_decoder, tiny_target
-from tests.serving.test_engine_exactness import generate, plain, request
+from tests.serving.rig import engine_with, generate, tiny_decoder, tiny_target
+from tests.serving.test_engine_exactness import plain, request
 from tests.speculator.test_suffix import likeliest
 
 TOKENIZER = "t"

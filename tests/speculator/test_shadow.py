@@ -9,6 +9,7 @@ from speculator.batch import Sampling, Sequence
 from speculator.drafts import Drafts, Tree
 from speculator.outlook import Promise
 from speculator.shadow import Shadow
+from tests.speculator.toys import mean_of
 
 
 def sequence(*tokens: int, max_tokens: int = 20) -> Sequence:
@@ -30,13 +31,6 @@ def score(told: Sequence, drafts: Drafts, *steps: tuple[int, ...], ended: bool =
         told.tokens.extend(emitted)
         shadow.settle(told, ended=ended and number == len(steps))
     return mean_of(shadow, "heads")
-
-
-def mean_of(shadow: Shadow, source: str) -> tuple[float, int]:
-    """Tokens a step that the source would have had, and how many trees that rests on; 1 where there are none."""
-    counters = shadow.counters()
-    steps = counters.get(f"shadow_steps:{source}", 0)
-    return (counters[f"shadow_tokens:{source}"] / steps if steps else 1.0), int(steps)
 
 
 def test_an_accepted_draft_counts_with_its_bonus_token_though_plain_decoding_emits_one_at_a_time() -> None:

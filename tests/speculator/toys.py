@@ -10,6 +10,7 @@ from torch import Tensor
 
 from speculator.batch import Sampling
 from speculator.drafts import Drafts, Tree
+from speculator.shadow import Shadow
 from speculator.verify import verify
 
 
@@ -61,3 +62,10 @@ def decode_plainly(target: ToyTarget, prompt: list[int], sampling: Sampling) -> 
         if text[-1] in sampling.stop_ids:
             break
     return text[len(prompt) :]
+
+
+def mean_of(shadow: Shadow, source: str) -> tuple[float, int]:
+    """Tokens a step that the source would have had, and how many trees that rests on; 1 where there are none."""
+    counters = shadow.counters()
+    steps = counters.get(f"shadow_steps:{source}", 0)
+    return (counters[f"shadow_tokens:{source}"] / steps if steps else 1.0), int(steps)

@@ -1,4 +1,4 @@
-"""A target that is a Markov chain, its traffic, and a trainer of either kind around it: the whole loop with no weights.
+"""A target that is a Markov chain, its traffic, and a trainer of any kind around it: the whole loop with no weights.
 
 After token x mostly comes (5 x + 3) mod 16. The state is one-hot in the newest token, so heads can learn the chain's
 second, third and further steps in a few dozen steps of training, and a draft model of one layer the first.
@@ -40,6 +40,7 @@ TICK = 0.01
 TARGET, TOKENIZER = "scripted-target", "scripted-tokenizer"
 SLOT = Slot(target=TARGET, kind=KIND)
 """Of heads."""
+GREEDY = SamplingRecord(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, max_tokens=20)
 SMALL = DraftShape(hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2, num_kv_heads=1)
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.trace import SamplingRecord
-from tests.trainer.scripted import taught
+from tests.trainer.scripted import GREEDY, taught
 from trainer.answers import Answer, Answers
-
-GREEDY = SamplingRecord(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, max_tokens=20)
 
 
 def answers(*conversations: str) -> list[Answer]:

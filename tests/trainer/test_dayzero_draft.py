@@ -6,7 +6,6 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 
 from kernels.gumbel import gumbel
@@ -14,7 +13,7 @@ from models.draft import DraftShape
 from pipelines.store import open_store
 from pipelines.trace import SamplingRecord
 from speculator.static_draft import draft_model, find_static_draft
-from tests.trainer.scripted import TARGET, TOKENIZER, VOCAB, ScriptedDecoder, following, taught, text
+from tests.trainer.scripted import GREEDY, TARGET, TOKENIZER, VOCAB, ScriptedDecoder, following, taught, text
 from trainer.answers import Answer
 from trainer.dayzero import first_weights
 from trainer.dayzero_draft import DraftBeginner
@@ -22,7 +21,6 @@ from trainer.dayzero_settings import DraftSettings
 
 SMALL = DraftShape(hidden_size=16, intermediate_size=32, num_layers=1, num_heads=2, num_kv_heads=1)
 QUICK = DraftSettings(shape=SMALL, steps=60, rows_per_step=128, learning_rate=0.02, held_out=20, budget=4)
-GREEDY = SamplingRecord(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, max_tokens=20)
 
 
 def answer(number: int) -> Answer:
@@ -79,15 +77,12 @@ def test_its_worth_is_judged_with_the_noise_of_the_answers(tmp_path: Path) -> No
     assert known.evaluation.tokens_per_step > unknown.evaluation.tokens_per_step + 0.5
 
 
-def test_it_stops_when_its_seconds_are_over(tmp_path: Path) -> None:
-    steps: list[int] = []
-    settings = replace(QUICK, steps=10**9, seconds=0.3, held_out=0)
-    manifest = first_weights(DraftBeginner(taught(), settings), ANSWERS, open_store(tmp_path), lambda step, _: steps.append(step))
-    assert 0 < len(steps) < 10**6
-    assert manifest.evaluation is None
-
-
-@pytest.mark.parametrize(("field", "value"), [("max_tokens", 0), ("hybrid", -1.0), ("steps", 0), ("seconds", 0.0)])
-def test_a_setting_that_cannot_work_is_named(field: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"^{field} is {value}"):
-        replace(QUICK, **{field: value})
+def test_turns_of_a_conversation_are_judged_as_one(tmp_path: Path) -> None:
+    """A bound on turns that resemble each other would be closer than what is known."""
+    settings = replace(QUICK, steps=1)
+    answers = [replace(each, conversation=f"of two turns {number // 2}") for number, each in enumerate(ANSWERS)]
+    two = first_weights(DraftBeginner(taught(), settings), answers, open_store(tmp_path / "two"))
+    assert two.evaluation is not None
+    assert two.evaluation.num_conversations == 10
+    answers = [replace(each, conversation="the one" if number < 20 else "") for number, each in enumerate(ANSWERS)]
+    assert first_weights(DraftBeginner(taught(), settings), answers, open_store(tmp_path / "one")).evaluation is None

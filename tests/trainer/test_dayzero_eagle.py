@@ -5,35 +5,32 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from models.eagle import untrained_config
 from pipelines.store import open_store
-from pipelines.trace import SamplingRecord
 from speculator.static_eagle import served_layer
 from speculator.static_heads import find_static
-from tests.speculator.eagle_layers import FORMS
-from tests.trainer.test_eagle_to_server import TARGET
+from tests.speculator.eagle_layers import FORMS, chain_decoder
+from tests.trainer.scripted import GREEDY
 from trainer.answers import Answer
 from trainer.dayzero import first_weights
 from trainer.dayzero_eagle import EagleBeginner
 from trainer.dayzero_settings import EagleSettings
 from trainer.taught import Taught
 
+TARGET = chain_decoder()
 TAUGHT = Taught(TARGET, "target-1", "tokenizer-1")
 QUICK = EagleSettings(steps=60, rows_per_step=128, learning_rate=0.01, held_out=10, budget=4)
-GREEDY = SamplingRecord(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, max_tokens=20)
 
 
 def answer(number: int) -> Answer:
     """What the chain says to a prompt, greedily."""
-    tokens = [number % 48]
+    tokens = [number]
     while len(tokens) < 24:
         tokens.append((5 * tokens[-1] + 3) % 48)
     return Answer(tokens[:4], tokens[4:], GREEDY)
 
 
-ANSWERS = [answer(number) for number in range(60)]
+ANSWERS = [answer(number) for number in range(48)]
 
 
 @FORMS
@@ -47,23 +44,9 @@ def test_a_layer_from_answers_alone_is_found_by_a_server_and_says_what_it_is_wor
     assert found is not None
     assert found.manifest == manifest
     assert dict(manifest.config) == served_layer(found, TARGET).config == untrained_config(TARGET.config, parallel=parallel)
-    assert (manifest.kind, manifest.parent, manifest.span.num_traces) == ("eagle", None, 50)
+    assert (manifest.kind, manifest.parent, manifest.span.num_traces) == ("eagle", None, 38)
     judged = manifest.evaluation
     assert judged is not None
     assert (judged.num_conversations, judged.budget, judged.champion_tokens_per_step) == (10, 4, 1.0)
     # nineteen tokens after the first, in a chain that is followed to the letter: four steps, or five with a mistake
     assert 19 / 5 < judged.tokens_per_step <= 19 / 4
-
-
-def test_it_stops_when_its_seconds_are_over(tmp_path: Path) -> None:
-    steps: list[int] = []
-    settings = replace(QUICK, steps=10**9, seconds=0.3, held_out=0)
-    manifest = first_weights(EagleBeginner(TAUGHT, settings), ANSWERS, open_store(tmp_path), lambda step, _: steps.append(step))
-    assert 0 < len(steps) < 10**6
-    assert manifest.evaluation is None
-
-
-@pytest.mark.parametrize(("field", "value"), [("max_tokens", 0), ("steps", 0), ("seconds", 0.0)])
-def test_a_setting_that_cannot_work_is_named(field: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"^{field} is {value}"):
-        replace(QUICK, **{field: value})

@@ -12,9 +12,11 @@ from torch import Tensor
 from models.draft import DraftModel, DraftShape
 from tests.serving.rig import tiny_config
 from tests.trainer.scripted import trace
-from trainer.draft_distil import DraftDistiller, DraftRecipe, Excerpt, gradient_at
+from trainer.draft_distil import DraftDistiller, DraftRecipe
+from trainer.excerpt import Excerpt
 from trainer.kept import Kept
 from trainer.lessons import Lesson
+from trainer.pull import gradient_at
 from trainer.shortlist import Shortlist
 
 VOCAB, HIDDEN = 40, 12
@@ -70,7 +72,7 @@ def gradients(subject: DraftDistiller) -> dict[str, Tensor]:
 
 
 def test_the_gradient_is_that_of_the_divergence_at_the_rows_of_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.draft_distil._CHUNK", 7 * VOCAB)
+    monkeypatch.setattr("trainer.pull._CHUNK", 7 * VOCAB)
     subject, lesson, model = distiller(), excerpts(), draft()
     subject.teach(lesson)
     loss = plain_loss(model, lesson)

@@ -19,9 +19,9 @@ from speculator.records import sampling_of
 from speculator.redraft import PAGE_SIZE, pages_alone, redraft
 from tests.serving.rig import VOCAB
 from tests.speculator.eagle_layers import DECODER, FORMS, eagle_layer
-from tests.speculator.test_eagle_runner import taught as drafted
+from tests.speculator.eagle_layers import taught as drafted
 from tests.trainer.scripted import trace
-from trainer.eagle_distil import EagleDistiller, EagleRecipe, Passage, Unrolling
+from trainer.eagle_distil import EagleDistiller, EagleRecipe, LayeredExcerpt, Unrolling
 from trainer.eagle_drafter import EagleDrafter, simulate_unrolled
 from trainer.kept import Kept
 from trainer.shortlist import Shortlist
@@ -55,9 +55,9 @@ def lessons_of(traces: Sequence[Kept]) -> LessonCache:
     return lessons
 
 
-def passages_of(traces: Sequence[Kept], max_tokens: int = 1000) -> list[Passage]:
+def excerpts_of(traces: Sequence[Kept], max_tokens: int = 1000) -> list[LayeredExcerpt]:
     lessons = lessons_of(traces)
-    return [Passage.of(each, lessons.known(each), max_tokens) for each in traces]
+    return [LayeredExcerpt.of(each, lessons.known(each), max_tokens) for each in traces]
 
 
 def distiller_of(layer: EagleLayer, **recipe: object) -> EagleDistiller:
@@ -82,7 +82,7 @@ def defined_loss(layer: EagleLayer, trace: Kept, num_steps: int) -> float:
 def test_the_loss_is_the_weighted_divergence_of_what_is_drafted_behind_every_root(parallel: bool) -> None:
     layer, traces = eagle_layer(seed=1, parallel=parallel), [kept(1, 1, 9), kept(2, 6, 5), kept(3, 3, 2)]
     distiller = distiller_of(layer, num_steps=4)
-    distiller.teach(passages_of(traces))
+    distiller.teach(excerpts_of(traces))
     expected = sum(defined_loss(layer, each, 4) for each in traces)
     assert distiller._divergence == pytest.approx(expected, rel=1e-4)
     assert distiller._rows == 16
@@ -92,13 +92,13 @@ def test_the_loss_is_the_weighted_divergence_of_what_is_drafted_behind_every_roo
 def test_the_gradient_is_that_of_the_loss(parallel: bool) -> None:
     layer, traces = eagle_layer(seed=1, parallel=parallel), [kept(1, 1, 9), kept(2, 6, 5)]
     distiller = distiller_of(layer, num_steps=4)
-    distiller.teach(passages_of(traces))
+    distiller.teach(excerpts_of(traces))
     written = {name: each.grad.clone() for name, each in layer.tensors.items() if each.grad is not None}
     layer.zero_grad()
-    passages = passages_of(traces)
-    unrolling = Unrolling.of(passages, 4)
+    excerpts = excerpts_of(traces)
+    unrolling = Unrolling.of(excerpts, 4)
     states = unrolling.states(layer, 4)
-    target = DECODER.logits(torch.cat([each.hidden for each in passages])).softmax(-1)
+    target = DECODER.logits(torch.cat([each.hidden for each in excerpts])).softmax(-1)
     scores = (states @ DECODER.output_embeddings().t()).log_softmax(-1)
     weights = torch.tensor([[0.8**step] for step in range(4)]) * unrolling.reached(4)
     (-(target * scores).sum(-1) * weights).sum().backward()
@@ -115,7 +115,7 @@ def test_texts_side_by_side_teach_what_they_teach_alone(parallel: bool) -> None:
         layer.zero_grad()
         distiller = distiller_of(layer)
         for group in groups:
-            distiller.teach(passages_of(group))
+            distiller.teach(excerpts_of(group))
         return {name: each.grad.clone() for name, each in layer.tensors.items() if each.grad is not None}
 
     together, alone = gradients([traces]), gradients([[each] for each in traces])
@@ -125,7 +125,7 @@ def test_texts_side_by_side_teach_what_they_teach_alone(parallel: bool) -> None:
 
 def test_a_long_text_is_cut_and_its_features_stay_beside_their_tokens() -> None:
     trace = kept(1, 20, 60)
-    [whole], [cut] = passages_of([trace]), passages_of([trace], max_tokens=32)
+    [whole], [cut] = excerpts_of([trace]), excerpts_of([trace], max_tokens=32)
     assert (len(whole.tokens), len(whole.hidden)) == (79, 60)
     assert not whole.features[0].any(), "nothing stands before the first token"
     for field in ("tokens", "features", "hidden"):
@@ -134,10 +134,10 @@ def test_a_long_text_is_cut_and_its_features_stay_beside_their_tokens() -> None:
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_what_is_not_finite_moves_nothing(poison: float) -> None:
-    distiller, [passage] = distiller_of(eagle_layer()), passages_of([kept(1, 4, 9)])
-    passage.hidden[3, 2] = poison
+    distiller, [excerpt] = distiller_of(eagle_layer()), excerpts_of([kept(1, 4, 9)])
+    excerpt.hidden[3, 2] = poison
     before = {name: each.detach().clone() for name, each in distiller.layer.tensors.items()}
-    distiller.teach([passage])
+    distiller.teach([excerpt])
     assert not distiller.step()
     assert all(torch.equal(each, before[name]) for name, each in distiller.layer.tensors.items())
 
@@ -180,7 +180,7 @@ def test_one_unrolling_tells_what_drafting_token_by_token_does(
     monkeypatch.setattr("speculator.growth.FEWEST_CHANCE", 0.0)
     layer = eagle_layer(seed=1, parallel=parallel)
     texts = [drafted_by(layer, number, lookahead, temperature) for number in range(4)]
-    drafter = EagleDrafter(layer, lessons_of(texts[::2]), TAUGHT, lookahead=lookahead, sizing=Sizing(60.0))
+    drafter = EagleDrafter(layer, lessons_of(texts[::2]), TAUGHT, lookahead=lookahead)
     steps = tokens = 0
     for text in texts:
         found = finish(drafter.steps(text))
@@ -189,21 +189,34 @@ def test_one_unrolling_tells_what_drafting_token_by_token_does(
     assert (1.1 + 0.3 * lookahead) * steps < tokens, "chains were accepted, or nothing would be shown"
 
 
+@FORMS
+def test_a_text_unrolled_in_slices_is_the_same_text(parallel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, text = eagle_layer(seed=1, parallel=parallel), drafted_by(eagle_layer(seed=1, parallel=parallel), 9, 4, 0.8)
+    drafter = EagleDrafter(layer, lessons_of([text]), TAUGHT, lookahead=4)
+    at_once = finish(drafter.steps(text))
+    lasts: list[int] = []
+    unrolled = layer.unrolled
+    monkeypatch.setattr(layer, "unrolled", lambda *args, **values: lasts.append(values["last"]) or unrolled(*args, **values))
+    monkeypatch.setattr("trainer.eagle_drafter._AT_ONCE", 32)
+    assert finish(drafter.steps(text)) == at_once
+    assert lasts == [64, 64, 64, 32], "109 rows, 32 at a time and those that they go on from, in multiples of 32"
+
+
 STUDIED = [kept(number, 4, 30, surprise=0.2, temperature=0.5 * (number % 2)) for number in range(100, 130)]
 """Some answers of the target."""
 
 
 @FORMS
 def test_learning_from_answers_raises_acceptance_on_them(parallel: bool) -> None:
-    distiller, passages = distiller_of(eagle_layer(scale=0.1, parallel=parallel), learning_rate=0.01), passages_of(STUDIED)
+    distiller, excerpts = distiller_of(eagle_layer(scale=0.1, parallel=parallel), learning_rate=0.01), excerpts_of(STUDIED)
     for step in range(60):
-        distiller.teach(passages[step % 5 :: 5])
+        distiller.teach(excerpts[step % 5 :: 5])
         distiller.step()
     learnt = EagleLayer(distiller.config, DECODER)
     learnt.copy_weights(distiller.averaged())
 
     def tokens_per_step(layer: EagleLayer) -> float:
-        drafter = EagleDrafter(layer, lessons_of(STUDIED), TAUGHT, lookahead=4, sizing=Sizing(60.0))
+        drafter = EagleDrafter(layer, lessons_of(STUDIED), TAUGHT, lookahead=4)
         found = [finish(drafter.steps(each)) for each in STUDIED]
         return sum(each.num_tokens for each in found) / sum(each.num_steps for each in found)
 

@@ -1,4 +1,4 @@
-"""The loop in miniature: traces in, weights of either kind learn, the gate decides, the registry has a champion."""
+"""The loop in miniature: traces in, weights of any kind learn, the gate decides, the registry has a champion."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from models.heads import MedusaHeads
 from pipelines.checkpoint import Checkpoint, Manifest, TrafficSpan
 from pipelines.errors import LogUnavailable, RegistryUnavailable
 from pipelines.registry import Registry, SlotState
-from pipelines.trace import SamplingRecord
 from pipelines.traffic_log import TrafficReader
 from speculator.simulate import Simulated
 from speculator.static_draft import draft_model
 from speculator.static_eagle import served_layer
 from speculator.static_heads import served_heads
-from tests.trainer.scripted import SLOT, TARGET, TOKENIZER, VOCAB, House, taught, trace, train_until, weights
+from tests.trainer.scripted import GREEDY, SLOT, TARGET, TOKENIZER, VOCAB, House, taught, trace, train_until, untrained, weights
 from trainer.chain_drafter import ChainDrafter
 from trainer.eagle_drafter import EagleDrafter
 from trainer.heads_drafter import HeadsDrafter
+from trainer.in_training import MAX_SKIPPED
 from trainer.judge import Drafter
 from trainer.kept import Kept
 from trainer.sizing import Sizing
 from trainer.slicing import finish
 from trainer.teacher import LessonCache, ReplayTeacher
-from trainer.trainer import MAX_SKIPPED, Trainer
-
-GREEDY = SamplingRecord(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, seed=0, max_tokens=20)
+from trainer.trainer import Trainer
 
 
 def worth(house: House, version: str) -> float:
@@ -53,7 +51,7 @@ def of_draft(checkpoint: Checkpoint) -> Drafter:
 def of_layer(checkpoint: Checkpoint) -> Drafter:
     layer = served_layer(checkpoint, taught().decoder)
     lessons = LessonCache(ReplayTeacher(taught().decoder, Sizing(1.0), layer.layers), 1 << 20)
-    return EagleDrafter(layer, lessons, taught(), lookahead=3, sizing=Sizing(1.0))
+    return EagleDrafter(layer, lessons, taught(), lookahead=3)
 
 
 def published(trainer: Trainer, times: int = 1) -> Callable[[], bool]:
@@ -100,6 +98,28 @@ def test_after_a_rollback_training_starts_again_from_the_champion(any_house: Hou
     assert trainer.distiller.age < 5
     before = any_house.static_weights()
     assert all((weight - before[name]).abs().max() < 0.3 for name, weight in weights(trainer).items())
+
+
+def test_a_champion_that_makes_no_model_is_refused_by_a_trainer_that_trains_on(any_house: House) -> None:
+    static = any_house.add_static()
+    config, tensors = untrained(any_house.slot.kind)
+    name, tensor = next(iter(tensors.items()))
+    manifest, location = any_house.store.save(
+        {**tensors, name: tensor[..., :-1]},
+        kind=any_house.slot.kind,
+        parent=static,
+        target=TARGET,
+        tokenizer=TOKENIZER,
+        config=config,
+        created_at=2.0,
+    )
+    any_house.registry.publish(any_house.slot, manifest, location, expected_generation=0)
+    any_house.write([trace(number) for number in range(60)])
+    for _ in range(2):  # and again, after a restart
+        trainer = any_house.trainer()
+        train_until(trainer, lambda: trainer.distiller.num_steps >= 2)  # noqa: B023
+        assert (trainer.record.progress.champion, trainer.record.progress.parent) == (manifest.version, static)
+        trainer.save()
 
 
 def test_traces_judged_on_before_a_publication_are_not_judged_on_again(any_house: House) -> None:
