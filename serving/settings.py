@@ -45,7 +45,7 @@ class EngineSettings:
     """What may draft: `medusa`, `hydra`, `eagle`, `suffix`, `recycling`, `rest`, `draft-lm`, `ssd`, `self`. Empty: plain
     decoding."""
     heads: str = ""
-    """Directory with the static heads; empty: the bundled ones, where they fit the target."""
+    """Directory with the static heads, or EAGLE layer; empty: the bundled ones, where they fit the target."""
     draft: str = ""
     """Directory with the draft language model; empty: the bundled one, where it fits the target."""
     ssd_device: str = "cpu"
