@@ -97,7 +97,7 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "everdraft_replace_bfloat16": (c_void_p, c_long, c_long, c_void_p),
     "everdraft_candidates": (c_void_p, c_long, c_long, c_void_p, c_void_p, c_void_p, c_long, c_void_p, c_void_p),
     "everdraft_layers": (
-        *(c_void_p, c_long, c_long, c_long, c_long, c_float, c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_void_p),
+        *(c_void_p, c_long, c_long, c_long, c_long, c_float, c_void_p, c_long, c_void_p, c_void_p, c_long, c_void_p, c_void_p),
         *(c_void_p, c_void_p, c_long, c_void_p, c_long, c_long, c_float, c_void_p, c_int),
     ),
     "everdraft_likeliest": (c_void_p, c_long, c_long, c_long, c_void_p, c_void_p),
@@ -115,6 +115,12 @@ def loaded() -> ctypes.CDLL:
     found = library()
     assert found is not None, "ask runs_natively first"
     return found
+
+
+def outside(name: str, places: Tensor, size: int) -> IndexError:
+    """What to raise where C found that not all of `places` are from 0 to `size` - 1."""
+    wrong = places[(places < 0) | (places >= size)]
+    return IndexError(f"{name}: {int(wrong[0])}, expected 0 to {size - 1}")
 
 
 @lru_cache(maxsize=1)
