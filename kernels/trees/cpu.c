@@ -10,6 +10,8 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
+#include <math.h>
+
 #include "native.h"
 
 #define MOST_CHANCE 0.99 /* MAX_CHANCE of speculator/calibration.py */
@@ -35,7 +37,8 @@ struct node {
 };
 
 static double chance(const struct limits *limits, const double *factors, double raw, int32_t depth) {
-    int64_t level = (int64_t)(raw * (double)limits->levels), place = depth - 1;
+    if (!(raw >= 0.0 && raw < INFINITY)) return 0.0; /* no number */
+    int64_t level = raw < 1.0 ? (int64_t)(raw * (double)limits->levels) : limits->levels, place = depth - 1;
     if (level > limits->levels - 1) level = limits->levels - 1;
     if (place > limits->depths - 1) place = limits->depths - 1;
     const double worth = raw * factors[place * limits->levels + level];
