@@ -84,13 +84,8 @@ static void drop_edge(struct tree *tree, uint64_t key) {
 }
 
 static int32_t new_node(struct tree *tree, int32_t above, int32_t depth) {
-    int32_t node;
-    if (tree->num_free)
-        node = tree->free[--tree->num_free];
-    else
-        memset(&tree->nodes[node = tree->num_rows++], 0, sizeof *tree->nodes);
-    tree->nodes[node].parent = above;
-    tree->nodes[node].depth = depth;
+    const int32_t node = tree->num_free ? tree->free[--tree->num_free] : tree->num_rows++;
+    tree->nodes[node] = (struct node){.parent = above, .depth = depth};
     return node;
 }
 

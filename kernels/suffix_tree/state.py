@@ -83,7 +83,7 @@ def thawed(state: Frozen) -> NativeTree:
     leaves = [number for leaf in state.leaves for number in leaf]
     lengths = [len(text) // 4 for text in state.texts]
     arrays = {"lengths": array("q", lengths), "used": array("q", state.used), "tokens": array("i", b"".join(state.texts))}
-    arrays |= {"columns": array("i", b"".join(state.columns)), "free": array("i", state.free), "leaves": array("i", leaves)}
+    arrays |= {"columns": array("i", b"".join(state.columns)), "free": array("i", state.free), "leaves": _ints(leaves)}
     node, length, pending = state.locus
     struct = _Struct(
         *(state.max_depth, state.max_suffixes, len(lengths), sum(lengths), state.serial, state.oldest, rows),
@@ -95,6 +95,13 @@ def thawed(state: Frozen) -> NativeTree:
     if wrong.value:
         raise ValueError("the numbers of a suffix tree do not fit together")
     return NativeTree.of(handle, state.max_depth)
+
+
+def _ints(numbers: list[int]) -> array[int]:
+    try:
+        return array("i", numbers)
+    except OverflowError as error:
+        raise ValueError(f"leaves of a suffix tree: {error}") from error
 
 
 def _zeros(name: str, size: int) -> array[int]:
