@@ -52,7 +52,8 @@ static int sound_suffix(const struct tree *tree, const struct text *text, int64_
         const struct node *here = &tree->nodes[node];
         const int64_t length = here->depth < left ? here->depth : left;
         const int32_t *tokens;
-        if (tokens_from(tree, here, 0, &tokens) < length || memcmp(tokens, text->tokens + start, length * sizeof *tokens)) return 0;
+        if (tokens_from(tree, here, 0, &tokens) < length) return 0;
+        if (memcmp(tokens, text->tokens + start, length * sizeof *tokens)) return 0;
     }
     return tree->nodes[node].depth == full;
 }

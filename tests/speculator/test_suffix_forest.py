@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+import threading
 from array import array
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.suffix_tree import frozen
 from speculator import suffix_forest
 from speculator.batch import Sampling
 from speculator.suffix_native import NativeForest
@@ -230,7 +233,7 @@ def worn_state() -> TreeState:
     for _ in range(6):
         tree.extend([rng.randrange(3) for _ in range(9)])
         tree.close()
-    tree.extend([0, 1, 2, 2, 0, 1])
+    tree.extend([0, 3, 1, 4, 0])
     return NativeForest().freeze(tree)
 
 
@@ -247,13 +250,14 @@ def use(state: TreeState) -> None:
         forest.draft([(None, match, text, 8, 8, GREEDY, 0)])
         tree.extend(text)
         tree.close()
-    forest.thaw(forest.freeze(tree))
+        forest.thaw(forest.freeze(tree))
 
 
 def test_whatever_number_of_a_tree_is_changed_it_is_refused_or_stays_a_tree() -> None:
     state = worn_state()
     num_rows = len(state.columns[0]) // 4
     assert len(state.free) >= 8, "rows that are free, whose numbers come from the file too"
+    assert len(state.leaves) >= 3
     for column in range(8):
         for row in range(num_rows):
             for number in (-1, *range(num_rows + 1), 1 << 30):
@@ -282,6 +286,54 @@ def test_numbers_changed_together_are_refused_or_stay_a_tree(
     free = array("i", state.free)
     free[oldest % len(free)] = locus[0]
     use(msgspec.structs.replace(state, free=free.tobytes()))
+
+
+def test_others_run_while_a_tree_is_taken_apart_or_put_together() -> None:
+    tree, forest, interval = NativeForest().tree(), NativeForest(), sys.getswitchinterval()
+    tree.extend(range(10_000))
+    state = forest.freeze(tree)
+    works: list[Callable[[], object]] = [lambda: frozen(tree), lambda: forest.thaw(state)]
+    sys.setswitchinterval(1000.0)  # nobody else runs but where the interpreter's lock is given away
+    try:
+        for work in works:
+            begin, ran = threading.Event(), threading.Event()
+            other = threading.Thread(target=lambda begin=begin, ran=ran: begin.wait() and ran.set())
+            other.start()
+            begin.set()
+            tries = 0
+            while not ran.is_set() and tries < 500:
+                work()
+                tries += 1
+            assert ran.is_set()
+            other.join()
+    finally:
+        sys.setswitchinterval(interval)
+
+
+PARENT, CHILD, NEXT, PREVIOUS, DEPTH, COUNT = range(6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ((NEXT, 3, 0), (PREVIOUS, 2, 1), (NEXT, 1, 2)),
+        (
+            *((CHILD, 6, 1), (PREVIOUS, 6, 2), (DEPTH, 6, 2), (COUNT, 6, 1)),
+            *((PARENT, 1, 6), (PREVIOUS, 1, 0), (NEXT, 2, 6)),
+        ),
+    ],
+    ids=["children in a circle", "a node that neither branches nor ends a suffix"],
+)
+def test_rows_that_agree_with_their_neighbours_may_still_be_no_tree(changes: tuple[tuple[int, int, int], ...]) -> None:
+    tree = NativeForest().tree(4, 40)
+    tree.extend([1, 2, 3, 4, 5])
+    state = NativeForest().freeze(tree)
+    if len(changes) > 3:  # there is a row more
+        state = msgspec.structs.replace(state, columns=tuple(column + bytes(4) for column in state.columns))
+    for column, row, number in changes:
+        state = changed(state, column, row, number)
+    with pytest.raises(ValueError):
+        NativeForest().thaw(state)
 
 
 def test_without_a_compiler_the_trees_are_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
