@@ -244,7 +244,9 @@ def use(state: TreeState) -> None:
         tree = forest.thaw(state)
     except ValueError:
         return
-    forest.copied(tree).close()
+    ended = forest.copied(tree)
+    ended.close()
+    forest.thaw(forest.freeze(ended))
     for _ in range(4):
         match, text = forest.match(tree), [rng.randrange(3) for _ in range(6)]
         forest.draft([(None, match, text, 8, 8, GREEDY, 0)])
