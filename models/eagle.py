@@ -21,7 +21,7 @@ Legend: B texts, T rows of each, L layers of the target, H hidden size, A query 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -87,6 +87,20 @@ def shape_of(config: Config) -> tuple[DecoderConfig, tuple[int, ...]]:
     return shape, tuple(int(config[name]) for name in LAYERS)
 
 
+def _check_target(shape: DecoderConfig, layers: Sequence[int], target: DecoderConfig) -> None:
+    """Raises BadModel, naming the field, for a layer that is not of this target."""
+    for name in ("hidden_size", "vocab_size"):
+        ours, theirs = getattr(shape, name), getattr(target, name)
+        if ours != theirs:
+            raise BadModel(f"config of an eagle layer: {name} is {ours}; expected {theirs}, the target's")
+    for name, layer in zip(LAYERS, layers, strict=True):
+        if layer > target.num_layers:
+            raise BadModel(f"config of an eagle layer: {name} is {layer}; expected at most {target.num_layers}, the last")
+    ours, theirs = shape.max_positions, target.max_positions
+    if ours < theirs:
+        raise BadModel(f"config of an eagle layer: max_position_embeddings is {ours}; expected at least {theirs}, the target's")
+
+
 def is_parallel(config: Config) -> bool:
     """Whether a config is of a parallel layer. Raises BadModel where it does not say so as it should."""
     if config.get(PARALLEL, True) is not True:
@@ -141,10 +155,7 @@ class EagleLayer(nn.Module):
         self.shape, self.layers = shape_of(config)
         self.parallel = is_parallel(config)
         self.decoder = decoder
-        for name in ("hidden_size", "vocab_size"):
-            ours, theirs = getattr(self.shape, name), getattr(decoder.config, name)
-            if ours != theirs:
-                raise BadModel(f"config of an eagle layer: {name} is {ours}; expected {theirs}, the target's")
+        _check_target(self.shape, self.layers, decoder.config)
         generator = torch.Generator().manual_seed(0)
         # nn.ParameterDict takes no dots in its keys
         shapes = expected_shapes(self.shape, parallel=self.parallel)
