@@ -83,6 +83,7 @@ class PackedLayers:
         nothing, for a position or a slot that is none.
         """
         assert all(each.is_contiguous() for each in (x, cos, sin, positions, slots, keys, values))
+        assert x.dtype == keys.dtype == values.dtype == torch.float32
         assert positions.dtype == slots.dtype == torch.int64
         assert len(x) == len(positions) == len(slots) == spans.num_rows
         states = {layer: torch.empty_like(x) for layer in captured}
