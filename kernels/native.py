@@ -38,7 +38,7 @@ _TILES: dict[str, tuple[type, ...]] = {
 """Only where the processor has matrix tiles."""
 _BRIEF: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "everdraft_chosen": (c_long, (c_void_p, c_long, c_float, c_uint32, c_uint32)),
-    "everdraft_recycle": (c_long, (c_void_p, c_long, c_void_p, c_void_p, c_void_p)),
+    "everdraft_recycle": (c_long, (c_void_p, c_void_p, c_long, c_void_p, c_void_p, c_void_p)),
     "everdraft_combine": (
         c_long,
         (

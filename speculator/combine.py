@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from kernels.native import library
 from kernels.trees import Combiner, Limits
-from speculator.calibration import DEPTHS, LEVELS, Calibration
+from speculator.calibration import DEPTHS, LEVELS, MAX_CHANCE, Calibration
 from speculator.drafts import Tree
 from speculator.merge import merge, prune
 
@@ -31,7 +31,7 @@ def combine(
     """
     if library() is None or completing or any(tree.beliefs for trees in proposed for tree in trees.values()):
         return combine_plainly(roots, proposed, sampled, calibration, limits, completing)
-    combiner = Combiner(roots, calibration.factors, DEPTHS, LEVELS)
+    combiner = Combiner(roots, calibration.factors, DEPTHS, LEVELS, MAX_CHANCE)
     for row, trees in enumerate(proposed):
         for source, tree in trees.items():
             if len(tree) > 1:

@@ -14,8 +14,6 @@
 
 #include "native.h"
 
-#define MOST_CHANCE 0.99 /* MAX_CHANCE of speculator/calibration.py */
-
 /* What one source drafted for one sequence. */
 struct draft {
     int64_t row, size, factors, bit; /* nodes, the root included; where its cells of the calibration begin; of `sources` */
@@ -24,7 +22,7 @@ struct draft {
 /* What decides how much is kept. */
 struct limits {
     int64_t num_nodes, max_tree, depths, levels; /* of the calibration: depths, and levels of confidence */
-    double draft_seconds;
+    double most_chance, draft_seconds;
     const double *step_seconds; /* of a step with 0, 1, … nodes; may be missing */
     int64_t num_step_seconds;
 };
@@ -42,7 +40,7 @@ static double chance(const struct limits *limits, const double *factors, double 
     if (level > limits->levels - 1) level = limits->levels - 1;
     if (place > limits->depths - 1) place = limits->depths - 1;
     const double worth = raw * factors[place * limits->levels + level];
-    return worth < MOST_CHANCE ? worth : MOST_CHANCE;
+    return worth < limits->most_chance ? worth : limits->most_chance;
 }
 
 static void append(struct node *nodes, int32_t parent, int32_t child) {
