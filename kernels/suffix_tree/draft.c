@@ -1,6 +1,13 @@
 /* Following texts through suffix trees, and growing drafts from where they are: speculator/suffix_match.py and
    speculator/suffix_growth.py, in the same order and with the same roundings, so that the same drafts come out. */
 
+/* Every operation on doubles is rounded by itself, as in Python. */
+#if defined(__clang__)
+#pragma clang fp contract(off)
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+
 #include <math.h>
 
 #include "native.h"
@@ -164,8 +171,7 @@ static void branch(struct growth *growth, struct place place, int32_t parent) {
     int32_t children[MAX_KINDS];
     for (int32_t child = tree->nodes[place.node].child; child && num_kinds < max_kinds; child = tree->nodes[child].next)
         children[num_kinds++] = child;
-    const volatile double unseen = weight(growth, &place) * (double)num_kinds; /* volatile: rounded before it is added to */
-    const double total = tree->nodes[place.node].count + unseen;
+    const double total = tree->nodes[place.node].count + weight(growth, &place) * (double)num_kinds;
     place.length++;
     for (int64_t kind = 0; kind < num_kinds; kind++, found++) {
         const struct node *child = &tree->nodes[children[kind]];
