@@ -198,7 +198,7 @@ def _cache() -> Iterator[Path]:
 
 def _compiled(compiler: list[str], cache: Path) -> Path:
     sources = sorted(ROOM.glob("*/*.c"))
-    headers = [ROOM / "native.h", *sorted(ROOM.glob("*/*.h"))]
+    headers = [*sorted(ROOM.glob("*.h")), *sorted(ROOM.glob("*/*.h"))]
     path = cache / f"kernels-{_key(compiler, [*sources, *headers])}.so"
     if path.exists():
         return path

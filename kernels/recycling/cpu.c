@@ -44,6 +44,9 @@ struct entry {
     int32_t order, parent, rank;
 };
 
+#define ENTRY struct entry
+#include "heap.h"
+
 struct growth {
     const struct rules *rules;
     const struct question *question;
@@ -85,10 +88,6 @@ static void look_up(const struct growth *growth, int32_t node) {
     }
 }
 
-static int before(const struct entry *a, const struct entry *b) {
-    return a->lost != b->lost ? a->lost < b->lost : a->order < b->order;
-}
-
 /* Puts what is offered to `parent` at `rank` on the heap. */
 static void push(struct growth *growth, int32_t parent, int32_t rank) {
     const struct offers *offers = &growth->offers[parent];
@@ -96,23 +95,7 @@ static void push(struct growth *growth, int32_t parent, int32_t rank) {
     const double survival = growth->reach[parent] * offers->chances[rank];
     if (survival < growth->rules->least_survival) return;
     const struct entry entry = {-survival, growth->order++, parent, rank};
-    int32_t slot = growth->num_entries++;
-    for (; slot > 0 && before(&entry, &growth->heap[(slot - 1) / 2]); slot = (slot - 1) / 2)
-        growth->heap[slot] = growth->heap[(slot - 1) / 2];
-    growth->heap[slot] = entry;
-}
-
-static struct entry pop(struct growth *growth) {
-    const struct entry best = growth->heap[0], last = growth->heap[--growth->num_entries];
-    int32_t slot = 0, below;
-    while ((below = 2 * slot + 1) < growth->num_entries) {
-        below += below + 1 < growth->num_entries && before(&growth->heap[below + 1], &growth->heap[below]);
-        if (!before(&growth->heap[below], &last)) break;
-        growth->heap[slot] = growth->heap[below];
-        slot = below;
-    }
-    growth->heap[slot] = last;
-    return best;
+    heap_push(growth->heap, growth->num_entries++, entry);
 }
 
 static void add(struct growth *growth, int32_t token, int32_t parent, double confidence, double survival) {
@@ -129,7 +112,7 @@ static void grow(struct growth *growth) {
     add(growth, (int32_t)growth->question->root, -1, 1.0, 1.0);
     push(growth, 0, 0);
     while (growth->num_entries && growth->num_nodes <= growth->question->num_nodes) {
-        const struct entry best = pop(growth);
+        const struct entry best = heap_pop(growth->heap, --growth->num_entries);
         const struct offers *offers = &growth->offers[best.parent];
         add(growth, offers->tokens[best.rank], best.parent, offers->chances[best.rank], -best.lost);
         push(growth, best.parent, best.rank + 1);

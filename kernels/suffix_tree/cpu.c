@@ -1,7 +1,8 @@
 /* Growing a suffix tree: speculator/suffix_tree.py, function by function, with the memory asked for beforehand.
 
    Every function that grows something first makes sure that there is room for all that it may add; where there is none it says
-   so and the tree is as it was. A token adds two nodes at most for each pending suffix, of which there are fewer than `max_depth`. */
+   so and the tree is as it was; `extend` does so token by token, and those before the one without room are in. A token adds two nodes
+   at most for each pending suffix, of which there are fewer than `max_depth`. */
 
 #include "tree.h"
 
