@@ -173,6 +173,13 @@ static inline double uniform(uint32_t stream, uint32_t here, uint32_t token) {
     return ((double)(x ^ here) + 0.5) * 0x1p-32;
 }
 
+/* Whether all numbers are places among `size`. */
+static inline int all_within(const int64_t *numbers, long count, long size) {
+    int within = 1;
+    for (long at = 0; at < count; at++) within &= (uint64_t)numbers[at] < (uint64_t)size;
+    return within;
+}
+
 /* At least `bytes` at a multiple of 64, the same for every call of a thread from one file; none if there is no memory. */
 static inline void *scratch_of(size_t bytes) {
     static _Thread_local void *kept;

@@ -169,7 +169,7 @@ class Decoder:
         return self._run(tokens, positions, attend, (), {})
 
     def _paged(self, rows: Rows, pages: KeyValuePages, capture: Collection[int], captured: dict[int, Tensor]) -> Tensor:
-        if self._packed is not None and native_layers.fits(pages.keys):
+        if self._packed is not None:
             x = self.embed(rows.tokens)
             places = rows.positions, rows.slots
             captured |= self._packed.run(x, self._cos, self._sin, *places, pages.keys, pages.values, rows.spans, capture)

@@ -17,7 +17,7 @@ from torch import Tensor
 from models.config import DecoderConfig
 from models.errors import BadModel, UnsupportedModel
 from models.trainable import TrainableDecoder
-from models.weights import expected_shapes
+from models.weights import check_tensors, expected_shapes
 
 ConfigValues = dict[str, int | float | str | bool]
 
@@ -146,15 +146,7 @@ def _config_of_layers(target: DecoderConfig, number: int) -> ConfigValues:
 
 def check_draft_weights(weights: Mapping[str, Tensor], shape: DecoderConfig) -> None:
     """Raises BadModel, naming the tensor, for one that is missing, unexpected, mis-shaped or not finite."""
-    expected = expected_shapes(shape)
-    if weights.keys() != expected.keys():
-        wrong = sorted(weights.keys() ^ expected.keys())
-        raise BadModel(f"draft model: tensor {wrong[0]} is {'unexpected' if wrong[0] in weights else 'missing'}")
-    for name, tensor in weights.items():
-        if tuple(tensor.shape) != expected[name]:
-            raise BadModel(f"draft model: {name} has shape {list(tensor.shape)}; expected {list(expected[name])}")
-        if not torch.isfinite(tensor).all():
-            raise BadModel(f"draft model: {name} holds numbers that are not finite")
+    check_tensors("draft model", weights, expected_shapes(shape))
 
 
 def _first(name: str, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:

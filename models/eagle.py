@@ -21,17 +21,18 @@ Legend: B texts, T rows of each, L layers of the target, H hidden size, A query 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from kernels.rope.reference import rope_table
 from models.config import DecoderConfig
 from models.decoder import Decoder
 from models.eagle_parallel import Behind
 from models.errors import BadModel
+from models.trainable import NamedTensors
+from models.weights import check_tensors
 
 ConfigValues = dict[str, int | float | str | bool]
 Config = Mapping[str, int | float | str | bool]
@@ -87,6 +88,20 @@ def shape_of(config: Config) -> tuple[DecoderConfig, tuple[int, ...]]:
     return shape, tuple(int(config[name]) for name in LAYERS)
 
 
+def _check_target(shape: DecoderConfig, layers: Sequence[int], target: DecoderConfig) -> None:
+    """Raises BadModel, naming the field, for a layer that is not of this target."""
+    for name in ("hidden_size", "vocab_size"):
+        ours, theirs = getattr(shape, name), getattr(target, name)
+        if ours != theirs:
+            raise BadModel(f"config of an eagle layer: {name} is {ours}; expected {theirs}, the target's")
+    for name, layer in zip(LAYERS, layers, strict=True):
+        if layer > target.num_layers:
+            raise BadModel(f"config of an eagle layer: {name} is {layer}; expected at most {target.num_layers}, the last")
+    ours, theirs = shape.max_positions, target.max_positions
+    if ours < theirs:
+        raise BadModel(f"config of an eagle layer: max_position_embeddings is {ours}; expected at least {theirs}, the target's")
+
+
 def is_parallel(config: Config) -> bool:
     """Whether a config is of a parallel layer. Raises BadModel where it does not say so as it should."""
     if config.get(PARALLEL, True) is not True:
@@ -120,49 +135,24 @@ def expected_shapes(shape: DecoderConfig, *, parallel: bool) -> dict[str, tuple[
 
 def check_eagle_weights(weights: Mapping[str, Tensor], shape: DecoderConfig, *, parallel: bool) -> None:
     """Raises BadModel, naming the tensor, for one that is missing, unexpected, mis-shaped or not finite."""
-    expected = expected_shapes(shape, parallel=parallel)
-    if weights.keys() != expected.keys():
-        wrong = sorted(weights.keys() ^ expected.keys())
-        raise BadModel(f"eagle layer: tensor {wrong[0]} is {'unexpected' if wrong[0] in weights else 'missing'}")
-    for name, tensor in weights.items():
-        if tuple(tensor.shape) != expected[name]:
-            raise BadModel(f"eagle layer: {name} has shape {list(tensor.shape)}; expected {list(expected[name])}")
-        if not torch.isfinite(tensor).all():
-            raise BadModel(f"eagle layer: {name} holds numbers that are not finite")
+    check_tensors("eagle layer", weights, expected_shapes(shape, parallel=parallel))
 
 
-class EagleLayer(nn.Module):
-    """Keeps its tensors by name in `tensors`. decoder: the target, whose embeddings it reads."""
+class EagleLayer(NamedTensors):
+    """decoder: the target, whose embeddings it reads."""
 
     def __init__(self, config: Config, decoder: Decoder) -> None:
         """Untrained. Raises BadModel, naming the field, for a config that makes no layer for this target."""
-        super().__init__()
-        self.config: ConfigValues = dict(config)
-        self.shape, self.layers = shape_of(config)
-        self.parallel = is_parallel(config)
-        self.decoder = decoder
-        for name in ("hidden_size", "vocab_size"):
-            ours, theirs = getattr(self.shape, name), getattr(decoder.config, name)
-            if ours != theirs:
-                raise BadModel(f"config of an eagle layer: {name} is {ours}; expected {theirs}, the target's")
+        (shape, layers), parallel = shape_of(config), is_parallel(config)
+        _check_target(shape, layers, decoder.config)
         generator = torch.Generator().manual_seed(0)
-        # nn.ParameterDict takes no dots in its keys
-        shapes = expected_shapes(self.shape, parallel=self.parallel)
-        self._names = {name: name.replace(".", "/") for name in shapes}
-        first = {self._names[name]: nn.Parameter(_first(name, shape, generator)) for name, shape in shapes.items()}
-        self._tensors = nn.ParameterDict(first)
-        cos, sin = rope_table(self.shape.rope.frequencies(self.shape.head_dim), self.shape.max_positions, torch.float32)
-        self.register_buffer("_cos", cos, persistent=False)
-        self.register_buffer("_sin", sin, persistent=False)
-        self._cos: Tensor
-        self._sin: Tensor
+        shapes = expected_shapes(shape, parallel=parallel)
+        super().__init__(shape, {name: _first(name, each, generator) for name, each in shapes.items()})
+        self.config: ConfigValues = dict(config)
+        self.layers, self.parallel, self.decoder = layers, parallel, decoder
         with torch.no_grad():
             self._get(_NORM).copy_(decoder.output_norm())
         self.to(decoder.device)
-
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        return {name: self._tensors[key] for name, key in self._names.items()}
 
     @torch.no_grad()
     def copy_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -238,10 +228,6 @@ class EagleLayer(nn.Module):
     def _norm(self, x: Tensor, name: str) -> Tensor:
         weight = self._get(f"{name}.weight")
         return F.rms_norm(x, weight.shape, weight, self.shape.norm_eps)
-
-    def _get(self, name: str) -> Tensor:
-        found: Tensor = self._tensors[self._names[name]]
-        return found
 
 
 class _Seen:

@@ -17,10 +17,10 @@ from kernels.rope.reference import rope_table
 from models.config import DecoderConfig
 
 
-class TrainableDecoder(nn.Module):
-    """Keeps its tensors, float32, by their Hugging Face names in `tensors`.
+class NamedTensors(nn.Module):
+    """Keeps tensors, float32, by the names they have in files in `tensors`, and how heads of that shape are turned.
 
-    first: what they begin as, of the shapes that `models.weights.expected_shapes` names.
+    first: what they begin as.
     """
 
     def __init__(self, shape: DecoderConfig, first: Mapping[str, Tensor]) -> None:
@@ -38,8 +38,15 @@ class TrainableDecoder(nn.Module):
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """By Hugging Face name."""
         return {name: self._tensors[key] for name, key in self._names.items()}
+
+    def _get(self, name: str) -> Tensor:
+        found: Tensor = self._tensors[self._names[name]]
+        return found
+
+
+class TrainableDecoder(NamedTensors):
+    """first: of the shapes that `models.weights.expected_shapes` names, by Hugging Face name."""
 
     @property
     def device(self) -> torch.device:
@@ -63,10 +70,6 @@ class TrainableDecoder(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """[…, V] of hidden states […, H]."""
         return F.linear(hidden, self.output_embeddings())
-
-    def _get(self, name: str) -> Tensor:
-        found: Tensor = self._tensors[self._names[name]]
-        return found
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
         bias = f"{name}.bias"

@@ -79,6 +79,18 @@ def read_weights(folder: Path, config: DecoderConfig) -> dict[str, Tensor]:
     return weights
 
 
+def check_tensors(what: str, weights: Mapping[str, Tensor], expected: Mapping[str, Shape]) -> None:
+    """Raises BadModel, naming the tensor, for one that is missing, unexpected, mis-shaped or not finite. what: whose they are."""
+    if weights.keys() != expected.keys():
+        wrong = sorted(weights.keys() ^ expected.keys())
+        raise BadModel(f"{what}: tensor {wrong[0]} is {'unexpected' if wrong[0] in weights else 'missing'}")
+    for name, tensor in weights.items():
+        if tuple(tensor.shape) != expected[name]:
+            raise BadModel(f"{what}: {name} has shape {list(tensor.shape)}; expected {list(expected[name])}")
+        if not torch.isfinite(tensor).all():
+            raise BadModel(f"{what}: {name} holds numbers that are not finite")
+
+
 def fingerprint(config: DecoderConfig, weights: Mapping[str, Tensor]) -> str:
     """sha256 over the config and each tensor's name, dtype, shape and bytes, however they are sharded."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from math import inf
 
 from speculator.drafts import Tree
 
@@ -40,12 +41,12 @@ class Calibration:
 
     def chances(self, source: int, tree: Tree, sampled: bool = False) -> list[float]:
         """For each node of a source's tree the chance of acceptance given that its parent was accepted; 1 for
-        the root."""
+        the root, 0 where confidence is no number."""
         factor, base, limit = self.factors, self.first_cell(source, sampled), (DEPTHS - 1) * LEVELS
         return [
             min(raw * factor[base + min((depth - 1) * LEVELS, limit) + min(int(raw * LEVELS), LEVELS - 1)], MAX_CHANCE)
-            if depth
-            else 1.0
+            if depth and 0.0 <= raw < inf
+            else float(not depth)
             for raw, depth in zip(tree.confidence, tree.depth, strict=True)
         ]
 
@@ -57,6 +58,8 @@ class Calibration:
 
     def chance(self, source: int, depth: int, raw: float, sampled: bool = False) -> float:
         """The same for one node of that depth, from 1, and confidence."""
+        if not 0.0 <= raw < inf:
+            return 0.0
         cell = self.first_cell(source, sampled) + min((depth - 1) * LEVELS, (DEPTHS - 1) * LEVELS)
         return min(raw * self.factors[cell + min(int(raw * LEVELS), LEVELS - 1)], MAX_CHANCE)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kernels.native import library
 from kernels.trees import Combiner, Limits
-from speculator.calibration import DEPTHS, LEVELS, Calibration
+from speculator.calibration import DEPTHS, LEVELS, MAX_CHANCE, Calibration
 from speculator.drafts import Tree, unpacked
 from speculator.merge import merge, prune
 
@@ -36,7 +36,7 @@ def combine(proposed: Sequence[Proposed], calibration: Calibration, limits: Limi
     sequence for which tokens were drawn, what was drawn for it alone."""
     if library() is None or any(each.complete is not None or each.drawn for each in proposed):
         return combine_plainly(proposed, calibration, limits)
-    combiner = Combiner([each.root for each in proposed], calibration.factors, DEPTHS, LEVELS)
+    combiner = Combiner([each.root for each in proposed], calibration.factors, DEPTHS, LEVELS, MAX_CHANCE)
     for row, each in enumerate(proposed):
         for source, tree in each.trees.items():
             if len(tree) > 1:

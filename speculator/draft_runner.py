@@ -180,12 +180,16 @@ class DraftRunner:
 
         scored: of how many of its last tokens the states are wanted, text by text; None: of the last one. Returns [their sum, H].
         """
-        return self._decoder.states(self._rows.of_texts(texts, scored), self._pages)
+        return self._states(self._rows.of_texts(texts, scored))
 
     def grow(self, branches: Sequence[Branch]) -> Tensor:
         """Reads the newest token of each branch: hidden states [N, H]."""
-        return self._decoder.states(branch_rows(branches, self._device), self._pages)
+        return self._states(branch_rows(branches, self._device))
 
     def scores(self, states: Tensor) -> Tensor:
         """[N, V] of its vocabulary."""
         return self.vocabulary.scores(states)
+
+    def _states(self, rows: Rows) -> Tensor:
+        rows.positions.clamp_(max=self.shape.max_positions - 1)  # drafts made ahead may reach past the end of the context
+        return self._decoder.states(rows, self._pages)

@@ -13,15 +13,25 @@ from collections.abc import Sequence as SequenceOf
 
 from kernels.gumbel.key import stream
 from kernels.native import library
-from kernels.recycling import Asked, recycle
+from kernels.recycling import Asked, Desk, Rules
 from speculator.batch import Batch, Sequence
 from speculator.drafts import Drafts, Tree, unpacked
 from speculator.law import Foresight
+from speculator.likeliest import COUNT
 from speculator.protocol import Budget, Checkpoint
 from speculator.recycled import Recycled
-from speculator.recycling_growth import Chances, grow
+from speculator.recycling_growth import FIRST, LEAST_PROB, OTHERS, SAMPLED, Chances, grow
+from speculator.suffix_growth import MIN_SURVIVAL
 from speculator.verify import Verdicts
 
+_RULES = Rules(
+    count=COUNT,
+    least_survival=MIN_SURVIVAL,
+    least_prob=LEAST_PROB,
+    first=FIRST,
+    others=OTHERS,
+    sampled=SAMPLED,
+)
 _PATIENCE = 32
 """Steps in which nobody asks for drafts, after which it learns less."""
 _RARELY = 4
@@ -41,7 +51,7 @@ class RecyclingSpeculator:
     needs_layers: tuple[int, ...] = ()
 
     def __init__(self, vocab_size: int, *, max_tenants: int = 16, max_tree: int = 16) -> None:
-        self._natively = library() is not None
+        self._desk = None if library() is None else Desk(_RULES)
         self._vocab_size = vocab_size
         self._max_tenants = max_tenants
         self._max_tree = max_tree
@@ -123,9 +133,9 @@ class RecyclingSpeculator:
         trees = [Tree.rooted(sequence.tokens[-1]) for sequence in decoding]
         depths = [min(max_depth, sequence.num_left - 1) * sequence.speculative for sequence in decoding]
         rows = [row for row, depth in enumerate(depths) if depth > 0]
-        if self._natively:
+        if self._desk is not None:
             asked = [self._asked(decoding[row], num_nodes, depths[row]) for row in rows]
-            for row, tree in zip(rows, unpacked(*recycle(asked)), strict=True):
+            for row, tree in zip(rows, unpacked(*self._desk.drafts(asked)), strict=True):
                 trees[row] = tree
             return trees
         for row in rows:

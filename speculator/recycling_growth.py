@@ -10,8 +10,10 @@ from speculator.law import Foresight
 from speculator.recycled import Recycled
 from speculator.suffix_growth import MIN_SURVIVAL
 
-_FEWEST = 0.01
+LEAST_PROB = 0.01
 """A probability below which nobody asks what the noise makes of a token: of those 1 % were chosen."""
+FIRST, OTHERS, SAMPLED = (0.45, 0.45), (0.01, 0.6), (0.015, 0.8)
+"""(base, slope) of a chance: of the likeliest token and of the others, and of all where tokens are sampled; see `Chances`."""
 
 _Offers = list[tuple[float, int]]
 """(chance, token) of what may follow, likeliest first."""
@@ -33,9 +35,10 @@ class Chances:
         """Of what follows `token`, `ahead` tokens behind the root."""
         known = next((found for matrix in self._matrices if (found := matrix.after(token))), [])
         if self._foresight is None:
-            return [(0.01 + 0.6 * prob if rank else 0.45 + 0.45 * prob, each) for rank, (prob, each) in enumerate(known)]
-        chance = self._foresight.chance
-        offers = [(chance(ahead, each, 0.015 + 0.8 * prob), each) for prob, each in known if prob > _FEWEST]
+            lines = (FIRST, *[OTHERS] * (len(known) - 1))
+            return [(base + slope * prob, each) for (base, slope), (prob, each) in zip(lines, known, strict=False)]
+        chance, (base, slope) = self._foresight.chance, SAMPLED
+        offers = [(chance(ahead, each, base + slope * prob), each) for prob, each in known if prob > LEAST_PROB]
         offers.sort(reverse=True)
         return offers
 

@@ -50,13 +50,14 @@ def _plain(tree: AnyTree) -> SuffixTree:
 
 def _draft(question: Question) -> Tree:
     own, past, text, num_nodes, max_depth, sampling, position = question
+    assert isinstance(past, SuffixMatch)
     tree = Tree.rooted(text[-1])
     past.follow(text)
     if past.length >= OF_USE:
         past.tree.use(past.node)
     places: list[Place] = []
     if own is not None:
-        places += _places(own, own.pending, text, SHORT_IN_REQUEST, UNSEEN_IN_REQUEST)
+        places += _places(_plain(own), _plain(own).pending, text, SHORT_IN_REQUEST, UNSEEN_IN_REQUEST)
     places += _places(past.tree, (past.node, past.length), text, SHORT_IN_TENANT, UNSEEN_IN_TENANT)
     foresight = None if sampling.greedy else Foresight(sampling, position)
     grow(tree, places, num_nodes, max_depth, foresight)
@@ -64,7 +65,7 @@ def _draft(question: Question) -> Tree:
 
 
 def _places(
-    tree: AnyTree, match: tuple[int, int], text: list[int], short: int, weights: tuple[float, ...]
+    tree: SuffixTree, match: tuple[int, int], text: list[int], short: int, weights: tuple[float, ...]
 ) -> Iterator[Place]:
     node, length = match
     if length:

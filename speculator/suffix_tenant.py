@@ -83,6 +83,9 @@ class Tenant:
         """
         tenant = cls(max_depth, max_tokens, trees)
         waiting = list(map(listed, state.waiting))
+        most = len(waiting[0]) if waiting else 0
+        if not 0 <= state.num_taken <= most:
+            raise ValueError(f"num_taken is {state.num_taken}, expected 0 to {most}, the tokens of what waits first")
         if (state.tree.max_depth, state.tree.max_suffixes) == (max_depth, max_tokens):
             tenant.tree, tenant._at = tenant._forest.thaw(state.tree), state.num_taken
         else:

@@ -242,13 +242,16 @@ int everdraft_attention(const float *query, long stride, long heads, long kv_hea
     return failed ? -1 : 0;
 }
 
-/* Copies the new rows' keys and values [rows, kv_heads, dim], rows `stride` floats apart, to their slots. */
-void everdraft_write(const float *key, long key_stride, const float *value, long value_stride, long num_rows, long kv_heads,
-                     long dim, const int64_t *slots, long num_slots, float *keys, float *values) {
+/* Copies the new rows' keys and values [rows, kv_heads, dim], rows `stride` floats apart, to their slots. Returns -1, and copies
+   nothing, where a slot is none of `num_slots`, else 0. */
+int everdraft_write(const float *key, long key_stride, const float *value, long value_stride, long num_rows, long kv_heads,
+                    long dim, const int64_t *slots, long num_slots, float *keys, float *values) {
+    if (!all_within(slots, num_rows, num_slots)) return -1;
     for (long row = 0; row < num_rows; row++)
         for (long head = 0; head < kv_heads; head++) {
             const long to = (head * num_slots + slots[row]) * dim;
             memcpy(keys + to, key + row * key_stride + head * dim, dim * sizeof *keys);
             memcpy(values + to, value + row * value_stride + head * dim, dim * sizeof *values);
         }
+    return 0;
 }

@@ -6,24 +6,26 @@ import torch
 from torch import Tensor
 
 from kernels.attention.spans import Spans
-from kernels.native import loaded
+from kernels.native import loaded, outside
 
 MOST_DIM = 512
 """Numbers of a head that `cpu.c` has room for."""
 
 
 def write_pages_cpu(keys: Tensor, values: Tensor, slots: Tensor, key: Tensor, value: Tensor) -> None:
-    """See `reference.write_pages`."""
+    """See `reference.write_pages`. Raises IndexError, and writes nothing, for a slot that is none."""
     num_rows, num_heads, dim = key.shape
     assert keys.is_contiguous()
     assert values.is_contiguous()
     assert slots.dtype == torch.int64
     assert slots.shape == (num_rows,)
     key, value = _rows(key), _rows(value)
-    loaded().everdraft_write(
+    failed = loaded().everdraft_write(
         *(key.data_ptr(), key.stride(0), value.data_ptr(), value.stride(0), num_rows, num_heads, dim),
         *(slots.data_ptr(), keys.shape[1], keys.data_ptr(), values.data_ptr()),
     )
+    if failed:
+        raise outside("slots", slots, keys.shape[1])
 
 
 def ragged_attention_cpu(query: Tensor, keys: Tensor, values: Tensor, spans: Spans) -> Tensor:

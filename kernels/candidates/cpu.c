@@ -40,7 +40,8 @@ static inline floats gumbel(words bits) {
 }
 
 /* logits [rows, vocab]; for each row: scale, by which its logits are multiplied, whether there is noise, and its two words;
-   ids [vocab]: the tokens that the columns stand for, or none: they are the tokens; tokens, chances [rows, count], likeliest first. Returns -1 for want of memory, else 0. */
+   ids [vocab]: the tokens that the columns stand for, or none: they are the tokens; tokens, chances [rows, count], likeliest first.
+   Returns -1 for want of memory, else 0. */
 int everdraft_candidates(const float *logits, long rows, long vocab, const float *scale, const uint32_t *keys,
                          const int32_t *ids, long count, int64_t *tokens, float *chances) {
     float *scores = malloc((vocab + LANES) * sizeof *scores);
@@ -89,9 +90,11 @@ int everdraft_candidates(const float *logits, long rows, long vocab, const float
                 least = found == count ? best[count - 1] : -INFINITY;
             }
         }
+        if (!found) best[0] = -INFINITY, tokens[0] = 0, found = 1; /* scores that are no numbers */
         for (long each = 0; each < count; each++) {
             if (each >= found) best[each] = -INFINITY, tokens[each] = tokens[0];
-            chances[each] = expf(best[each] - largest) / sum(total);
+            const float chance = expf(best[each] - largest) / sum(total);
+            chances[each] = chance > 0.0f ? chance : 0.0f; /* 0 where it is no number */
         }
         for (long each = 0; ids && each < count; each++) tokens[each] = ids[tokens[each]];
     }

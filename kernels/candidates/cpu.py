@@ -23,6 +23,11 @@ def candidates_cpu(logits: Tensor, count: int, noise: Sequence[Noise | None], id
     logits = logits.contiguous()
     num_rows, vocab_size = logits.shape
     count = min(count, vocab_size)
+    assert len(noise) == num_rows
+    if ids is not None:
+        assert ids.dtype == torch.int32
+        assert ids.is_contiguous()
+        assert ids.shape == (vocab_size,)
     scale = torch.tensor([1.0 if key is None else 1.0 / key.temperature for key in noise])
     words = [(0, 0, 0) if key is None else (1, *keys(key.seed, key.choice, key.position)) for key in noise]
     streams = torch.tensor(words, dtype=torch.int64).to(torch.uint32)

@@ -29,6 +29,8 @@ Best = tuple[list[list[int]], list[list[float]]]
 def candidates(logits: Tensor, count: int, noise: Sequence[Noise | None], ids: Tensor | None = None) -> Best:
     """The `count` tokens of each row that a model with these scores [N, V] thinks the target will choose.
 
+    Where scores are such that chances are no numbers, these are 0, and the tokens any.
+
     ids: [V] int32, the tokens that the columns stand for, where that is not all of them in order.
     noise: [N]; None: the choice is greedy, and a token's chance is its probability. Else the target will choose
     argmax(log p + noise), and the noise is known before p is: the best guess is argmax(log q + noise), right more often
@@ -41,7 +43,7 @@ def candidates(logits: Tensor, count: int, noise: Sequence[Noise | None], ids: T
         scores = torch.stack([_noisy(row, key, ids) for row, key in zip(scores, noise, strict=True)])
     top = scores.softmax(-1).topk(min(count, logits.shape[-1]))
     tokens = top.indices if ids is None else ids[top.indices]
-    return tokens.tolist(), top.values.tolist()
+    return tokens.tolist(), top.values.nan_to_num(0.0).tolist()
 
 
 def _noisy(row: Tensor, noise: Noise | None, ids: Tensor | None) -> Tensor:

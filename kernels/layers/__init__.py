@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from kernels.attention.cpu import MOST_DIM
 from kernels.layers.cpu import LayerWeights, PackedLayers
 from kernels.native import runs_natively
@@ -19,9 +17,4 @@ def pack_layers(layers: Sequence[LayerWeights], num_heads: int, num_kv_heads: in
     return packed if packed.dim <= MOST_DIM else None
 
 
-def fits(*tensors: Tensor) -> bool:
-    """Whether rows and pages are such as can be run so."""
-    return all(map(runs_natively, tensors))
-
-
-__all__ = ["LayerWeights", "PackedLayers", "fits", "pack_layers"]
+__all__ = ["LayerWeights", "PackedLayers", "pack_layers"]

@@ -8,8 +8,8 @@
 int everdraft_attention(const float *query, long stride, long heads, long kv_heads, long dim, const float *keys,
                         const float *values, long num_slots, const int64_t *spans, long num_spans, long most_keys, float scale,
                         float *result, int threads);
-void everdraft_write(const float *key, long key_stride, const float *value, long value_stride, long num_rows, long kv_heads,
-                     long dim, const int64_t *slots, long num_slots, float *keys, float *values);
+int everdraft_write(const float *key, long key_stride, const float *value, long value_stride, long num_rows, long kv_heads,
+                    long dim, const int64_t *slots, long num_slots, float *keys, float *values);
 void everdraft_linear_float(const float *x, long num_rows, long in, const float *panels, long out, const float *bias,
                             const float *added, float *result, int threads);
 void everdraft_linear_bfloat16(const float *x, long num_rows, long in, const uint32_t *panels, long out, const float *bias,
@@ -62,12 +62,14 @@ static int multiply(const weight *w, const float *x, long rows, const float *add
 
    cos, sin [positions, dim] and positions [rows]; slots [rows]: where keys and values [layers, kv_heads, num_slots, dim] go;
    spans: as everdraft_attention reads them; captured [layers + 1]: where x is to be copied before each layer and after the last,
-   or none. Returns -1 for want of memory, else 0. */
+   or none. Returns -1 for want of memory; where nothing was written, -2 for a position that is none, -3 for a slot; else 0. */
 int everdraft_layers(const layer *layers, long num_layers, long heads, long kv_heads, long dim, float eps, float *x, long rows,
-                     const float *cos, const float *sin, const int64_t *positions, const int64_t *slots, float *keys,
-                     float *values, long num_slots, const int64_t *spans, long num_spans, long most_keys, float scale,
-                     float *const *captured, int threads) {
+                     const float *cos, const float *sin, long num_positions, const int64_t *positions, const int64_t *slots,
+                     float *keys, float *values, long num_slots, const int64_t *spans, long num_spans, long most_keys,
+                     float scale, float *const *captured, int threads) {
     if (!rows) return 0;
+    if (!all_within(positions, rows, num_positions)) return -2;
+    if (!all_within(slots, rows, num_slots)) return -3;
     const long hidden = layers[0].qkv.in, joined = (heads + 2 * kv_heads) * dim, turned = (heads + kv_heads) * dim;
     const long inner = layers[0].down.in, bytes = rows * hidden * sizeof *x;
     float *scratch = scratch_of(rows * (hidden + joined + turned + heads * dim + 3 * inner + 2 * dim) * sizeof *x);

@@ -18,10 +18,12 @@ from kernels.attention.spans import Spans
 from kernels.linear import Weight
 from kernels.linear.cpu import Panels
 from kernels.linear_int8 import QuantisedPanels
-from kernels.native import loaded
+from kernels.native import loaded, outside
 
 _LAYOUTS = {"float": 0, "bfloat16": 1, "tiles": 2}
 _MEANS = {"vectors": 3, "tiles": 4}
+_NO_POSITION, _NO_SLOT = -2, -3
+"""What `cpu.c` returns where one of them is none."""
 
 
 class LayerWeights(Protocol):
@@ -77,9 +79,11 @@ class PackedLayers:
         """Turns the embeddings x [T, H] into what the last layer makes of them, in place, and writes keys and values.
 
         cos, sin: [P, D] of `kernels.rope.rope_table`. positions, slots: [T] int64. keys, values: [M, K, S, D]. captured: layers
-        before which the states are wanted, [T, H] each; M: after the last. Raises MemoryError.
+        before which the states are wanted, [T, H] each; M: after the last. Raises MemoryError; IndexError, and writes
+        nothing, for a position or a slot that is none.
         """
         assert all(each.is_contiguous() for each in (x, cos, sin, positions, slots, keys, values))
+        assert x.dtype == keys.dtype == values.dtype == torch.float32
         assert positions.dtype == slots.dtype == torch.int64
         assert len(x) == len(positions) == len(slots) == spans.num_rows
         states = {layer: torch.empty_like(x) for layer in captured}
@@ -89,10 +93,14 @@ class PackedLayers:
         table = spans.table
         failed = loaded().everdraft_layers(
             *(self._table.ctypes.data, len(self._layers), self._num_heads, self._num_kv_heads, self.dim, self._eps),
-            *(x.data_ptr(), len(x), cos.data_ptr(), sin.data_ptr(), positions.data_ptr(), slots.data_ptr()),
+            *(x.data_ptr(), len(x), cos.data_ptr(), sin.data_ptr(), len(cos), positions.data_ptr(), slots.data_ptr()),
             *(keys.data_ptr(), values.data_ptr(), keys.shape[2], table.ctypes.data, len(table), spans.most_keys),
             *(self.dim**-0.5, where.ctypes.data, torch.get_num_threads()),
         )
+        if failed == _NO_POSITION:
+            raise outside("positions", positions, len(cos))
+        if failed == _NO_SLOT:
+            raise outside("slots", slots, keys.shape[2])
         if failed:
             raise MemoryError("layers: no memory for the states of the rows")
         return states

@@ -68,6 +68,9 @@ void everdraft_likeliest(const float *logits, long rows, long vocab, long count,
             found = take(logits[at], at, found, count, best, tokens);
         }
         for (; found < count; found++) best[found] = -INFINITY, tokens[found] = 0; /* scores that are no numbers */
-        for (long each = 0; each < count; each++) probs[each] = expf(best[each] - largest) / all_of_it;
+        for (long each = 0; each < count; each++) {
+            const float prob = expf(best[each] - largest) / all_of_it;
+            probs[each] = prob > 0.0f ? prob : 0.0f; /* 0 where it is no number */
+        }
     }
 }

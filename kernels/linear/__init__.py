@@ -22,14 +22,12 @@ from kernels.linear_int8 import (
 )
 from kernels.native import has_int8_tiles, runs_natively
 
-FloatWeight = Tensor | Panels
-"""A packed weight, without loss."""
-Weight = FloatWeight | Int8Weight
+Weight = Tensor | Panels | Int8Weight
 """A packed weight, of `pack_weight` or rounded by `quantise_weight`."""
 
 
-def pack_weight(weight: Tensor) -> FloatWeight:
-    """From the [out, in] of a checkpoint."""
+def pack_weight(weight: Tensor) -> Weight:
+    """From the [out, in] of a checkpoint, without loss."""
     return pack_panels(weight) if runs_natively(weight) else reference.pack_weight(weight)
 
 
@@ -80,7 +78,6 @@ def linear_add(residual: Tensor, rows: Tensor, weight: Weight, bias: Tensor | No
 
 
 __all__ = [
-    "FloatWeight",
     "Weight",
     "linear",
     "linear_add",

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from kernels.recycling.cpu import Asked, recycle
+from kernels.recycling.cpu import Asked, Desk, Rules
 
-__all__ = ["Asked", "recycle"]
+__all__ = ["Asked", "Desk", "Rules"]

@@ -12,11 +12,16 @@
 
 #include "native.h"
 
-enum { COUNT = 8 };                /* likeliest next tokens that a matrix knows of a token */
-#define LEAST_SURVIVAL 0.02        /* MIN_SURVIVAL of speculator/suffix_growth.py */
-#define LEAST_PROB 0.01            /* _FEWEST of speculator/recycling_growth.py */
+#define MOST_COUNT 8 /* room for what `rules.count` may be */
 
-/* What may follow each token of the vocabulary, likeliest first: [V, COUNT] each; probability 0: there is none. */
+/* How drafts grow: the constants of speculator/recycling_growth.py. */
+struct rules {
+    int64_t count; /* likeliest next tokens that a matrix knows of a token */
+    double least_survival, least_prob;
+    double first_base, first_slope, others_base, others_slope, sampled_base, sampled_slope; /* a chance is base + slope * probability */
+};
+
+/* What may follow each token of the vocabulary, likeliest first: [V, count] each; probability 0: there is none. */
 struct matrix {
     const int32_t *tokens;
     const float *probs;
@@ -30,8 +35,8 @@ struct question {
 };
 
 struct offers {
-    int32_t count, tokens[COUNT];
-    double chances[COUNT];
+    int32_t count, tokens[MOST_COUNT];
+    double chances[MOST_COUNT];
 };
 
 struct entry {
@@ -39,7 +44,11 @@ struct entry {
     int32_t order, parent, rank;
 };
 
+#define ENTRY struct entry
+#include "heap.h"
+
 struct growth {
+    const struct rules *rules;
     const struct question *question;
     int32_t *tokens, *parents, *depths;
     double *confidences, *reach;
@@ -50,22 +59,23 @@ struct growth {
 
 /* `Chances.after` for the children of a node. */
 static void look_up(const struct growth *growth, int32_t node) {
+    const struct rules *rules = growth->rules;
     const struct question *question = growth->question;
-    const int64_t at = (int64_t)growth->tokens[node] * COUNT;
+    const int64_t at = growth->tokens[node] * rules->count;
     struct offers *offers = &growth->offers[node];
     const struct matrix *matrix = question->matrices;
     offers->count = 0;
     if (!matrix->probs || !matrix->probs[at]) matrix++;
     if (!matrix->probs || !matrix->probs[at]) return;
     const uint32_t here = splitmix((uint64_t)question->stream ^ (uint64_t)(question->position + growth->depths[node])) >> 32;
-    for (int rank = 0; rank < COUNT; rank++) {
+    for (int rank = 0; rank < rules->count; rank++) {
         const double prob = matrix->probs[at + rank];
         const int32_t token = matrix->tokens[at + rank];
-        double chance = rank ? 0.01 + 0.6 * prob : 0.45 + 0.45 * prob;
+        double chance = rank ? rules->others_base + rules->others_slope * prob : rules->first_base + rules->first_slope * prob;
         int32_t place = offers->count;
         if (question->sampled) {
-            if (!(prob > LEAST_PROB)) continue;
-            const double guess = 0.015 + 0.8 * prob;
+            if (!(prob > rules->least_prob)) continue;
+            const double guess = rules->sampled_base + rules->sampled_slope * prob;
             chance = pow(uniform((uint32_t)question->stream, here, (uint32_t)token), (1.0 - guess) / guess);
             for (; place > 0; place--) {
                 const double above = offers->chances[place - 1];
@@ -78,34 +88,14 @@ static void look_up(const struct growth *growth, int32_t node) {
     }
 }
 
-static int before(const struct entry *a, const struct entry *b) {
-    return a->lost != b->lost ? a->lost < b->lost : a->order < b->order;
-}
-
 /* Puts what is offered to `parent` at `rank` on the heap. */
 static void push(struct growth *growth, int32_t parent, int32_t rank) {
     const struct offers *offers = &growth->offers[parent];
     if (rank >= offers->count) return;
     const double survival = growth->reach[parent] * offers->chances[rank];
-    if (survival < LEAST_SURVIVAL) return;
+    if (survival < growth->rules->least_survival) return;
     const struct entry entry = {-survival, growth->order++, parent, rank};
-    int32_t slot = growth->num_entries++;
-    for (; slot > 0 && before(&entry, &growth->heap[(slot - 1) / 2]); slot = (slot - 1) / 2)
-        growth->heap[slot] = growth->heap[(slot - 1) / 2];
-    growth->heap[slot] = entry;
-}
-
-static struct entry pop(struct growth *growth) {
-    const struct entry best = growth->heap[0], last = growth->heap[--growth->num_entries];
-    int32_t slot = 0, below;
-    while ((below = 2 * slot + 1) < growth->num_entries) {
-        below += below + 1 < growth->num_entries && before(&growth->heap[below + 1], &growth->heap[below]);
-        if (!before(&growth->heap[below], &last)) break;
-        growth->heap[slot] = growth->heap[below];
-        slot = below;
-    }
-    growth->heap[slot] = last;
-    return best;
+    heap_push(growth->heap, growth->num_entries++, entry);
 }
 
 static void add(struct growth *growth, int32_t token, int32_t parent, double confidence, double survival) {
@@ -122,7 +112,7 @@ static void grow(struct growth *growth) {
     add(growth, (int32_t)growth->question->root, -1, 1.0, 1.0);
     push(growth, 0, 0);
     while (growth->num_entries && growth->num_nodes <= growth->question->num_nodes) {
-        const struct entry best = pop(growth);
+        const struct entry best = heap_pop(growth->heap, --growth->num_entries);
         const struct offers *offers = &growth->offers[best.parent];
         add(growth, offers->tokens[best.rank], best.parent, offers->chances[best.rank], -best.lost);
         push(growth, best.parent, best.rank + 1);
@@ -132,14 +122,15 @@ static void grow(struct growth *growth) {
 
 /* Drafts for `num` sequences, one after the other: sizes [num], nodes of each, the root included; in `numbers` of each its tokens,
    then the parents, then the depths; confidences. Returns the number of nodes of all, or -1 for want of memory. */
-long everdraft_recycle(const struct question *questions, long num, int32_t *sizes, int32_t *numbers, double *confidences) {
+long everdraft_recycle(const struct rules *rules, const struct question *questions, long num, int32_t *sizes, int32_t *numbers,
+                       double *confidences) {
     long total = 0;
     for (long each = 0; each < num; each++) {
         const struct question *question = &questions[each];
         const long room = question->num_nodes + 1; /* entries on the heap: at most one for each node */
         char *scratch = scratch_of(room * (sizeof(struct offers) + sizeof(struct entry) + sizeof(double) + 3 * sizeof *numbers));
         if (!scratch) return -1;
-        struct growth growth = {.question = question, .confidences = confidences + total};
+        struct growth growth = {.rules = rules, .question = question, .confidences = confidences + total};
         growth.offers = (struct offers *)scratch;
         growth.reach = (double *)(growth.offers + room);
         growth.heap = (struct entry *)(growth.reach + room);

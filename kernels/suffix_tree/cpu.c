@@ -1,7 +1,8 @@
 /* Growing a suffix tree: speculator/suffix_tree.py, function by function, with the memory asked for beforehand.
 
    Every function that grows something first makes sure that there is room for all that it may add; where there is none it says
-   so and the tree is as it was. A token adds two nodes at most for each pending suffix, of which there are fewer than `max_depth`. */
+   so and the tree is as it was; `extend` does so token by token, and those before the one without room are in. A token adds two nodes
+   at most for each pending suffix, of which there are fewer than `max_depth`. */
 
 #include "tree.h"
 
@@ -84,13 +85,8 @@ static void drop_edge(struct tree *tree, uint64_t key) {
 }
 
 static int32_t new_node(struct tree *tree, int32_t above, int32_t depth) {
-    int32_t node;
-    if (tree->num_free)
-        node = tree->free[--tree->num_free];
-    else
-        memset(&tree->nodes[node = tree->num_rows++], 0, sizeof *tree->nodes);
-    tree->nodes[node].parent = above;
-    tree->nodes[node].depth = depth;
+    const int32_t node = tree->num_free ? tree->free[--tree->num_free] : tree->num_rows++;
+    tree->nodes[node] = (struct node){.parent = above, .depth = depth};
     return node;
 }
 

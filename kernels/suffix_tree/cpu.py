@@ -14,7 +14,10 @@ from kernels.native import brief
 
 
 class NativeTree:
-    """As `speculator.suffix_tree.SuffixTree`, node number for node number. Raises MemoryError wherever something grows."""
+    """As `speculator.suffix_tree.SuffixTree`, node number for node number. Raises MemoryError wherever something grows.
+
+    To draft only the handle is needed: what looks things up is there for the tests that hold the two to each other.
+    """
 
     def __init__(self, max_depth: int = 24, max_suffixes: int = 1 << 17) -> None:
         assert max_depth >= 2

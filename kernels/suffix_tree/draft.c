@@ -1,6 +1,13 @@
 /* Following texts through suffix trees, and growing drafts from where they are: speculator/suffix_match.py and
    speculator/suffix_growth.py, in the same order and with the same roundings, so that the same drafts come out. */
 
+/* Every operation on doubles is rounded by itself, as in Python. */
+#if defined(__clang__)
+#pragma clang fp contract(off)
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+
 #include <math.h>
 
 #include "native.h"
@@ -93,6 +100,9 @@ struct offer {
     struct place place; /* after the token */
 };
 
+#define ENTRY struct offer
+#include "heap.h"
+
 struct growth {
     const struct rules *rules;
     const struct question *question;
@@ -118,29 +128,9 @@ static double weight(const struct growth *growth, const struct place *place) {
     return place->weights[place->length < most ? place->length : most];
 }
 
-static int before(const struct offer *a, const struct offer *b) {
-    return a->lost != b->lost ? a->lost < b->lost : a->order < b->order;
-}
-
 static void push(struct growth *growth, struct offer offer) {
     offer.order = growth->order++;
-    int64_t slot = growth->num_offers++;
-    for (; slot > 0 && before(&offer, &growth->heap[(slot - 1) / 2]); slot = (slot - 1) / 2)
-        growth->heap[slot] = growth->heap[(slot - 1) / 2];
-    growth->heap[slot] = offer;
-}
-
-static struct offer pop(struct growth *growth) {
-    const struct offer best = growth->heap[0], last = growth->heap[--growth->num_offers];
-    int64_t slot = 0, below;
-    while ((below = 2 * slot + 1) < growth->num_offers) {
-        below += below + 1 < growth->num_offers && before(&growth->heap[below + 1], &growth->heap[below]);
-        if (!before(&growth->heap[below], &last)) break;
-        growth->heap[slot] = growth->heap[below];
-        slot = below;
-    }
-    growth->heap[slot] = last;
-    return best;
+    heap_push(growth->heap, growth->num_offers++, offer);
 }
 
 /* The child of `parent` by `token`, added where it is not there. */
@@ -164,8 +154,7 @@ static void branch(struct growth *growth, struct place place, int32_t parent) {
     int32_t children[MAX_KINDS];
     for (int32_t child = tree->nodes[place.node].child; child && num_kinds < max_kinds; child = tree->nodes[child].next)
         children[num_kinds++] = child;
-    const volatile double unseen = weight(growth, &place) * (double)num_kinds; /* volatile: rounded before it is added to */
-    const double total = tree->nodes[place.node].count + unseen;
+    const double total = tree->nodes[place.node].count + weight(growth, &place) * (double)num_kinds;
     place.length++;
     for (int64_t kind = 0; kind < num_kinds; kind++, found++) {
         const struct node *child = &tree->nodes[children[kind]];
@@ -230,7 +219,7 @@ static int places_in(const struct tree *tree, struct locus match, const struct t
 static void grow(struct growth *growth, const struct place *places, int num_places) {
     for (int each = 0; each < num_places; each++) begin_at(growth, places[each]);
     while (growth->num_offers && growth->num_nodes <= growth->question->num_nodes) {
-        const struct offer best = pop(growth);
+        const struct offer best = heap_pop(growth->heap, --growth->num_offers);
         run_on(growth, best.place, put(growth, best.parent, best.token, best.confidence, -best.lost));
     }
 }

@@ -1,4 +1,5 @@
-/* Questions to a suffix tree from outside, one by one. */
+/* Questions to a suffix tree from outside, one by one. Drafts need none of them: the tests ask them that hold this tree to the one in
+   Python, and are answered by the functions of tree.h, which drafts do need. */
 
 #include "tree.h"
 

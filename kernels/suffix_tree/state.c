@@ -19,6 +19,7 @@ struct frozen {
 
 struct tree *everdraft_suffix_new(int32_t max_depth, int64_t max_suffixes);
 void everdraft_suffix_free(struct tree *tree);
+int everdraft_suffix_sound(struct tree *tree);
 
 static int64_t leaves_kept(const struct tree *tree) {
     return tree->num_leaves < tree->max_depth ? tree->num_leaves : tree->max_depth;
@@ -128,38 +129,6 @@ static int fill(struct tree *tree, const struct frozen *from) {
     return 0;
 }
 
-/* Whether no number of a row that is in use leads outside of the tree. */
-static int sound_row(const struct tree *tree, const struct node *node) {
-    const int64_t rows = tree->num_rows;
-    return within(node->parent, rows) && within(node->child, rows) && within(node->next, rows) && within(node->previous, rows)
-           && tree->nodes[node->parent].depth < node->depth && node->depth <= tree->max_depth && node->count > 0
-           && node->start >= 0 && token_at(tree, node, tree->nodes[node->parent].depth) >= 0;
-}
-
-/* Whether the numbers are those of a tree; finds its edges, which follow from them. */
-static int sound(struct tree *tree) {
-    for (int32_t at = 0; at < tree->num_free; at++)
-        if (!within(tree->free[at] - 1, tree->num_rows - 1) || tree->nodes[tree->free[at]].count) return 0;
-    for (int32_t row = 1; row < tree->num_rows; row++) {
-        const struct node *node = &tree->nodes[row];
-        if (node->count == 0) continue; /* free */
-        if (!sound_row(tree, node)) return 0;
-        const uint64_t key = edge_key(node->parent, token_at(tree, node, tree->nodes[node->parent].depth));
-        struct edge *edge = find_edge(tree, key);
-        if (edge->node != ROOT) return 0;
-        *edge = (struct edge){key, row};
-        tree->num_edges++;
-    }
-    for (int64_t at = 0; at < tree->num_leaves; at++)
-        if (!within(tree->leaves[at].node, tree->num_rows) || !within(tree->leaves[at].start, INT32_MAX - tree->max_depth)) return 0;
-    const struct node *root = &tree->nodes[ROOT];
-    const int64_t open_length = open_text(tree)->length;
-    return tree->num_edges == tree->num_rows - 1 - tree->num_free && within(root->child, tree->num_rows) && root->depth == 0
-           && root->parent == ROOT && within(tree->node, tree->num_rows) && within(tree->length, tree->max_depth)
-           && tree->length <= tree->nodes[tree->node].depth && tree->pending + (int64_t)tree->length == open_length
-           && within(tree->oldest, tree->texts[0].length + 1);
-}
-
 /* The inverse of `everdraft_suffix_freeze`; the edges are found anew. wrong: set where the numbers are not those of a tree, and
    there is none; else none means that there is no memory. */
 struct tree *everdraft_suffix_thaw(const struct frozen *frozen, int32_t *wrong) {
@@ -169,7 +138,9 @@ struct tree *everdraft_suffix_thaw(const struct frozen *frozen, int32_t *wrong) 
     struct tree *tree = *wrong ? NULL : everdraft_suffix_new((int32_t)frozen->max_depth, frozen->max_suffixes);
     if (!tree) return NULL;
     free(tree->texts[0].tokens);
-    if (!fill(tree, frozen) && !(*wrong = !sound(tree))) return tree;
+    const int sound = fill(tree, frozen) ? -1 : everdraft_suffix_sound(tree);
+    if (sound == 1) return tree;
+    *wrong = sound == 0;
     everdraft_suffix_free(tree);
     return NULL;
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ctypes import c_int64, c_void_p
 from dataclasses import dataclass
 
-from kernels.native import brief
+from kernels.native import brief, loaded
 from kernels.suffix_tree.cpu import NativeTree
 
 _COLUMNS = 8
@@ -48,14 +48,14 @@ class Frozen:
 
 
 def frozen(tree: NativeTree) -> Frozen:
-    """The tree as it is now: 18 ms for 130,000 tokens on a busy machine."""
-    struct, library = _Struct(), brief()
-    library.everdraft_suffix_measure(tree.handle, ctypes.addressof(struct))
+    """The tree as it is now: 18 ms for 130,000 tokens on a busy machine. Others run meanwhile, and may not change it."""
+    struct = _Struct()
+    brief().everdraft_suffix_measure(tree.handle, ctypes.addressof(struct))
     sizes = [struct.num_texts, struct.num_texts, struct.num_tokens, _COLUMNS * struct.num_rows]
     sizes += [struct.num_free, 2 * struct.num_leaves, struct.num_edges, struct.num_edges]
     arrays = {name: _zeros(name, size) for name, size in zip(_ARRAYS, sizes, strict=True)}
     _point(struct, arrays)
-    library.everdraft_suffix_freeze(tree.handle, ctypes.addressof(struct))
+    loaded().everdraft_suffix_freeze(tree.handle, ctypes.addressof(struct))
     leaves, columns = arrays["leaves"], arrays["columns"].tobytes()
     return Frozen(
         max_depth=struct.max_depth,
@@ -83,7 +83,7 @@ def thawed(state: Frozen) -> NativeTree:
     leaves = [number for leaf in state.leaves for number in leaf]
     lengths = [len(text) // 4 for text in state.texts]
     arrays = {"lengths": array("q", lengths), "used": array("q", state.used), "tokens": array("i", b"".join(state.texts))}
-    arrays |= {"columns": array("i", b"".join(state.columns)), "free": array("i", state.free), "leaves": array("i", leaves)}
+    arrays |= {"columns": array("i", b"".join(state.columns)), "free": array("i", state.free), "leaves": _ints(leaves)}
     node, length, pending = state.locus
     struct = _Struct(
         *(state.max_depth, state.max_suffixes, len(lengths), sum(lengths), state.serial, state.oldest, rows),
@@ -91,10 +91,17 @@ def thawed(state: Frozen) -> NativeTree:
     )
     _point(struct, arrays)
     wrong = ctypes.c_int32()
-    handle = brief().everdraft_suffix_thaw(ctypes.addressof(struct), ctypes.addressof(wrong))
+    handle = loaded().everdraft_suffix_thaw(ctypes.addressof(struct), ctypes.addressof(wrong))
     if wrong.value:
         raise ValueError("the numbers of a suffix tree do not fit together")
     return NativeTree.of(handle, state.max_depth)
+
+
+def _ints(numbers: list[int]) -> array[int]:
+    try:
+        return array("i", numbers)
+    except OverflowError as error:
+        raise ValueError(f"leaves of a suffix tree: {error}") from error
 
 
 def _zeros(name: str, size: int) -> array[int]:

@@ -10,9 +10,9 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
-#include "native.h"
+#include <math.h>
 
-#define MOST_CHANCE 0.99 /* MAX_CHANCE of speculator/calibration.py */
+#include "native.h"
 
 /* What one source drafted for one sequence. */
 struct draft {
@@ -22,7 +22,7 @@ struct draft {
 /* What decides how much is kept. */
 struct limits {
     int64_t num_nodes, max_tree, depths, levels; /* of the calibration: depths, and levels of confidence */
-    double draft_seconds;
+    double most_chance, draft_seconds;
     const double *step_seconds; /* of a step with 0, 1, … nodes; may be missing */
     int64_t num_step_seconds;
 };
@@ -35,11 +35,12 @@ struct node {
 };
 
 static double chance(const struct limits *limits, const double *factors, double raw, int32_t depth) {
-    int64_t level = (int64_t)(raw * (double)limits->levels), place = depth - 1;
+    if (!(raw >= 0.0 && raw < INFINITY)) return 0.0; /* no number */
+    int64_t level = raw < 1.0 ? (int64_t)(raw * (double)limits->levels) : limits->levels, place = depth - 1;
     if (level > limits->levels - 1) level = limits->levels - 1;
     if (place > limits->depths - 1) place = limits->depths - 1;
     const double worth = raw * factors[place * limits->levels + level];
-    return worth < MOST_CHANCE ? worth : MOST_CHANCE;
+    return worth < limits->most_chance ? worth : limits->most_chance;
 }
 
 static void append(struct node *nodes, int32_t parent, int32_t child) {
@@ -99,6 +100,40 @@ static long paying(const struct node *nodes, const int32_t *ranked, long num, do
     return best;
 }
 
+/* Of the nodes `ranked`, likeliest first, those that are kept come to the front; returns how many, at most `max_tree` of a tree.
+   sizes: [R] zeros, nodes kept of each. */
+static long keep(const struct node *nodes, int32_t *ranked, long num_ranked, const struct limits *limits, int64_t *sizes) {
+    long num = 0;
+    for (long rank = 0; rank < num_ranked && num < limits->num_nodes; rank++) {
+        int64_t *size = &sizes[nodes[ranked[rank]].row];
+        if (*size < limits->max_tree) (*size)++, ranked[num++] = ranked[rank];
+    }
+    return num;
+}
+
+/* Writes what is linked to `root` as a tree, depth first; returns how many nodes. names, places: room for them. */
+static int32_t lay_out(const struct node *nodes, int32_t root, int32_t *names, int32_t *places, int32_t *numbers,
+                       double *confidences) {
+    int32_t size = 0, node = root;
+    for (;;) { /* down to the first child, else on to the next of the nearest that has one */
+        places[node] = size, names[size++] = node;
+        if (nodes[node].first) {
+            node = nodes[node].first;
+            continue;
+        }
+        while (node != root && !nodes[node].next) node = nodes[node].parent;
+        if (node == root) break;
+        node = nodes[node].next;
+    }
+    for (int32_t at = 0; at < size; at++) {
+        const struct node *each = &nodes[names[at]];
+        numbers[at] = each->token, numbers[size + at] = at ? places[each->parent] : -1;
+        numbers[2 * size + at] = each->depth, numbers[3 * size + at] = each->sources;
+        confidences[at] = each->confidence;
+    }
+    return size;
+}
+
 /* roots [R]; drafts [T], by row; tokens, parents, confidences [N], draft after draft; factors: the cells of the calibration.
 
    sizes [R]; numbers [4 (R + N)]: of each tree the tokens, the parents, the depths and the sources, from its root on, depth first,
@@ -125,34 +160,13 @@ long everdraft_combine(const int32_t *roots, long num_rows, const struct draft *
     }
     ranking = nodes;
     qsort(ranked, num_ranked, sizeof *ranked, likelier);
-    long num = 0;
-    for (long rank = 0; rank < num_ranked && num < limits->num_nodes; rank++)
-        if (kept[nodes[ranked[rank]].row] < limits->max_tree) kept[nodes[ranked[rank]].row]++, ranked[num++] = ranked[rank];
+    long num = keep(nodes, ranked, num_ranked, limits, kept);
     if (limits->num_step_seconds) num = paying(nodes, ranked, num, (double)num_rows, limits);
     /* only what is kept stays linked, likeliest first */
     for (int32_t node = 0; node < num_nodes; node++) nodes[node].first = nodes[node].last = 0;
     for (long rank = 0; rank < num; rank++) append(nodes, nodes[ranked[rank]].parent, ranked[rank]);
     long total = 0;
-    for (int32_t row = 0; row < num_rows; row++) {
-        int32_t size = 0, node = row;
-        for (;;) { /* down to the first child, else on to the next of the nearest that has one */
-            places[node] = size, names[size++] = node;
-            if (nodes[node].first) {
-                node = nodes[node].first;
-                continue;
-            }
-            while (node != row && !nodes[node].next) node = nodes[node].parent;
-            if (node == row) break;
-            node = nodes[node].next;
-        }
-        int32_t *to = numbers + 4 * total;
-        for (int32_t at = 0; at < size; at++) {
-            const struct node *each = &nodes[names[at]];
-            to[at] = each->token, to[size + at] = at ? places[each->parent] : -1;
-            to[2 * size + at] = each->depth, to[3 * size + at] = each->sources;
-            results[total + at] = each->confidence;
-        }
-        sizes[row] = size, total += size;
-    }
+    for (int32_t row = 0; row < num_rows; row++)
+        total += sizes[row] = lay_out(nodes, row, names, places, numbers + 4 * total, results + total);
     return total;
 }

@@ -27,7 +27,7 @@ class Limits:
 class _LimitsStruct(ctypes.Structure):
     _fields_ = (
         *((name, c_int64) for name in ("num_nodes", "max_tree", "depths", "levels")),
-        ("draft_seconds", c_double),
+        *((name, c_double) for name in ("most_chance", "draft_seconds")),
         ("step_seconds", c_void_p),
         ("num_step_seconds", c_int64),
     )
@@ -37,11 +37,14 @@ class Combiner:
     """Collects the trees of one step, then makes one tree for each sequence of them.
 
     factors: the cells of the calibration, `depths` times `levels` for each source and kind of choice.
+    most_chance: more than that nothing is worth.
     """
 
-    def __init__(self, roots: Sequence[int], factors: array[float], depths: int, levels: int) -> None:
+    def __init__(
+        self, roots: Sequence[int], factors: array[float], depths: int, levels: int, most_chance: float
+    ) -> None:
         self._roots = array("i", roots)
-        self._factors, self._depths, self._levels = factors, depths, levels
+        self._factors, self._depths, self._levels, self._most_chance = factors, depths, levels, most_chance
         self._drafts = array("q")
         self._tokens, self._parents, self._confidences = array("i"), array("i"), array("d")
 
@@ -61,7 +64,7 @@ class Combiner:
         seconds = array("d", limits.step_seconds)
         struct = _LimitsStruct(
             *(limits.num_nodes, limits.max_tree, self._depths, self._levels),
-            *(limits.draft_seconds, seconds.buffer_info()[0], len(seconds)),
+            *(self._most_chance, limits.draft_seconds, seconds.buffer_info()[0], len(seconds)),
         )
         most = len(self._roots) + len(self._tokens)
         sizes, numbers = array("i", bytes(4 * len(self._roots))), array("i", bytes(16 * most))

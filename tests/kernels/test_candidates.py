@@ -7,6 +7,7 @@ import torch
 
 from kernels.candidates import Noise, candidates, reference
 from kernels.gumbel import gumbel
+from kernels.native import library
 
 CPU = torch.device("cpu")
 
@@ -51,6 +52,40 @@ def test_excluded_tokens_are_no_candidates() -> None:
         tokens, chances = candidates(logits, 8, keys)
         assert set(tokens[0][:3]) == {0, 1, 2}
         assert max(chances[0][3:]) < 1e-6
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+def test_scores_that_are_no_numbers_give_tokens_of_no_chance(wrong: float, noisy: bool) -> None:
+    keys = noise(3) if noisy else [None] * 3
+    ids = torch.arange(500, 600, dtype=torch.int32)
+    logits = scores(3, 100)
+    logits[1] = wrong
+    for found in (candidates(logits, 4, keys, ids), reference.candidates(logits, 4, keys, ids)):
+        tokens, chances = found
+        assert all(500 <= token < 600 for row in tokens for token in row)
+        assert chances[1] == [0.0] * 4
+        assert min(chances[0][0], chances[2][0]) > 0.05
+    assert candidates(logits, 4, keys, ids)[0][::2] == candidates(logits[::2], 4, keys[::2], ids)[0]
+
+
+@pytest.mark.parametrize("place", [0, 20, 99])
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_one_score_that_is_no_number_leaves_tokens_and_chances(wrong: float, place: int) -> None:
+    logits = scores(1, 100)
+    logits[0, place] = wrong
+    for keys in ([None], noise(1)):
+        tokens, chances = candidates(logits, 64, keys)
+        assert all(0 <= token < 100 for token in tokens[0])
+        assert all(0 <= chance <= 1.0001 for chance in chances[0])
+
+
+@pytest.mark.skipif(library() is None, reason="no C compiler")
+def test_ids_are_as_c_reads_them() -> None:
+    many = torch.arange(200, dtype=torch.int32)
+    for ids in (many[:100].long(), many[:99], many[::2]):
+        with pytest.raises(AssertionError):
+            candidates(scores(1, 100), 2, [None], ids)
 
 
 def test_who_knows_the_scores_and_the_noise_knows_the_choice() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,3 +61,18 @@ def test_states_of_a_layer_are_those_before_it(tmp_path: Path) -> None:
     layers = decoder.forward(rows, pages, (0,)).layers
     assert list(layers) == [0]
     assert torch.equal(layers[0], decoder.embed(rows.tokens))
+
+
+@pytest.mark.parametrize("field", ["positions", "slots"])
+@pytest.mark.parametrize("beyond", [False, True])
+def test_a_position_or_a_slot_that_is_none_is_named_and_nothing_is_written(field: str, beyond: bool, tmp_path: Path) -> None:
+    save_model("llama", tmp_path)
+    decoder = load_target(str(tmp_path), dtype="float32", device="cpu").decoder
+    pages = KeyValuePages(decoder.config, 64, decoder.dtype, decoder.device)
+    size = {"positions": decoder.config.max_positions, "slots": pages.keys.shape[2]}[field]
+    before, rows = pages.keys.clone(), prompt_beside_a_tree(seed=3)
+    places = getattr(rows, field).clone()
+    places[7] = wrong = size if beyond else -1
+    with pytest.raises(IndexError, match=rf"^{field}: {wrong}, expected 0 to {size - 1}$"):
+        decoder.forward(replace(rows, **{field: places}), pages)
+    assert torch.equal(pages.keys, before)

@@ -42,6 +42,16 @@ def test_excluded_tokens_come_last_and_have_no_chance() -> None:
     assert not probs[0, 3:].any()
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_no_numbers_give_tokens_of_no_chance(wrong: float) -> None:
+    logits = scores(3, 70)
+    logits[1] = wrong
+    for tokens, probs in (likeliest(logits, 8), reference.likeliest(logits, 8)):
+        assert ((tokens >= 0) & (tokens < 70)).all()
+        assert not probs[1].any()
+        assert (probs[::2, 0] > 0.05).all()
+
+
 def test_a_row_comes_to_the_same_in_whatever_company() -> None:
     logits = scores(9, 501)
     tokens, probs = likeliest(logits, 8)

@@ -197,6 +197,10 @@ def test_new_keys_and_values_go_to_their_slots() -> None:
     plain_attention.write_pages(plain.keys, plain.values, slots, heads[:, 2:4], heads[:, 6:8])
     assert torch.equal(pages.keys, plain.keys)
     assert torch.equal(pages.values, plain.values)
+    for wrong in (-1, pages.keys.shape[1]):
+        with pytest.raises(IndexError, match=f"slots: {wrong}, expected 0 to {pages.keys.shape[1] - 1}"):
+            attention.write_pages(pages.keys, pages.values, torch.tensor([5, 59, wrong, 17]), heads[:, :2], heads[:, 2:4])
+    assert torch.equal(pages.keys, plain.keys)
 
 
 @pytest.fixture

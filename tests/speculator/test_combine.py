@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from math import inf, nan
 
 import pytest
 from hypothesis import given, settings
@@ -61,6 +62,20 @@ def test_equal_chances_go_to_the_earlier_row_and_the_earlier_node() -> None:
     combined = combine(rows, Calibration(1), limits)
     assert [tree.tokens for tree in combined] == [[0, 1, 2], [0, 1], [0]]
     assert combined == combine_plainly(rows, Calibration(1), limits)
+
+
+@pytest.mark.parametrize("wrong", [nan, inf, -inf, -0.5])
+def test_confidence_that_is_no_number_is_no_chance(wrong: float) -> None:
+    tree = Tree.rooted(0)
+    for token, confidence in ((1, wrong), (2, 0.4), (3, wrong)):
+        tree.add(0, token, confidence, 1)
+    calibration, limits = Calibration(1), Limits(3, 8)
+    rows = [Proposed(0, {0: tree}, sampled=False)]
+    (combined,) = combine(rows, calibration, limits)
+    assert combined.tokens == [0, 2, 1, 3]
+    assert combined.confidence == [1.0, 0.4, 0.0, 0.0]
+    assert [combined] == combine_plainly(rows, calibration, limits)
+    assert calibration.chance(0, 1, wrong) == 0.0
 
 
 def test_what_was_drawn_for_a_sequence_stays_as_it_is() -> None:

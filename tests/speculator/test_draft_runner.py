@@ -77,6 +77,17 @@ def test_branches_see_the_text_and_their_ancestors_and_nothing_else(scattered: b
             break
 
 
+def test_what_is_drafted_past_the_end_of_the_context_breaks_nothing() -> None:
+    """Who drafts ahead of the target does not know where a text has to end; nobody verifies what he drafts there."""
+    last = MODEL.shape.max_positions
+    runner = runner_of(MODEL, num_pages=last // PAGE_SIZE + 4)
+    track = Track(PageTable(PAGE_SIZE, range(last // PAGE_SIZE + 4)), num_read=last - 2, first=last - 2)
+    inside = runner.read([(track, [1])])
+    beyond = runner.read([(track, [2, 3])])
+    branch = runner.grow([Branch(track, last + 1, 4, last + 1)])
+    assert all(bool(states.isfinite().all()) for states in (inside, beyond, branch))
+
+
 def test_what_was_tried_leaves_no_trace_in_the_text() -> None:
     runner, text = runner_of(MODEL), [5, 9, 3]
     track = Track(PageTable(PAGE_SIZE, [0, 1, 2]))

@@ -233,7 +233,7 @@ def test_drafts_in_c_are_those_in_python(seed: int, num_nodes: int, max_depth: i
         sequence.sampling = Sampling(temperature=temperature, seed=rng.randrange(-(2**40), 2**40), choice=rng.randrange(3))
     batch, budget = Batch(tuple(sequences)), Budget(num_nodes * len(sequences), max_depth)
     native = server.speculator.propose(batch, budget).trees
-    server.speculator._natively = False
+    server.speculator._desk = None
     assert native == server.speculator.propose(batch, budget).trees
     assert temperature or not num_nodes or any(len(tree) > 1 for tree in native)
 

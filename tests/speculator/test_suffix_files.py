@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from speculator.suffix import SAVE_SECONDS, SuffixSpeculator
 from speculator.suffix_files import SuffixFiles
 from speculator.suffix_forest import Forest
-from speculator.suffix_state import TreeState
+from speculator.suffix_state import TreeState, ints
 from speculator.suffix_tenant import Tenant, TenantState
 from tests.speculator.forests import FORESTS, each_forest, numbers, texts_of
 from tests.speculator.test_suffix import ALPHABET, Server, likeliest
@@ -194,6 +194,13 @@ def test_a_tree_that_is_none_is_refused_and_the_server_starts(
     after = server_with(trees, tmp_path)
     assert caplog.text.count("that is no tree") == 1
     assert drafted(after) == []
+
+
+@pytest.mark.parametrize(("waiting", "num_taken"), [((), 1), (([1, 2, 3],), 4), (([1, 2, 3],), -1)])
+def test_more_of_a_text_cannot_be_in_the_tree_than_it_has(trees: Forest, waiting: tuple[list[int], ...], num_taken: int) -> None:
+    state = msgspec.structs.replace(Tenant(8, 64, trees).state("t"), waiting=tuple(map(ints, waiting)), num_taken=num_taken)
+    with pytest.raises(ValueError, match=f"num_taken is {num_taken}, expected 0 to {3 * len(waiting)},"):
+        Tenant.restored(state, 8, 64, trees)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+import threading
 from array import array
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.suffix_tree import frozen
 from speculator import suffix_forest
 from speculator.batch import Sampling
 from speculator.suffix_native import NativeForest
@@ -216,6 +219,9 @@ def test_numbers_that_lead_outside_of_the_tree_are_refused(column: int, number: 
         {"oldest": (0, 99)},
         {"free": array("i", [1]).tobytes()},
         {"free": array("i", [1 << 20]).tobytes()},
+        {"free": array("i", [-(1 << 31)]).tobytes()},
+        {"leaves": ((1 << 31, 1),)},
+        {"oldest": (1 << 63, 0)},
         {"open_text": 9},
     ],
     ids=str,
@@ -225,6 +231,117 @@ def test_a_state_that_is_no_trees_is_refused(field: dict[str, object]) -> None:
     assert numbers(NativeForest().thaw(state)) == numbers(PlainForest().thaw(state))
     with pytest.raises(ValueError):
         NativeForest().thaw(msgspec.structs.replace(state, **field))
+
+
+def worn_state() -> TreeState:
+    """Of a tree in which much has come and gone: rows that are free, a text half gone, one that is open, leaves that grow."""
+    tree, rng = NativeForest().tree(4, 12), random.Random(5)
+    for _ in range(6):
+        tree.extend([rng.randrange(3) for _ in range(9)])
+        tree.close()
+    tree.extend([0, 3, 1, 4, 0])
+    return NativeForest().freeze(tree)
+
+
+def use(state: TreeState) -> None:
+    """Takes a state as a tree if it is one; then all that is in it goes, and it must stay one."""
+    forest, rng = NativeForest(), random.Random(1)
+    try:
+        tree = forest.thaw(state)
+    except ValueError:
+        return
+    ended = forest.copied(tree)
+    ended.close()
+    forest.thaw(forest.freeze(ended))
+    for _ in range(4):
+        match, text = forest.match(tree), [rng.randrange(3) for _ in range(6)]
+        forest.draft([(None, match, text, 8, 8, GREEDY, 0)])
+        tree.extend(text)
+        tree.close()
+        forest.thaw(forest.freeze(tree))
+
+
+def test_whatever_number_of_a_tree_is_changed_it_is_refused_or_stays_a_tree() -> None:
+    state = worn_state()
+    num_rows = len(state.columns[0]) // 4
+    assert len(state.free) >= 8, "rows that are free, whose numbers come from the file too"
+    assert len(state.leaves) >= 3
+    for column in range(8):
+        for row in range(num_rows):
+            for number in (-1, *range(num_rows + 1), 1 << 30):
+                use(changed(state, column, row, number))
+    use(msgspec.structs.replace(state, leaves=()))
+    use(msgspec.structs.replace(state, free=state.free[:4] * (len(state.free) // 4)))
+
+
+Changes = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 99), st.integers(-1, 40)), max_size=3)
+
+
+@settings(max_examples=400, deadline=None)
+@given(Changes, Changes, st.integers(-1, 12), st.tuples(*[st.integers(-1, 12)] * 3))
+def test_numbers_changed_together_are_refused_or_stay_a_tree(
+    rows: list[tuple[int, int, int]], leaves: list[tuple[int, int, int]], oldest: int, locus: tuple[int, int, int]
+) -> None:
+    state = worn_state()
+    num_rows, ends = len(state.columns[0]) // 4, [list(leaf) for leaf in state.leaves]
+    for column, row, number in rows:
+        state = changed(state, column, row % num_rows, number)
+    for column, at, number in leaves:
+        ends[at % len(ends)][column % 2] = number
+    use(msgspec.structs.replace(state, leaves=tuple((start, node) for start, node in ends)))
+    use(msgspec.structs.replace(state, oldest=(state.oldest[0], oldest)))
+    use(msgspec.structs.replace(state, locus=locus))
+    free = array("i", state.free)
+    free[oldest % len(free)] = locus[0]
+    use(msgspec.structs.replace(state, free=free.tobytes()))
+
+
+def test_others_run_while_a_tree_is_taken_apart_or_put_together() -> None:
+    tree, forest, interval = NativeForest().tree(), NativeForest(), sys.getswitchinterval()
+    tree.extend(range(10_000))
+    state = forest.freeze(tree)
+    works: list[Callable[[], object]] = [lambda: frozen(tree), lambda: forest.thaw(state)]
+    sys.setswitchinterval(1000.0)  # nobody else runs but where the interpreter's lock is given away
+    try:
+        for work in works:
+            begin, ran = threading.Event(), threading.Event()
+            other = threading.Thread(target=lambda begin=begin, ran=ran: begin.wait() and ran.set())
+            other.start()
+            begin.set()
+            tries = 0
+            while not ran.is_set() and tries < 500:
+                work()
+                tries += 1
+            assert ran.is_set()
+            other.join()
+    finally:
+        sys.setswitchinterval(interval)
+
+
+PARENT, CHILD, NEXT, PREVIOUS, DEPTH, COUNT = range(6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ((NEXT, 3, 0), (PREVIOUS, 2, 1), (NEXT, 1, 2)),
+        (
+            *((CHILD, 6, 1), (PREVIOUS, 6, 2), (DEPTH, 6, 2), (COUNT, 6, 1)),
+            *((PARENT, 1, 6), (PREVIOUS, 1, 0), (NEXT, 2, 6)),
+        ),
+    ],
+    ids=["children in a circle", "a node that neither branches nor ends a suffix"],
+)
+def test_rows_that_agree_with_their_neighbours_may_still_be_no_tree(changes: tuple[tuple[int, int, int], ...]) -> None:
+    tree = NativeForest().tree(4, 40)
+    tree.extend([1, 2, 3, 4, 5])
+    state = NativeForest().freeze(tree)
+    if len(changes) > 3:  # there is a row more
+        state = msgspec.structs.replace(state, columns=tuple(column + bytes(4) for column in state.columns))
+    for column, row, number in changes:
+        state = changed(state, column, row, number)
+    with pytest.raises(ValueError):
+        NativeForest().thaw(state)
 
 
 def test_without_a_compiler_the_trees_are_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
