@@ -8,7 +8,7 @@ run to be known. What steps really brought, against the outlook of the arms that
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -100,10 +100,12 @@ class Arms:
     """Chooses an arm for each step: the best so far, or another that is due for a trial. No chance is
     involved."""
 
-    def __init__(self, arms: Sequence[Arm], num_sequences: int = 1) -> None:
+    def __init__(self, arms: Sequence[Arm], num_sequences: int = 1, costly: Collection[Arm] = ()) -> None:
         """arms: the preferred first; plain decoding is added to them. num_sequences: of the batches it chooses for, about: of
-        many a step says much."""
+        many a step says much. costly: of a crowd's arms those that are not tried before they have an outlook: what is one step
+        of one answer's time is one of everybody's."""
         crowd = num_sequences >= CROWD
+        self._costly = frozenset(costly) if crowd else frozenset()
         self._trial, self._settling, self._patience = (_CROWD_TRIAL, _SETTLING, 4) if crowd else (_TRIAL, 0, 2)
         self._keep = _CROWD_KEEP if crowd else _KEEP
         self._records = {arm: _Record.unknown(_OPTIMISM) for arm in arms}
@@ -230,7 +232,7 @@ class Arms:
         """The arm whose trial starts now. One whose outlook is hopeless waits as if it had lost."""
         for arm in self._rivals():
             record = self._records[arm]
-            if self._step < record.next_trial:
+            if self._step < record.next_trial or (arm in self._costly and not self._has_outlook(arm)):
                 continue
             if arm != NONE and self._has_outlook(arm) and self._gain(arm) < _HOPELESS * self._bar(arm):
                 record.next_trial = self._step + record.wait

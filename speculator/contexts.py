@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from speculator.arms import Arm, Arms
@@ -56,8 +56,10 @@ class Contexts:
     """What everybody's steps say of the arms; and what those of a group say that has had enough steps of its own: it starts from
     what is known of everybody."""
 
-    def __init__(self, arms: Sequence[Arm]) -> None:
+    def __init__(self, arms: Sequence[Arm], costly: Collection[Arm] = ()) -> None:
+        """See `Arms`."""
         self._all = tuple(arms)
+        self._costly = frozenset(costly)
         self._general: dict[tuple[int, bool], Arms] = {}
         self._own: OrderedDict[Situation, Arms] = OrderedDict()
         self._num_steps: OrderedDict[Situation, int] = OrderedDict()
@@ -113,5 +115,5 @@ class Contexts:
 
     def _of_all(self, size: int, sampled: bool) -> Arms:
         if (size, sampled) not in self._general:
-            self._general[size, sampled] = Arms(self._all, 1 << size)
+            self._general[size, sampled] = Arms(self._all, 1 << size, self._costly)
         return self._general[size, sampled]

@@ -51,7 +51,8 @@ class Controller:
         self._shadow = shadow or Shadow(every=0)
         self._arms = tuple(_arms(sources))
         self._nothing = Budget(0, arms=self._arms)
-        self._contexts = Contexts(self._arms)
+        heard = self._shadow.hears  # else there is no outlook to wait for
+        self._contexts = Contexts(self._arms, [arm for arm in self._arms if heard and arm & set(COSTLY)])
         self._situation = Situation(0, False, None)
         self._max_tree, self._max_nodes, self._max_depth = max_tree, max_nodes, max_depth
         self._arm: Arm = NONE

@@ -67,6 +67,11 @@ class Shadow:
         return news
 
     @property
+    def hears(self) -> bool:
+        """Whether any step is ever due."""
+        return self._every > 0
+
+    @property
     def waiting(self) -> bool:
         """Whether any tree waits for its text."""
         return bool(self._pending)
