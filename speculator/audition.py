@@ -29,8 +29,12 @@ SEQUENCES = 2
 """Of a batch, that are drafted for in one step for the score alone."""
 _SHARE = 0.01
 """Of the time, that one source may take for its score alone: a draft model as slow as a step is heard every hundred steps."""
+_SHARE_OF_ALL = 0.02
+"""The same of all that is heard in a step and scored."""
 _SAVED = 2.0
 """Drafts for which time may be saved up."""
+_RECENT = 0.2
+"""Weight of the newest audition in what one takes."""
 
 
 class Audition:
@@ -54,13 +58,21 @@ class Audition:
         self._clock = clock
         self._seconds = [0.0] * len(self._sources)
         """That each has saved up; its draft may cost so much."""
+        self._saved = self._took = 0.0
+        """For whole auditions, and what one takes."""
         self._since = clock()
         self._turn = 0
         self._heard: list[tuple[int, steps.Sequence, Tree]] = []
 
+    def affordable(self) -> bool:
+        """Whether the time saved up is enough to hear anybody."""
+        self._save_up()
+        return self._saved >= self._took
+
     def hear(self, batch: Batch, budget: Budget, arm: frozenset[str]) -> dict[int, Drafts]:
         """What the sources propose for some sequences of the batch, by index; those of `arm`, which drafts, in any case."""
         self._save_up()
+        started = self._clock()
         few = self._few(batch)
         # drafted at one size, whatever the budget: else the score would follow the budget, not the source
         wide = replace(budget, nodes=max(budget.nodes, NODES * len(few.decoding)), sources=None)
@@ -76,6 +88,9 @@ class Audition:
             self._heard += [(index, *each) for each in zip(few.decoding, drafts.trees, strict=True)]
         if budget.arms:
             self._score(heard, few, len(batch.decoding), budget)
+        took = self._clock() - started
+        self._saved -= took
+        self._took += _RECENT * (took - self._took) if self._took else took
         return heard
 
     def observe(self, batch: Batch, verdicts: Verdicts, proposed: frozenset[int]) -> None:
@@ -108,6 +123,7 @@ class Audition:
         now = self._clock()
         for index in range(len(self._sources)):
             self._seconds[index] += _SHARE * (now - self._since)
+        self._saved = min(self._saved + _SHARE_OF_ALL * (now - self._since), _SAVED * self._took)
         self._since = now
 
     def _affords(self, index: int, num_sequences: int) -> bool:

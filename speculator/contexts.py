@@ -68,12 +68,12 @@ class Contexts:
         """Who decides in such a step."""
         return self._own.get(situation) or self._of_all(situation.size, situation.sampled)
 
-    def observe(self, situation: Situation, arm: Arm, gain: float) -> None:
+    def observe(self, situation: Situation, arm: Arm, gain: float, took: float = 1.0) -> None:
         """What a step with `arm` brought: see `Arms.observe`."""
-        self._of_all(situation.size, situation.sampled).observe(arm, gain)
+        self._of_all(situation.size, situation.sampled).observe(arm, gain, took)
         own = self._own.get(situation)
         if own is not None:
-            own.observe(arm, gain)
+            own.observe(arm, gain, took)
             self._own.move_to_end(situation)
         elif situation.group is not None:
             self._count(situation)

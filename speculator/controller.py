@@ -21,6 +21,8 @@ _FEWEST_NODES = 4
 _EXPLORE_EVERY = 64
 """Steps after which one drafts without regard to price: what is never done is never measured, and a price once thought too
 high would stay so."""
+_HICCUP = 4.0
+"""Plain steps that a step takes at most, as it counts: more is the machine's doing."""
 _RECENT = 0.1
 """Weight of the newest step in the running means."""
 
@@ -77,8 +79,8 @@ class Controller:
         plain_seconds = self._costs.seconds(num_sequences)
         self._costs.measured(num_sequences, num_drafted, step_seconds)
         if self.enabled and plain_seconds and self._since_explored:
-            gain = num_emitted / num_sequences * plain_seconds / (step_seconds + draft_seconds)
-            self._contexts.observe(self._situation, self._arm, gain)
+            took = min((step_seconds + draft_seconds) / plain_seconds, _HICCUP)
+            self._contexts.observe(self._situation, self._arm, num_emitted / num_sequences / took, took)
         if self._budget.nodes:
             self._drafted += _RECENT * (num_drafted - self._drafted)
 

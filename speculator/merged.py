@@ -142,7 +142,8 @@ class MergedSpeculator:
         awake = self._rests.awake(decoding)
         self._asked = awake if budget.nodes else []
         arm = frozenset(name for name in self.source_names if budget.allows(name))
-        scored = self._audition.hear(batch, budget, arm) if self.shadow.due(bool(self._asked)) else {}
+        due = self.shadow.due(bool(self._asked)) and self._audition.affordable()
+        scored = self._audition.hear(batch, budget, arm) if due else {}
         if not self._asked:
             return drafts
         started = self._clock()

@@ -30,6 +30,28 @@ def test_the_best_arm_gets_nearly_all_steps() -> None:
         assert chosen.count(best) > 900
 
 
+def test_a_step_counts_for_as_long_as_it_took() -> None:
+    arms = Arms([A])
+    arms.observe(A, 1.2, took=1.0)
+    before = arms.gains()[A]
+    arms.observe(A, 0.3, took=4.0)  # as many tokens as before in four times the time
+    after = arms.gains()[A]
+    once = Arms([A])
+    once.observe(A, 1.2)
+    once.observe(A, 0.3)
+    assert after < once.gains()[A] < before
+
+
+def test_a_costly_arm_is_not_tried_in_a_crowd_before_it_has_an_outlook() -> None:
+    arms = Arms([A, B], 8, costly=[A])
+    assert A not in play(arms, {A: 2.0, B: 0.9, NONE: 1.0}, 300)
+    for _ in range(8):
+        arms.foresee(Promise(A, 8, False, 2.0, 2, 1.0))
+    assert A in play(arms, {A: 2.0, B: 0.9, NONE: 1.0}, 100)
+    assert arms.best == A
+    assert A in play(Arms([A], 1, costly=[A]), {A: 2.0, NONE: 1.0}, 10), "one answer's trial is nobody else's time"
+
+
 def test_an_arm_that_keeps_losing_is_tried_ever_more_rarely_but_never_given_up() -> None:
     chosen = play(Arms([A]), {A: 0.5, NONE: 1.0}, 4000)
     trials = [step for step, arm in enumerate(chosen) if arm == A and chosen[step - 1] == NONE]

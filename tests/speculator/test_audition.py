@@ -94,6 +94,18 @@ def test_a_source_that_does_not_draft_is_heard_for_a_hundredth_of_the_time() -> 
     assert rig.sources[0].asked == 3000
 
 
+def test_all_that_is_heard_together_takes_a_fiftieth_of_the_time() -> None:
+    rig = Rig(slow=4e-3)
+    batch, took = Batch((sequence(),)), 0.0
+    for _ in range(3000):
+        if rig.audition.affordable():
+            before = rig.clock.now
+            rig.audition.hear(batch, Budget(4, arms=(GOOD, BAD, BOTH)), BOTH)
+            took += rig.clock.now - before
+        rig.clock.now += 2e-3
+    assert 0.015 * rig.clock.now < took < 0.025 * rig.clock.now
+
+
 def test_nobody_is_calibrated_on_the_text_of_a_lossy_answer() -> None:
     rig, untold = Rig(), Calibration(2)
     lossy = sequence()
