@@ -217,7 +217,7 @@ class Arms:
     def _may_lead(self, arm: Arm) -> bool:
         """From plain decoding nobody takes over on an outlook: a trial has to have shown the gain."""
         record = self._records[arm]
-        tried = self._fresh(record, _FADE_FORESEEN) >= self._trial / 2 and record.gain > self._bar(arm)
+        tried = self._fresh(record, _FADE_FORESEEN) >= (self._trial - self._settling) / 2 and record.gain > self._bar(arm)
         return self.best != NONE or tried
 
     def _undecided(self, arm: Arm) -> bool:

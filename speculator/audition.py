@@ -29,8 +29,6 @@ SEQUENCES = 2
 """Of a batch, that are drafted for in one step for the score alone."""
 _SHARE = 0.01
 """Of the time, that one source may take for its score alone: a draft model as slow as a step is heard every hundred steps."""
-_SHARE_OF_ALL = 0.02
-"""The same of all that is heard in a step and scored."""
 _SAVED = 2.0
 """Drafts for which time may be saved up."""
 _RECENT = 0.2
@@ -123,7 +121,7 @@ class Audition:
         now = self._clock()
         for index in range(len(self._sources)):
             self._seconds[index] += _SHARE * (now - self._since)
-        self._saved = min(self._saved + _SHARE_OF_ALL * (now - self._since), _SAVED * self._took)
+        self._saved = min(self._saved + self._shadow.share * (now - self._since), _SAVED * self._took)
         self._since = now
 
     def _affords(self, index: int, num_sequences: int) -> bool:

@@ -28,10 +28,12 @@ class _Pending:
 
 
 class Shadow:
-    """Holds trees until the text they bet on is there. Every `every` steps is due; 0: never."""
+    """Holds trees until the text they bet on is there. Every `every` steps is due, 0: never, if there is time: of all of it no
+    more than `share` goes into hearing sources."""
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: int, share: float = 0.02) -> None:
         self._every = every
+        self.share = share
         self._step = 0.0
         self._pending: defaultdict[int, list[_Pending]] = defaultdict(list)
         self._counters: Counter[str] = Counter()

@@ -70,6 +70,13 @@ def test_a_trial_finds_out_that_an_arm_has_become_good() -> None:
     assert chosen[-50:].count(A) >= 48  # the rest: trials of plain decoding
 
 
+def test_a_crowd_goes_back_to_an_arm_however_long_it_waited() -> None:
+    arms = Arms([A], 8)
+    play(arms, {A: 0.5, NONE: 1.0}, 5000)
+    play(arms, {A: 2.0, NONE: 1.0}, 1200)
+    assert arms.best == A
+
+
 def test_a_small_advantage_does_not_make_it_waver() -> None:
     arms = Arms([A, B])
     chosen = play(arms, {A: 1.5, B: 1.53, NONE: 1.0}, 500)

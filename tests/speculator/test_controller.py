@@ -267,7 +267,7 @@ def test_gauges_tell_the_arm_and_its_gain_by_batch_size() -> None:
     assert gauges["arm:4:sampled:none"] == 0.0
     assert gauges["arm_gain:4:sampled:medusa+suffix"] == gauges["gain:4:sampled"]
     assert gauges["gain:4:sampled"] == pytest.approx(world.run(300) / plain(4), rel=0.25)
-    assert gauges["budget_nodes"] > 0
+    assert gauges["zero_share"] < 0.5  # a trial of plain decoding may be under way
 
 
 def test_domains_that_alternate_each_have_the_arm_that_pays_for_them() -> None:

@@ -72,7 +72,7 @@ def test_it_may_be_asked_twice_in_a_step() -> None:
     """As it is when its drafts for some of many answers are scored."""
     target = target_of(TARGET)
     source = DraftModelSpeculator(runner_of(draft_model(seed=5)), version="v", max_tree=12)
-    merged = MergedSpeculator([source], shadow=Shadow(every=1), max_tree=12)
+    merged = MergedSpeculator([source], shadow=Shadow(every=1, share=1.0), max_tree=12)
     engine = Engine(target, tiny_scheduler(target, max_running=4), merged, FixedBudget(4))
     asked = requests(8, 0.8)
     assert served(engine, asked) == served(plain_engine(target_of(TARGET)), asked)

@@ -198,8 +198,8 @@ def test_after_a_swap_the_new_weights_earn_their_place_quickly() -> None:
 
 def test_a_shadowed_step_asks_everybody_but_drafts_with_the_allowed() -> None:
     used, left_out = Scripted("a", [chain((5, 0.9))]), Scripted("b", [chain((6, 0.9), (7, 0.9))])
-    shadow = Shadow(every=2)
-    speculator, batch = MergedSpeculator([used, left_out], shadow=shadow, clock=lambda: 0.0), batch_of(1)
+    shadow = Shadow(every=2, share=1.0)
+    speculator, batch = MergedSpeculator([used, left_out], shadow=shadow), batch_of(1)
     for _ in range(4):
         drafts = speculator.propose(batch, Budget(4, sources=frozenset({"a"})))
         assert drafts.trees[0].tokens[1:] == [5]

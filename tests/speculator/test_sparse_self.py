@@ -183,7 +183,7 @@ def test_it_may_be_asked_twice_in_a_step_and_beside_others() -> None:
     """As it is when its drafts for some of many answers are scored."""
     asked = requests(8, 0.8)
     expected = plainly(asked)
-    engine, _ = drafting(shadow=Shadow(every=1))
+    engine, _ = drafting(shadow=Shadow(every=1, share=1.0))
     assert served(engine, asked) == expected
     assert engine.speculator.shadow.counters()["shadow_steps:self"] > 20
     target = tiny_target(DECODER)
