@@ -19,6 +19,8 @@ _PROFILE_WEIGHT = 2
 """A profile counts as this many measurements: taken while the machine was busy with something else, it is soon corrected."""
 _MAX_RATIO = 2.0
 """A measurement further off than this is taken for a hiccup of the machine, and cut."""
+_SETTLING = 8
+"""Plain steps by which the level is found."""
 _REFRESH = 16
 _CROWD, _REPEATS = 16, 5
 """Sequences of the pass that tells what a sequence costs, and how often it is measured."""
@@ -39,19 +41,32 @@ class CostTable:
         self._weight = [_PROFILE_WEIGHT] * len(self._sizes)
         self._level = 0.0
         self._curve: list[float] = []
-        self._num_measured = 0
+        self._num_measured = self._num_settled = 0
 
     @property
     def known(self) -> bool:
         """Whether anything was measured."""
         return self._level > 0.0
 
-    def profile(self, measure: Callable[[int], float], repeats: int = 5) -> None:
+    @property
+    def level(self) -> float:
+        """What everything takes, in multiples of the profile."""
+        return self._level
+
+    def profile(self, measure: Callable[[int], float], repeats: int = 5, level: float = 1.0) -> None:
         """Sets the table from `measure(size)`, seconds; the best of `repeats` rounds over all sizes."""
         rounds = [[measure(size) for size in self._sizes] for _ in range(repeats)]
         self._shape = [min(seconds) for seconds in zip(*rounds, strict=True)]
-        self._level = 1.0
+        self._level = level
         self._curve = []
+
+    def settle(self, size: int, seconds: float) -> None:
+        """Takes in one of the first measurements of a size for which all that is off is the level's: a profile is of passes alone,
+        which in a crowd are half of a step."""
+        self._num_settled += 1
+        if self._num_settled <= _SETTLING and self._level:
+            ratio = seconds / (self._level * self._interpolate(size))
+            self._level *= 1 + (min(max(ratio, 1 / _MAX_RATIO), _MAX_RATIO) - 1) / self._num_settled
 
     def measured(self, size: int, seconds: float) -> None:
         """Takes in one measurement."""
@@ -135,8 +150,11 @@ class StepCosts:
 
     def measured(self, num_sequences: int, num_drafted: int, seconds: float) -> None:
         """Takes in what a step without prompt tokens took, drafting left out."""
-        size = _size(num_sequences)
-        self._table(size).measured(size + num_drafted, seconds / self._scale(num_sequences, num_drafted))
+        size, seconds = _size(num_sequences), seconds / self._scale(num_sequences, num_drafted)
+        table = self._table(size)
+        if num_drafted == 0:
+            table.settle(size, seconds)
+        table.measured(size + num_drafted, seconds)
 
     def seconds(self, num_sequences: int, num_drafted: int = 0) -> float:
         """Expected seconds of a step without prompt tokens; 0 while nothing was measured."""
@@ -180,9 +198,12 @@ class StepCosts:
     def _table(self, size: int) -> CostTable:
         table = self._passes.get(size)
         if table is None:
+            # as much slower than the profile as the next one that is known
+            near = min(self._passes, key=lambda other: abs(other - size), default=None)
+            level = 1.0 if near is None else self._passes[near].level
             table = self._passes[size] = CostTable()
             if self._profile.known:
-                table.profile(lambda rows: self._model(size, max(rows, size)), repeats=1)
+                table.profile(lambda rows: self._model(size, max(rows, size)), repeats=1, level=level)
         return table
 
     def _scale(self, num_sequences: int, num_drafted: int) -> float:

@@ -164,3 +164,16 @@ def test_before_anything_is_measured_nothing_is_known() -> None:
     assert costs.seconds(5) == 0.0
     costs.measured(5, 0, 3e-3)
     assert costs.seconds(5) == pytest.approx(3e-3, rel=0.01)
+
+
+def test_a_few_plain_steps_tell_how_much_slower_steps_are_than_the_passes_of_the_profile() -> None:
+    costs = StepCosts()
+    costs.profile(lambda num_sequences, rows: 1e-3 * (1 + rows / 64))
+    assert costs.seconds(8) == pytest.approx(1.125e-3)
+    for _ in range(4):
+        costs.measured(8, 0, 2.2e-3)
+    assert costs.seconds(8) == pytest.approx(2.2e-3, rel=0.03)
+    drafted = costs.seconds(8, 16) / costs.seconds(8)
+    assert drafted == pytest.approx((1 + 24 / 64) / (1 + 8 / 64), rel=0.05), "what nodes cost beside it is the profile's to say"
+    # who was never measured starts where the next one stands
+    assert costs.seconds(12) == pytest.approx(2.2e-3 * (1 + 12 / 64) / (1 + 8 / 64), rel=0.05)
