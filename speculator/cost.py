@@ -61,8 +61,8 @@ class CostTable:
         self._curve = []
 
     def settle(self, size: int, seconds: float) -> None:
-        """Takes in one of the first measurements of a size for which all that is off is the level's: a profile is of passes alone,
-        which in a crowd are half of a step."""
+        """Takes in one of the first measurements of a size for which all that is off is the level's: a profile is of passes
+        alone, which in a crowd are half of a step."""
         self._num_settled += 1
         if self._num_settled <= _SETTLING and self._level:
             ratio = seconds / (self._level * self._interpolate(size))
