@@ -4,15 +4,15 @@ Measured for 12.6 M weights of the bundled target's shapes, all of them bfloat16
 tiles (median of 40, one run):
 
     rows                          1     2     6     8    12    16    24    32    64   256
-    torch, rows @ weight        1.9   2.0   2.1   2.3   8.3   8.6   9.7   9.8  13.6  40.5
-    panels of float32           1.9   2.0   2.0   2.9   2.9   3.7   5.5   8.6  15.9  39.3
-    panels of bfloat16          1.1   1.0   1.1   1.7   2.0   2.7   3.7   5.3  14.1  40.8
-    tiles                       1.2   1.2   1.3   1.4   1.6   1.8   2.4   3.1   5.6  23.3
+    torch, rows @ weight        1.9   2.1   2.5   3.0   5.4   7.8   8.9  10.6  14.1  43.3
+    panels of float32           2.0   2.1   2.2   2.9   3.2   4.3   5.7   7.5  13.0  42.3
+    panels of bfloat16          1.0   1.0   1.1   1.8   2.2   3.2   4.8   5.9  12.1  44.1
+    tiles                       1.3   1.2   1.3   1.3   1.4   1.5   2.2   2.5   4.7  17.6
 
-(torch at 2 to 8 rows: between 2 and 9 from run to run, with what the shared cache holds.) Ten rows cost little more than one:
+(torch at 2 to 8 rows: between 2 and 9 from run to run, with what the shared cache holds.) Sixteen rows cost little more than one:
 verification is nearly free, and reading half the bytes makes plain decoding itself faster. One layout serves all counts of
 rows, since a row's result must be the same to the last bit whatever other rows are beside it; hence tiles for one row too, where
-panels are a little faster. The products of tiles are nearer to exact ones than torch's.
+panels are a little faster. The products of tiles are at least as near to exact ones as torch's (root of mean squares).
 """
 
 from __future__ import annotations
