@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kernels.linear import linear, pack_light
 from models.errors import BadModel
+from models.weights import check_finite, check_shapes
 
 Config = Mapping[str, int | float | str | bool]
 
@@ -73,20 +74,12 @@ class DraftHeads(nn.Module, ABC):
 
     def check_fits(self, weights: Mapping[str, Tensor]) -> None:
         """Raises BadModel, naming the tensor, for one that is missing, unexpected or mis-shaped."""
-        own = dict(self.named_parameters())
-        if weights.keys() != own.keys():
-            raise BadModel(f"heads hold tensors {sorted(weights)}; expected {sorted(own)}")
-        for name, tensor in weights.items():
-            if tensor.shape != own[name].shape:
-                expected = list(own[name].shape)
-                raise BadModel(f"heads: {name} has shape {list(tensor.shape)}; expected {expected}")
+        check_shapes("heads", weights, {name: tuple(own.shape) for name, own in self.named_parameters()})
 
     def sound(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights that fit, of the dtype and on the device of these heads'. Raises BadModel, naming the tensor, for one that is
         not finite."""
-        for name, tensor in weights.items():
-            if not torch.isfinite(tensor).all():
-                raise BadModel(f"heads: {name} holds numbers that are not finite")
+        check_finite("heads", weights)
         own = dict(self.named_parameters())
         return {name: tensor.detach().to(own[name]) for name, tensor in weights.items()}
 

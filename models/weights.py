@@ -81,12 +81,23 @@ def read_weights(folder: Path, config: DecoderConfig) -> dict[str, Tensor]:
 
 def check_tensors(what: str, weights: Mapping[str, Tensor], expected: Mapping[str, Shape]) -> None:
     """Raises BadModel, naming the tensor, for one that is missing, unexpected, mis-shaped or not finite. what: whose they are."""
+    check_shapes(what, weights, expected)
+    check_finite(what, weights)
+
+
+def check_shapes(what: str, weights: Mapping[str, Tensor], expected: Mapping[str, Shape]) -> None:
+    """Raises BadModel, naming the tensor, for one that is missing, unexpected or mis-shaped."""
     if weights.keys() != expected.keys():
         wrong = sorted(weights.keys() ^ expected.keys())
         raise BadModel(f"{what}: tensor {wrong[0]} is {'unexpected' if wrong[0] in weights else 'missing'}")
     for name, tensor in weights.items():
         if tuple(tensor.shape) != expected[name]:
             raise BadModel(f"{what}: {name} has shape {list(tensor.shape)}; expected {list(expected[name])}")
+
+
+def check_finite(what: str, weights: Mapping[str, Tensor]) -> None:
+    """Raises BadModel, naming the tensor, for one that holds numbers that are not finite."""
+    for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise BadModel(f"{what}: {name} holds numbers that are not finite")
 
