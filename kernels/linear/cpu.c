@@ -149,7 +149,8 @@ void everdraft_pack_tiles(const float *weight, long out, long in, uint16_t *pane
 void everdraft_replace_tiles(uint16_t *panels, long in, long column, const float *row) {
     const long num_steps = (in + TILE_K - 1) / TILE_K;
     uint16_t *to = panels + column / TILE_COLUMNS * num_steps * TILE + column % TILE_COLUMNS * 2;
-    for (long k = 0; k < in; k++) to[k / TILE_K * TILE + k % TILE_K / 2 * 2 * TILE_COLUMNS + k % 2] = (uint16_t)upper(row, 1, in, 0, k);
+    for (long k = 0; k < in; k++)
+        to[k / TILE_K * TILE + k % TILE_K / 2 * 2 * TILE_COLUMNS + k % 2] = (uint16_t)upper(row, 1, in, 0, k);
 }
 
 /* The nearest bfloat16 of 32 numbers, to `to`; what is left of them stays. */
@@ -246,7 +247,8 @@ int everdraft_linear_tiles(const float *x, long num_rows, long in, const uint16_
             for (long group = 0; group < num_groups; group++) { /* groups of even size */
                 const long first = FIRST(group), count = FIRST(group + 1) - first;
                 if (count != configured) configure(configured = count);
-                panel_tiles(scratch + group * size, num_steps, w, as_is ? result + first * out + column : sums, as_is ? out : COLUMNS);
+                panel_tiles(scratch + group * size, num_steps, w, as_is ? result + first * out + column : sums,
+                            as_is ? out : COLUMNS);
                 for (long row = first; !as_is && row < first + count; row++)
                     finish(sums + (row - first) * COLUMNS, column, out, bias, added ? added + row * out : 0, result + row * out);
             }

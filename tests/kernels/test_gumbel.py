@@ -70,7 +70,7 @@ def test_no_hash_gives_infinite_noise(bits: int) -> None:
     assert 0.0 < uniform.item() < 1.0
 
 
-@pytest.mark.parametrize("temperature", [0.3, 0.8, 1.0, 1.7])
+@pytest.mark.parametrize("temperature", [0.01, 0.3, 0.8, 1.0, 1.7])
 @pytest.mark.parametrize("vocab_size", [1, 15, 16, 100, 8192])
 def test_the_choice_is_the_argmax_of_the_noisy_scores(vocab_size: int, temperature: float) -> None:
     generator = torch.Generator().manual_seed(vocab_size)
