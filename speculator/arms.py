@@ -133,9 +133,10 @@ class Arms:
     def choose(self) -> Arm:
         """The arm of the next step."""
         self._step += 1
-        on_trial = self._on_trial is not None
-        if self._step < self._trial_ends if on_trial else self._step % _DELIBERATE:
-            return self._on_trial if self._on_trial is not None else self.best
+        if self._on_trial is None and self._step % _DELIBERATE:
+            return self.best
+        if self._on_trial is not None and self._step < self._trial_ends:
+            return self._on_trial
         self._correction = self._corrected()
         if self._on_trial is not None and self._undecided(self._on_trial):
             return self._on_trial

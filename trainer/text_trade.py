@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic
 
@@ -20,7 +21,7 @@ FIRST_ROWS = 128
 """Tokens of the first slice, before it is known how many fit."""
 
 
-class TextTrade(Generic[E]):
+class TextTrade(ABC, Generic[E]):
     """Base of these trades. Each makes its `distiller`.
 
     longest: tokens of a text read at once, where a slice would have room for more.
@@ -43,9 +44,9 @@ class TextTrade(Generic[E]):
             self.distiller.teach(excerpts)
         return sum(excerpt.num_taught for excerpt in excerpts)
 
+    @abstractmethod
     def excerpt_of(self, trace: Kept, max_tokens: int) -> E:
         """A trace whose lesson is known, or any part of it with some of its answer."""
-        raise NotImplementedError
 
     def _excerpts(self, draw: Draw) -> list[E]:
         room, missing = self._sizing.rows, self.distiller.recipe.rows_per_step
