@@ -31,6 +31,8 @@ _AT_ONCE = 4
 _LONGEST_PROMPT = 200
 _APART = 2.25
 """Publications are so many times `swap_seconds` apart: windows around swaps do not overlap."""
+_PATIENCE = 60.0
+"""Seconds within which a published version has to be in service."""
 
 
 def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
@@ -70,6 +72,14 @@ class _Watch:
             self._num_swaps = self._engine.swap.num_swaps
             self.swaps.append(now)
 
+    def await_swap(self, seen: int) -> None:
+        """Until there are more swaps than `seen`. Raises BenchError if none comes."""
+        latest = time.perf_counter() + _PATIENCE
+        while len(self.swaps) == seen:
+            if time.perf_counter() > latest:
+                raise BenchError(f"a version was published and not swapped in, expected it within {_PATIENCE:g} s")
+            time.sleep(0.01)
+
     def near(self) -> list[Gaps]:
         """One for each swap."""
         windows = [(at - self._reach, at + self._reach) for at in self.swaps]
@@ -91,10 +101,15 @@ def _publish(bench: Bench, watch: _Watch) -> None:
         other = bench.versions.perturbed(champion)
         for number in range(sizes.swaps):
             time.sleep(_APART * sizes.swap_seconds)
+            seen = len(watch.swaps)
             _make_champion(bench, other if number % 2 == 0 else champion)
+            # a server polls: two publications between two polls would be none to it
+            watch.await_swap(seen)
         time.sleep(2 * sizes.swap_seconds * (sizes.swaps + 1))
     except PipelineError as error:
         watch.error = BenchError(f"nothing could be published: {error}")
+    except BenchError as error:
+        watch.error = error
     finally:
         watch.over.set()
 

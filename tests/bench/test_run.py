@@ -93,6 +93,15 @@ def test_a_target_that_drafts_for_itself_says_the_same_of_long_texts(target: Pat
     assert all("tokens a step" in measure.detail for measure in figure.measures if measure.loops)
 
 
+@pytest.mark.usefixtures("no_trainer")
+def test_swaps_are_measured_on_a_server_that_looks_seldom(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERDRAFT_ENGINE_POLL_SECONDS", "1.5")
+    (figure,) = run(options(target, tmp_path, "swaps")).figures
+    assert not figure.failures
+    near = [measure for measure in figure.measures if measure.judged]
+    assert len(near) == 2, "with the trainer off and on"
+
+
 def test_a_wrong_output_is_a_failure_not_a_figure(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong(Client):
         """Says something else at the third token of the fourth answer."""
