@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import c_float, c_int, c_long, c_uint32, c_void_p
+from ctypes import c_double, c_float, c_int, c_long, c_uint32, c_void_p
 from functools import lru_cache
 from pathlib import Path
 
@@ -97,6 +97,10 @@ _ARGUMENTS: dict[str, tuple[type, ...]] = {
     "everdraft_layers": (
         *(c_void_p, c_long, c_long, c_long, c_long, c_float, c_void_p, c_long, c_void_p, c_void_p, c_long, c_void_p, c_void_p),
         *(c_void_p, c_void_p, c_long, c_void_p, c_long, c_long, c_float, c_void_p, c_int),
+    ),
+    "everdraft_hydra": (
+        *(c_void_p, c_void_p, c_void_p, c_long, c_double, c_void_p),
+        *(c_void_p, c_void_p, c_void_p, c_void_p, c_int),
     ),
     "everdraft_likeliest": (c_void_p, c_long, c_long, c_long, c_void_p, c_void_p),
     "everdraft_rope": (c_void_p, c_long, c_long, c_long, c_long, c_void_p, c_void_p, c_void_p),

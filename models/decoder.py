@@ -203,6 +203,10 @@ class Decoder:
         """[T, H] the input embeddings of tokens [T]."""
         return F.embedding(tokens, self._embedding)
 
+    def input_embeddings(self) -> Tensor:
+        """[V, H] what `embed` takes them from. Not to be written to."""
+        return self._embedding
+
     def output_norm(self) -> Tensor:
         """[H] the weight of the last norm. Not to be written to."""
         return self._norm

@@ -1,21 +1,20 @@
 """Hydra heads: each guesses from the target's last hidden state and from the tokens drafted before it.
 
-Legend: N rows, K heads, H hidden size.
+Legend: N rows, K heads, H hidden size, V tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels.hydra import Desk
 from kernels.linear import linear, linear_add, pack_light
+from kernels.native import runs_natively
 from models.heads import Config, DraftHeads
-
-Embed = Callable[[Tensor], Tensor]
-"""Tokens [N] -> the target's input embeddings [N, H]."""
 
 
 class HydraHeads(DraftHeads):
@@ -45,25 +44,30 @@ class HydraHeads(DraftHeads):
 
     SIZES = ("hidden_size", "num_heads", "vocab_size")
 
-    def __init__(self, hidden_size: int, num_heads: int, vocab_size: int, embed: Embed) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, vocab_size: int, embeddings: Tensor) -> None:
+        """embeddings: [V, H] the target's input embeddings, which are no weights of these heads."""
         super().__init__()
         self.hidden_size = hidden_size
         self.num_heads = num_heads
         self.vocab_size = vocab_size
-        self.embed = embed
+        self._embeddings = (embeddings,)  # hidden from torch, which would move and cast them with the weights
         generator = torch.Generator().manual_seed(0)
         self.read = nn.Parameter(torch.randn(2 * hidden_size, hidden_size, generator=generator) / (2 * hidden_size) ** 0.5)
         self.bias = nn.Parameter(torch.zeros(hidden_size))
         self.write = nn.Parameter(torch.zeros(hidden_size, hidden_size))
 
+    @property
+    def embeddings(self) -> Tensor:
+        return self._embeddings[0]
+
     @classmethod
-    def from_config(cls, config: Config, embed: Embed) -> HydraHeads:
+    def from_config(cls, config: Config, embeddings: Tensor) -> HydraHeads:
         """Untrained heads of that shape. Raises BadModel, naming the field, for any other config."""
         hidden_size, num_heads, vocab_size = cls.sizes_of(config)
-        return cls(hidden_size, num_heads, vocab_size, embed)
+        return cls(hidden_size, num_heads, vocab_size, embeddings)
 
     def along(self, hidden: Tensor, tokens: Tensor) -> Tensor:
-        embedded = self.embed(tokens)
+        embedded = F.embedding(tokens, self.embeddings)
         states = [hidden]
         for head in range(self.num_heads):
             # the token that row j + head chose; behind the end, where nobody looks, the first ones again
@@ -76,16 +80,18 @@ class HydraHeads(DraftHeads):
 class HydraSteps:
     """Hydra heads as trees are grown from them: node by node, with a copy of their weights packed light."""
 
-    def __init__(self, weights: Mapping[str, Tensor], embed: Embed) -> None:
-        """weights: by the names of `HydraHeads`."""
-        self._embed = embed
+    def __init__(self, weights: Mapping[str, Tensor], embeddings: Tensor) -> None:
+        """weights: by the names of `HydraHeads`. embeddings: as there."""
+        self._embeddings = embeddings
         self._read, self._write = (pack_light(weights[name].detach().t().contiguous()) for name in ("read", "write"))
         self._bias = weights["bias"].detach().clone()
+        self.desk = Desk(self._read, self._bias, self._write, embeddings) if runs_natively(embeddings) else None
+        """Where C grows whole trees of them."""
 
     def __call__(self, states: Tensor, tokens: Tensor) -> Tensor:
         """States [N, H] of nodes, which make the logits of their children, from their parents' states [N, H] and their tokens
         [N]. The state of a root's parent is the target's, that chose the root."""
-        rows = _rows(states, self._embed(tokens))
+        rows = _rows(states, F.embedding(tokens, self._embeddings))
         return linear_add(states, F.silu(linear(rows, self._read, self._bias)), self._write)
 
 

@@ -67,7 +67,7 @@ def _newest(folder: Path, kind: str, target: str, tokenizer: str) -> Checkpoint 
 
 def heads_of(kind: str, config: Config, decoder: Decoder) -> DraftHeads:
     """Untrained heads of a kind, on the target's device. Raises BadModel for a config that makes none."""
-    heads = HydraHeads.from_config(config, decoder.embed) if kind == HYDRA else MedusaHeads.from_config(config)
+    heads = HydraHeads.from_config(config, decoder.input_embeddings()) if kind == HYDRA else MedusaHeads.from_config(config)
     return heads.to(decoder.device)
 
 

@@ -50,6 +50,11 @@ class DraftVocabulary:
         """Tokens for a drafter that the target waits for, unless it knows better."""
         return max(_FEWEST, vocab_size // _SHARE)
 
+    @property
+    def unembedding(self) -> Weight:
+        """[N, H] packed."""
+        return self._weight
+
     def scores(self, states: Tensor) -> Tensor:
         """[…, N] float32 from states […, H]."""
         flat = linear(states.reshape(-1, states.shape[-1]), self._weight)

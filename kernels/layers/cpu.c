@@ -2,6 +2,7 @@
 
    Every number comes from the kernel that it comes from when the layers are run one by one, so all of them are the same. */
 
+#include "linear/weight.h"
 #include "native.h"
 
 /* Of the other kernels' files. */
@@ -10,31 +11,12 @@ int everdraft_attention(const float *query, long stride, long heads, long kv_hea
                         float *result, int threads);
 int everdraft_write(const float *key, long key_stride, const float *value, long value_stride, long num_rows, long kv_heads,
                     long dim, const int64_t *slots, long num_slots, float *keys, float *values);
-void everdraft_linear_float(const float *x, long num_rows, long in, const float *panels, long out, const float *bias,
-                            const float *added, float *result, int threads);
-void everdraft_linear_bfloat16(const float *x, long num_rows, long in, const uint32_t *panels, long out, const float *bias,
-                               const float *added, float *result, int threads);
-#if TILES_OF_BFLOAT16
-int everdraft_linear_tiles(const float *x, long num_rows, long in, const uint16_t *panels, long out, const float *bias,
-                           const float *added, float *result, int threads);
-#endif
-int everdraft_linear_int8(const float *x, long num_rows, long in, const int8_t *panels, const float *scales,
-                          const int32_t *offsets, long out, const float *bias, const float *added, float *result, int by_tiles,
-                          int threads);
 void everdraft_rms_norm(const float *x, long stride, long num_rows, long size, const float *weight, float eps, float *result);
 void everdraft_rope(const float *heads, long stride, long num_rows, long num_heads, long dim, const float *cos, const float *sin,
                     float *result);
 void everdraft_swiglu(const float *gate_up, long num_rows, long size, float *result);
 
-/* As `Weights` in cpu.py lays them down: numbers and addresses, eight bytes each. */
-typedef struct {
-    int64_t layout; /* 0 float, 1 bfloat16, 2 tiles, 3 bytes by vectors, 4 bytes by tiles */
-    const void *panels;
-    int64_t in, out;
-    const float *bias, *scales;
-    const int32_t *offsets;
-} weight;
-
+/* As `_row` in cpu.py lays it down: numbers and addresses, eight bytes each. */
 typedef struct {
     const float *input_norm;
     weight qkv;
@@ -43,20 +25,6 @@ typedef struct {
     const float *mlp_norm;
     weight gate_up, down;
 } layer;
-
-/* result = added + (x W + bias). Returns -1 for want of memory, else 0. */
-static int multiply(const weight *w, const float *x, long rows, const float *added, float *result, int threads) {
-    switch (w->layout) {
-    case 0: everdraft_linear_float(x, rows, w->in, w->panels, w->out, w->bias, added, result, threads); return 0;
-    case 1: everdraft_linear_bfloat16(x, rows, w->in, w->panels, w->out, w->bias, added, result, threads); return 0;
-#if TILES_OF_BFLOAT16
-    case 2: return everdraft_linear_tiles(x, rows, w->in, w->panels, w->out, w->bias, added, result, threads);
-#endif
-    default:
-        return everdraft_linear_int8(x, rows, w->in, w->panels, w->scales, w->offsets, w->out, w->bias, added, result,
-                                     w->layout == 4, threads);
-    }
-}
 
 /* x [rows, hidden]: the embeddings, and in the end what the last layer makes of them.
 

@@ -16,12 +16,9 @@ from torch import Tensor
 
 from kernels.attention.spans import Spans
 from kernels.linear import Weight
-from kernels.linear.cpu import Panels
-from kernels.linear_int8 import QuantisedPanels
+from kernels.linear.address import address_of, panels_of, weight_row
 from kernels.native import loaded, outside
 
-_LAYOUTS = {"float": 0, "bfloat16": 1, "tiles": 2}
-_MEANS = {"vectors": 3, "tiles": 4}
 _NO_POSITION, _NO_SLOT = -2, -3
 """What `cpu.c` returns where one of them is none."""
 
@@ -61,7 +58,7 @@ class PackedLayers:
     def __init__(self, layers: Sequence[LayerWeights], num_heads: int, num_kv_heads: int, eps: float) -> None:
         self._layers = tuple(layers)
         self._num_heads, self._num_kv_heads, self._eps = num_heads, num_kv_heads, eps
-        self.dim = _panels(self._layers[0].out).num_in // num_heads
+        self.dim = panels_of(self._layers[0].out).num_in // num_heads
         self._table = np.array([_row(layer) for layer in self._layers], np.int64)
 
     def run(
@@ -110,31 +107,11 @@ def _row(layer: LayerWeights) -> list[int]:
     """The struct `layer` of `cpu.c`."""
     return [
         layer.input_norm.data_ptr(),
-        *_weight(layer.qkv, layer.qkv_bias),
-        _address(layer.query_norm),
-        _address(layer.key_norm),
-        *_weight(layer.out, layer.out_bias),
+        *weight_row(layer.qkv, layer.qkv_bias),
+        address_of(layer.query_norm),
+        address_of(layer.key_norm),
+        *weight_row(layer.out, layer.out_bias),
         layer.mlp_norm.data_ptr(),
-        *_weight(layer.gate_up, layer.gate_up_bias),
-        *_weight(layer.down, layer.down_bias),
+        *weight_row(layer.gate_up, layer.gate_up_bias),
+        *weight_row(layer.down, layer.down_bias),
     ]
-
-
-def _weight(weight: Weight, bias: Tensor | None) -> list[int]:
-    """The struct `weight`."""
-    panels = _panels(weight)
-    if isinstance(panels, Panels):
-        layout, scales, offsets = _LAYOUTS[panels.layout], 0, 0
-    else:
-        layout, scales, offsets = _MEANS[panels.means], panels.scales.data_ptr(), panels.offsets.data_ptr()
-    return [layout, panels.data.data_ptr(), panels.num_in, panels.num_out, _address(bias), scales, offsets]
-
-
-def _panels(weight: Weight) -> Panels | QuantisedPanels:
-    assert isinstance(weight, Panels | QuantisedPanels), "packed for torch"
-    return weight
-
-
-def _address(tensor: Tensor | None) -> int:
-    assert tensor is None or (tensor.dtype == torch.float32 and tensor.is_contiguous())
-    return 0 if tensor is None else tensor.data_ptr()

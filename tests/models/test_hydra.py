@@ -21,7 +21,7 @@ EMBEDDINGS = torch.randn(VOCAB, HIDDEN, generator=torch.Generator().manual_seed(
 
 
 def untrained() -> HydraHeads:
-    return HydraHeads(HIDDEN, HEADS, VOCAB, lambda tokens: EMBEDDINGS[tokens])
+    return HydraHeads(HIDDEN, HEADS, VOCAB, EMBEDDINGS)
 
 
 def random_heads() -> HydraHeads:
@@ -74,7 +74,7 @@ def test_node_by_node_in_a_tree_the_states_are_those_along_each_path(seed: int, 
         if tree.depth[parent] < HEADS - 1:
             tree.add(parent, rng.randrange(VOCAB), 0.5, 1)
     heads = random_heads()
-    step = HydraSteps(dict(heads.named_parameters()), heads.embed)
+    step = HydraSteps(dict(heads.named_parameters()), heads.embeddings)
     hidden = torch.randn(HIDDEN, generator=torch.Generator().manual_seed(seed))
     states: dict[int, Tensor] = {-1: hidden}
     with torch.inference_mode():
@@ -99,12 +99,13 @@ def test_packing_rounds_the_weights_a_little() -> None:
         heads.write.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
     hidden, tokens = torch.randn(4, HIDDEN), torch.arange(4)
     with torch.inference_mode():
-        ours, exact = HydraSteps(dict(heads.named_parameters()), heads.embed)(hidden, tokens), heads.along(hidden, tokens)[:, 0]
+        ours = HydraSteps(dict(heads.named_parameters()), heads.embeddings)(hidden, tokens)
+        exact = heads.along(hidden, tokens)[:, 0]
     assert F.cosine_similarity(ours, exact).min() > 0.999
 
 
 def test_config_and_weights_make_the_same_heads_again() -> None:
-    heads, embed = random_heads(), lambda tokens: EMBEDDINGS[tokens]
+    heads, embed = random_heads(), EMBEDDINGS
     again = HydraHeads.from_config(heads.config, embed)
     again.copy_weights(dict(heads.named_parameters()))
     hidden, tokens = torch.randn(4, HIDDEN), torch.arange(4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from kernels.gumbel import gumbel
+from kernels.linear import pack_light
+from kernels.native import library
 from models.heads import MedusaHeads
 from models.hydra import HydraHeads
 from pipelines.errors import ForeignCheckpoint
@@ -22,6 +25,7 @@ from speculator.hydra import HydraSpeculator
 from speculator.medusa import MedusaSpeculator
 from speculator.protocol import Budget
 from speculator.static_heads import draft_vocabulary
+from speculator.vocabulary import DraftVocabulary
 from tests.wait import wait_until
 
 HIDDEN, VOCAB, DEPTH = 16, 6, 3
@@ -34,7 +38,7 @@ def unembed(states: Tensor) -> Tensor:
 
 
 def heads(seed: int = 3) -> HydraHeads:
-    made = HydraHeads(HIDDEN, DEPTH, VOCAB, lambda tokens: EMBEDDINGS[tokens])
+    made = HydraHeads(HIDDEN, DEPTH, VOCAB, EMBEDDINGS)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in made.parameters():  # numbers of 8 bits, so that packing them loses nothing
@@ -110,6 +114,43 @@ def test_nobody_is_drafted_for_otherwise_in_company() -> None:
         assert alone.confidence == pytest.approx(together[row].confidence, rel=1e-4)
         assert len(alone) - 1 <= root.most
         assert max(alone.depth) <= root.max_depth
+
+
+@pytest.mark.skipif(library() is None, reason="needs a C compiler")
+def test_c_grows_the_trees_of_plain_torch() -> None:
+    """Of numbers that are nobody's multiples, so that no two nodes are equally likely."""
+    hidden_size, vocab, num = 48, 300, 40
+    generator = torch.Generator().manual_seed(5)
+    embeddings = torch.randn(vocab, hidden_size, generator=generator)
+    made = HydraHeads(hidden_size, 5, vocab, embeddings)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / hidden_size**0.5)
+    vocabulary = DraftVocabulary(embeddings, 120, pack_light)
+    vocabulary.see(range(250, 300))
+    ours = HydraSpeculator(made, lambda states: states, name="hydra", version="v", vocabulary=vocabulary)
+    hidden = torch.randn(num, hidden_size, generator=generator)
+    picker = random.Random(3)
+    for _ in range(5):
+        roots = []
+        for _ in range(num):
+            temperature = picker.choice([0.0, 0.7, 1.3])
+            top_p = picker.choice([1.0, 1.0, 0.9]) if temperature else 1.0
+            seed, choice, position = picker.randrange(2**40), picker.randrange(3), picker.randrange(99)
+            how = Sampling(temperature=temperature, top_p=top_p, seed=seed, choice=choice, max_tokens=9)
+            hopes = picker.choice([0.0, 0.0, 0.3, 0.9, 1.5])
+            most, depth = picker.randrange(20), picker.randrange(7)
+            roots.append(Root(picker.randrange(vocab), (how, position), most, depth, hopes))
+        for one, other in zip(ours.trees(hidden, roots), ours.grown(hidden, roots), strict=True):
+            assert (one.tokens, one.parent, one.depth, one.sources) == (other.tokens, other.parent, other.depth, other.sources)
+            assert one.confidence == pytest.approx(other.confidence, rel=1e-3)
+
+
+def test_a_root_that_is_no_token_is_refused() -> None:
+    vocabulary = DraftVocabulary(EMBEDDINGS, 5, pack_light)
+    ours = HydraSpeculator(heads(), unembed, name="hydra", version="v", vocabulary=vocabulary)
+    with pytest.raises(IndexError, match=rf"{VOCAB}|out of range"):
+        ours.trees(state().unsqueeze(0), [Root(VOCAB, (GREEDY, 7), 3, DEPTH)])
 
 
 def test_a_level_that_promises_too_little_is_not_read() -> None:

@@ -24,7 +24,7 @@ def unembedding() -> Tensor:
 
 def heads(seed: int = 2, *, hydra: bool = False) -> DraftHeads:
     medusa = MedusaHeads(HIDDEN, HEADS, 1, VOCAB)
-    made = HydraHeads(HIDDEN, HEADS, VOCAB, lambda tokens: unembedding()[tokens]) if hydra else medusa
+    made = HydraHeads(HIDDEN, HEADS, VOCAB, unembedding()) if hydra else medusa
     with torch.no_grad():
         for weight in made.parameters():
             weight.copy_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed)))
