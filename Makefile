@@ -62,7 +62,7 @@ bench-long: install
 # What Spec-Bench's task groups gain: against plain decoding, transformers, fixed settings and others' suffix decoding, in crowds, over
 # shifts, source by source. 25 minutes on two quiet cores.
 TASKS := groups groups-transformers concurrency fixed ablation arctic shifts
-SOURCES := medusa,suffix,recycling
+SOURCES := hydra,suffix,recycling
 bench-groups: install
 	$(BIN)/python -m bench $(addprefix --only=,$(TASKS)) --sources $(SOURCES) --out bench-groups-out
 

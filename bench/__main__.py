@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("bench-out"), metavar="DIR", help="where the report goes (default: bench-out)")
     add("--target", default="", help="folder or hub id of the target (default: the bundled one)")
     add("--heads", default="", metavar="DIR", help="its static heads (default: the bundled ones)")
-    add("--sources", default="", metavar="NAMES", help="what drafts, with commas: medusa,suffix,… (default: the server's own)")
+    add("--sources", default="", metavar="NAMES", help="what drafts, with commas: hydra,suffix,… (default: the server's own)")
     add("--draft", default="", metavar="DIR", help="draft model of the figure `ssd`, as an earlier run left it in its DIR/draft")
     add("--log", default="", metavar="URL", help="traffic log of the figure `log`, as kafka://host:port/topic (default: SQLite)")
     add("--threads", type=int, default=0, metavar="N", help="threads of each engine (default: all cores but one)")

@@ -74,9 +74,9 @@ class House:
         self._clients.append(Client(Engine(Target(decoder, pool), scheduler, merged, FixedBudget(num_nodes))))
         return self._clients[-1]
 
-    def adapting(self) -> Client:
-        """As it serves: every source, and newer versions from the registry."""
-        return self._client(self.settings)
+    def adapting(self, **changes: Any) -> Client:
+        """As it serves: every source, and newer versions from the registry; with some settings changed."""
+        return self._client(replace(self.settings, **changes))
 
     def close(self) -> None:
         """Ends what runs beside the engines: nobody polls a registry that is gone."""

@@ -70,9 +70,10 @@ STAGES: tuple[tuple[Trainer, tuple[str, ...]], ...] = (
     ("off", ("identity", "transformers", "sharing")),
     ("on", ("acceptance", "window", "alone", "crowd", "swaps")),
     ("off", ("alone", "crowd", "swaps", "log", "ssd", "draft-online", "long-context", *TASKS)),
-    ("on", ("shifts",)),
+    ("on", ("shifts", "groups", "concurrency")),
 )
-"""The trainer starts with the adaptation, in the second stage, and ends before the third; `shifts` starts one in the last."""
+"""The trainer starts with the adaptation, in the second stage, and ends before the third; one starts in the last, with `shifts`
+or with the traffic before `groups`."""
 
 
 def goals() -> tuple[Goal, ...]:

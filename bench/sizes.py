@@ -65,6 +65,8 @@ class Sizes:
     long_answer: int = 96
     practice: int = 8
     """Training prompts of each task group that an engine answers before it is measured on task groups."""
+    group_lessons: int = 150
+    """Training prompts of each group that are answered while a trainer learns from them."""
     group_pairs: int = 6
     group_each: int = 3
     """Requests of a pair, all of one group."""
@@ -121,6 +123,7 @@ QUICK = Sizes(
     long_tokens=192,
     long_answer=16,
     practice=1,
+    group_lessons=2,
     group_pairs=2,
     group_each=1,
     group_transformers_pairs=1,

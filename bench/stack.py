@@ -14,7 +14,7 @@ from bench.rig import Answer
 from cli.config import Configuration, load
 from cli.config_flags import as_words
 from cli.live.process import VerbProcess
-from pipelines.registry import Kind, Presence, Registry, Slot, SlotState, open_registry
+from pipelines.registry import Presence, Registry, Slot, SlotState, open_registry
 from pipelines.store import open_store
 from pipelines.traffic_log import open_writer
 from serving.traffic import Outcome, TenantPolicy, TrafficRecorder, conversation_id
@@ -59,7 +59,10 @@ class Stack:
     def state(self) -> SlotState:
         return self.registry.state(self.slot)
 
-    def start_trainer(self, kind: Kind = "medusa") -> None:
+    def start_trainer(self, kind: str = KIND) -> None:
+        """Does nothing while there is one."""
+        if self._trainer is not None:
+            return
         self._trainer = self.child("train", {**self._flags, "trainer_kind": kind}, f"trainer-{kind}")
 
     def child(self, verb: str, flags: dict[str, str], name: str) -> VerbProcess:

@@ -46,7 +46,7 @@ def _own(data: Path) -> dict[str, str]:
         "port": "0",
         "traffic_policy": "shared",
         "lossy_acceptance": "off",
-        "trainer_kind": "medusa",
+        "trainer_kind": "hydra",
         "data": str(data),
         "traffic": f"sqlite:///{data / 'traffic.db'}",
         "registry": f"sqlite:///{data / 'registry.db'}",

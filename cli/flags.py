@@ -111,7 +111,7 @@ def dayzero_flags(parser: Parser) -> None:
     where.add_argument("--out", type=Path, metavar="DIR", help="write them here, for --engine-heads or --engine-draft")
     where.add_argument("--publish", action="store_true", help="make them champion at the registry")
     parser.add_argument(
-        "--kind", choices=get_args(Kind), default="medusa", help="heads, an eagle layer or a draft model (default: medusa)"
+        "--kind", choices=get_args(Kind), default="hydra", help="heads, an eagle layer or a draft model (default: hydra)"
     )
     parser.add_argument("--steps", type=count, metavar="N", help="of training, at most (default: 2000, for a draft model 6000)")
     parser.add_argument("--seconds", type=quantity, metavar="S", help="of training, at most (default: 3600)")

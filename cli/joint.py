@@ -24,6 +24,8 @@ from models.source import locate
 from models.weights import read_weights
 from pipelines.checkpoint import Manifest
 from pipelines.store import open_store
+from serving.settings import EngineSettings
+from speculator.kinds import MEDUSA
 from trainer.answers import Answers, kept
 from trainer.dayzero import learnt, saved
 from trainer.dayzero_heads import HeadsBeginner
@@ -35,6 +37,8 @@ from trainer.likeness import Likeness, likeness
 _LIMIT = 1500
 HEADS = "heads"
 """The folder within the new target's that its heads lie in."""
+_SOURCES = ",".join((MEDUSA, *EngineSettings.sources[1:]))
+"""What drafts with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,8 @@ def _report(target: Target, made: _Made, out: Path) -> str:
 target {made.target.fingerprint} written to {out}
 heads {made.heads.version} written to {out / HEADS}{worth}
 It is another target than {target.fingerprint}, and says other things: {made.likeness}.
-Its text is exact against itself, not against that one; versions, traces and static weights of that one are none of its own."""
+Its text is exact against itself, not against that one; versions, traces and static weights of that one are none of its own.
+serve it with --engine-heads {out / HEADS} --engine-sources {_SOURCES} --trainer-kind {MEDUSA}"""
 
 
 def _card(target: Target, made: Target, like: Likeness) -> str:
@@ -137,6 +142,7 @@ def _card(target: Target, made: Target, like: Likeness) -> str:
 
 Made by `everdraft joint` from {target.name}: weights and Medusa heads (in `{HEADS}/`) were trained together, so that the heads
 foresee more of what it says (Medusa-2, arXiv 2401.10774). It is another model than the one it comes from, with other answers.
+Served with `--engine-sources {_SOURCES} --trainer-kind {MEDUSA}`.
 
 | | |
 |---|---|

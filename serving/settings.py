@@ -41,7 +41,7 @@ class EngineSettings:
     """Whether the keys and values of a text are kept for requests of the same tenant that begin alike."""
     max_tree: int = 32
     """Most drafted nodes of one sequence."""
-    sources: tuple[str, ...] = ("medusa", "suffix", "recycling")
+    sources: tuple[str, ...] = ("hydra", "suffix", "recycling")
     """What may draft: `medusa`, `hydra`, `eagle`, `suffix`, `recycling`, `rest`, `draft-lm`, `ssd`, `self`. Empty: plain
     decoding."""
     heads: str = ""

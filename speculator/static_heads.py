@@ -24,7 +24,7 @@ from speculator.kinds import HYDRA, MEDUSA
 from speculator.medusa import MedusaSpeculator
 from speculator.vocabulary import DraftVocabulary
 
-KIND = MEDUSA
+KIND = HYDRA
 """Of heads, unless said otherwise."""
 
 UNTRAINED_HEADS = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from models.draft import DraftShape
-from speculator.kinds import HEADS, MEDUSA
+from speculator.kinds import HEADS, HYDRA, MEDUSA
 from trainer.settings import expect
 
 
@@ -48,7 +48,7 @@ class DayZeroSettings:
 class HeadsSettings(DayZeroSettings):
     """Of heads."""
 
-    kind: str = MEDUSA
+    kind: str = HYDRA
     num_heads: int = 4
     num_blocks: int = 1
     """Of Medusa's."""
@@ -143,6 +143,7 @@ class JointSettings(TextSettings):
         same = "num_heads", "num_blocks", "common_tokens", "sampled_tokens", "held_out", "budget", "cache_bytes", "seed"
         cost = self.heads_first * _COST_ALONE
         return HeadsSettings(
+            kind=MEDUSA,
             steps=self.heads_first,
             seconds=self.seconds * cost / (cost + self.steps),
             **{name: getattr(self, name) for name in same},

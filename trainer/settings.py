@@ -40,7 +40,7 @@ class TrainerSettings:
     """Directory with the static heads, or EAGLE layer; empty: the bundled ones, where they fit the target."""
     draft: str = ""
     """Directory with the static draft model; empty: the bundled one, where it fits the target."""
-    kind: Kind = "medusa"
+    kind: Kind = "hydra"
     """What is trained: heads (`medusa` or `hydra`), a layer on the target (`eagle`), or a draft language model (`draft-lm`).
     A trainer of each may run at the same time."""
     scope: str = "all"

@@ -19,6 +19,8 @@ from bench.sizes import LEARNT, TEMPERATURES
 from pipelines.registry import Slot
 from serving.engine import FixedBudget
 from serving.swap import Swap
+from speculator.kinds import static
+from speculator.static_heads import KIND
 from trainer.settings import TrainerSettings
 
 _TITLE = "mean acceptance length after 500 requests of a new domain"
@@ -28,7 +30,7 @@ GOALS = (HEADS, SOURCES)
 
 NODES = TrainerSettings.budget
 """Drafted nodes a step: as many as the gate judges by."""
-_STATIC = frozenset({"medusa-static"})
+_STATIC = frozenset({static(KIND)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +46,17 @@ class _Arm:
 
 
 _ARMS = (
-    _Arm(HEADS, "heads alone", frozenset({"medusa"})),
+    _Arm(HEADS, "heads alone", frozenset({KIND})),
     # what there is without a trainer: the suffix tree learns all the same
-    _Arm(SOURCES, "static heads and suffix tree", frozenset({"medusa-static", "suffix"}), trainer="off"),
-    _Arm(SOURCES, "all sources", frozenset({"medusa", "suffix", "recycling"})),
+    _Arm(SOURCES, "static heads and suffix tree", _STATIC | {"suffix"}, trainer="off"),
+    _Arm(SOURCES, "all sources", frozenset({KIND, "suffix", "recycling"})),
 )
 
 
 def measure(bench: Bench, trainer: Trainer) -> Iterator[Measure]:
     """Raises BenchError."""
     client = bench.adapted().client
-    if "medusa-static" not in client.engine.speculator.source_names:
+    if static(KIND) not in client.engine.speculator.source_names:
         raise BenchError("the target has no static heads to compare with: `make heads` makes the bundled target's")
     with frozen(client):
         for domain in LEARNT:

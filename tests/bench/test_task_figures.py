@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -104,7 +105,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def figures(target: Path, folder: Path, *only: str, sources: str = "medusa,suffix,recycling") -> dict[str, Figure]:
+def figures(target: Path, folder: Path, *only: str, sources: str = "hydra,suffix,recycling") -> dict[str, Figure]:
     options = Options(
         folder=folder / "data",
         out=folder / "out",
@@ -121,11 +122,26 @@ def figures(target: Path, folder: Path, *only: str, sources: str = "medusa,suffi
 
 
 @pytest.mark.slow
-def test_speculation_is_measured_on_every_group_and_judged_by_the_mean(target: Path, tmp_path: Path) -> None:
+def test_speculation_is_measured_on_every_group_and_judged_by_the_mean(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[bool] = []
+    recorded: list[Answer] = []
+    monkeypatch.setattr(Stack, "start_trainer", lambda self: started.append(True))
+    monkeypatch.setattr(Stack, "record", lambda self, answers: recorded.extend(answers))
     (figure,) = figures(target, tmp_path, "groups").values()
     assert not figure.failures
-    for temperature in TEMPERATURES:
-        cases = [measure for measure in figure.measures if measure.temperature == temperature and measure.loops]
+    assert started == [True]
+    lessons = recorded[: len(GROUPS) * QUICK.group_lessons]
+    assert {(each.ask.domain, each.ask.temperature) for each in lessons} == set(itertools.product(GROUPS, TEMPERATURES))
+    measured = len(GROUPS) * len(TEMPERATURES) * (QUICK.group_pairs + 1) * QUICK.group_each
+    assert len(recorded) == len(lessons) + measured, "while the trainer is there it hears of everything"
+    for trainer, temperature in itertools.product(("off", "on"), TEMPERATURES):
+        cases = [
+            measure
+            for measure in figure.measures
+            if (measure.trainer, measure.temperature, measure.loops) == (trainer, temperature, True)
+        ]
         assert [case.domain for case in cases] == [*GROUPS, "mean of 6 groups"]
         assert [case.judged for case in cases] == [False] * 6 + [True]
         assert cases[-1].ratio.value == pytest.approx(sum(case.ratio.value for case in cases[:-1]) / 6)
@@ -157,7 +173,7 @@ def test_crowds_fixed_settings_and_sources_are_measured(
     assert cases == {(group, temperature) for group in GROUPS for temperature in TEMPERATURES}
     rivals = {measure.what.partition(" against ")[2]: measure.judged for measure in found["ablation"].measures}
     assert {name for name, judged in rivals.items() if judged} == {
-        f"{name} alone" for name in ("medusa", "suffix", "recycling", "draft-lm")
+        f"{name} alone" for name in ("hydra", "suffix", "recycling", "draft-lm")
     }
     assert {"without draft-lm", "prompt lookup (a baseline)", "lookahead decoding (a baseline)"} <= rivals.keys()
 
@@ -201,7 +217,7 @@ def test_a_wrong_token_is_a_failure_of_every_figure_that_times_anything(
 
     offline, variant = House.offline, House.variant
     for name in ("offline", "adapting"):
-        monkeypatch.setattr(House, name, lambda self: Wrong(offline(self).engine))
+        monkeypatch.setattr(House, name, lambda self, **changes: Wrong(offline(self).engine))
 
     def made(self: House, **changes: object) -> Client:
         engine = variant(self, **changes).engine

@@ -10,20 +10,21 @@ import torch
 from torch import Tensor
 
 from models.draft import DraftModel, DraftShape
-from models.heads import MedusaHeads
+from models.hydra import HydraHeads
 from models.loading import load_target
 from pipelines.store import open_store
+from speculator.static_heads import KIND
 from tests.models.families import save_model
 
 
 def save_target(place: Path) -> None:
     """A target in `target/` and, in `heads/` beside it, static heads that nobody trained."""
     save_model("llama-tied", place / "target", max_position_embeddings=2048)
-    config = load_target(str(place / "target")).config
-    heads = MedusaHeads(config.hidden_size, 2, 1, config.vocab_size)
+    target = load_target(str(place / "target"))
+    heads = HydraHeads(target.config.hidden_size, 2, target.config.vocab_size, target.decoder.input_embeddings())
     torch.manual_seed(1)
     weights = {name: 0.1 * torch.randn_like(weight) for name, weight in heads.state_dict().items()}
-    _save(place, "heads", "medusa", weights, heads.config)
+    _save(place, "heads", KIND, weights, heads.config)
 
 
 def save_draft(place: Path) -> None:

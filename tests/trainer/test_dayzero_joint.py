@@ -21,6 +21,7 @@ from trainer.answers import Answers
 from trainer.dayzero import learnt
 from trainer.dayzero_heads import HeadsBeginner
 from trainer.dayzero_joint import JointLearner
+from speculator.kinds import MEDUSA
 from trainer.dayzero_settings import HeadsSettings, JointSettings
 from trainer.excerpt import Stretch
 from trainer.joint_distil import JointDistiller, Jointly, JointRecipe
@@ -29,7 +30,7 @@ from trainer.likeness import likeness
 from trainer.shortlist import Shortlist
 from trainer.taught import Taught
 
-ALONE = HeadsSettings(steps=60, rows_per_step=128, learning_rate=4e-3, num_heads=2, budget=4)
+ALONE = HeadsSettings(kind=MEDUSA, steps=60, rows_per_step=128, learning_rate=4e-3, num_heads=2, budget=4)
 TOGETHER = JointSettings(steps=60, rows_per_step=128, learning_rate=1e-3, num_heads=2, heads_rate=4.0)
 CPU = torch.device("cpu")
 

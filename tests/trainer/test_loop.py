@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 
-from models.heads import MedusaHeads
+from models.hydra import HydraHeads
 from pipelines.checkpoint import Checkpoint, Manifest, TrafficSpan
 from pipelines.errors import LogUnavailable, RegistryUnavailable
 from pipelines.registry import Registry, SlotState
@@ -176,11 +176,12 @@ class Rival:
 
 
 def half_trained(house: House, parent: str | None = None, strength: float = 6.0) -> tuple[Manifest, str]:
-    """Heads of which the first knows the chain and the others nothing."""
-    heads = MedusaHeads(VOCAB, 3, 1, VOCAB)
+    """Heads that know half of the chain."""
+    heads = HydraHeads(VOCAB, 3, VOCAB, torch.eye(VOCAB))
     with torch.no_grad():
-        for token in range(VOCAB):
-            heads.weight[0, 0, token, (5 * token + 3) % VOCAB] = strength
+        heads.read.zero_()
+        for token in range(VOCAB // 2):  # the state that chooses the token after this one is this one's embedding
+            heads.read[VOCAB + token, token] = heads.write[token, token] = strength**0.5
     return house.store.save(
         dict(heads.named_parameters()),
         kind=SLOT.kind,
