@@ -72,8 +72,8 @@ class Bench:
     def of_task_groups(self, trainer: Trainer) -> Client:
         """An engine that has seen text of every task group, with room for crowds.
 
-        With a trainer: it has served such traffic while the trainer learnt from it, which is done once; the trainer is left running.
-        Raises CliError.
+        With a trainer: it has served such traffic while the trainer learnt from it, which is done once; the trainer is left
+        running. Raises CliError.
         """
         if trainer == "off":
             return self.practised(self.house.variant(**self.room))

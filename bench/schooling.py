@@ -16,8 +16,8 @@ _SHOW_EVERY = 100
 
 
 def school(client: Client, tasks: Supply, sizes: Sizes, stack: Stack, say: Callable[[str], None]) -> str:
-    """Starts the trainer, if there is none, and leaves it running. Training prompts alone are answered, greedy and sampled in turns,
-    the groups mixed.
+    """Starts the trainer, if there is none, and leaves it running. Training prompts alone are answered, the groups mixed, greedy
+    and sampled in turns.
 
     Returns what came of it, in words. Raises CliError when the trainer ends.
     """

@@ -16,12 +16,12 @@ from models.heads import MedusaHeads
 from models.loading import Target
 from models.trainable import TrainableDecoder
 from models.weights import read_weights
+from speculator.kinds import MEDUSA
 from tests.trainer.small_target import answers_of, small_target, taught_by
 from trainer.answers import Answers
 from trainer.dayzero import learnt
 from trainer.dayzero_heads import HeadsBeginner
 from trainer.dayzero_joint import JointLearner
-from speculator.kinds import MEDUSA
 from trainer.dayzero_settings import HeadsSettings, JointSettings
 from trainer.excerpt import Stretch
 from trainer.joint_distil import JointDistiller, Jointly, JointRecipe
