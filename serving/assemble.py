@@ -255,7 +255,7 @@ def _heads(
         name=name,
         version=floor.manifest.version if floor else "untrained",
         max_tree=settings.max_tree,
-        vocabulary=draft_vocabulary(kind, decoder.output_embeddings()),
+        vocabulary=draft_vocabulary(decoder.output_embeddings()),
     )
 
 

@@ -45,20 +45,30 @@ _OPTIMISM = 1.05
 """An arm never tried counts for two steps at this gain: enough to try it."""
 _MARGIN = 1.05
 """Gain over the arm in use that another must show to take over."""
-_TRIAL = 8
-"""Steps of a trial."""
+_CROWD_MARGIN = 1.15
+"""The same over plain decoding where many answers are generated at once..."""
+_CROWD_PREMIUM = 1.08
+"""... and the gain under which it is given up again there: every answer pays for the drafts of the others, and those beside
+prompts are in no measured step."""
+_TRIAL, _WARMING = 8, 2
+"""Steps of a trial, between which there are as many of the arm in use. The first do not count: who has not drafted for a while has
+much to hear of, and nothing of it in the cache."""
 CROWD = 4
 """Sequences from which on drafting may pay for some and not for others (see `speculator.rests`)."""
 _CROWD_TRIAL, _SETTLING = 6, 3
 """Steps of a trial with as many: each says much; the first do not count, in which it shows for whom drafting pays."""
 _CROWD_KEEP = 0.9
 """As `_KEEP`, with as many: the last ten steps say as much as fifty of one sequence."""
+_PLAIN_KEEP = 0.75
+"""As `_KEEP`, of plain decoding: how far off its price is now, which is as far off for every arm."""
 _LONGER = 24
 """Steps by which a trial is drawn out, at most, while it is not clear whether the arm is better."""
 _DELIBERATE = 4
 """Steps from one decision to the next while nothing is on trial: to weigh six arms takes 50 us beside a pass."""
 _PLAIN_TRIAL = 2
 """Steps of a trial of plain decoding, whose gain hardly varies."""
+_CLEAR = 1.2
+"""Gain over plain decoding above which that is tried ever more seldom."""
 _FIRST_WAIT, _LONGEST_WAIT = 32, 1024
 """Steps between the trials of an arm: twice as many whenever it loses again, four times as many in a crowd."""
 _LONGEST_PLAIN_WAIT = 128
@@ -106,8 +116,9 @@ class Arms:
         of one answer's time is one of everybody's."""
         crowd = num_sequences >= CROWD
         self._costly = frozenset(costly) if crowd else frozenset()
-        self._trial, self._settling, self._patience = (_CROWD_TRIAL, _SETTLING, 4) if crowd else (_TRIAL, 0, 2)
+        self._trial, self._settling, self._patience = (_CROWD_TRIAL, _SETTLING, 4) if crowd else (_TRIAL, _WARMING, 2)
         self._keep = _CROWD_KEEP if crowd else _KEEP
+        self._margin, self._premium = (_CROWD_MARGIN, _CROWD_PREMIUM) if crowd else (_MARGIN, 1.0)
         self._records = {arm: _Record.unknown(_OPTIMISM) for arm in arms}
         self._records[NONE] = _Record.unknown(1.0)
         for number, record in enumerate(self._records.values()):
@@ -136,13 +147,18 @@ class Arms:
         if self._on_trial is None and self._step % _DELIBERATE:
             return self.best
         if self._on_trial is not None and self._step < self._trial_ends:
-            return self._on_trial
+            return self._in_turn(self._on_trial)
         self._correction = self._corrected()
         if self._on_trial is not None and self._undecided(self._on_trial):
-            return self._on_trial
+            return self._in_turn(self._on_trial)
         self._reconsider()
         self._on_trial = self._due()
-        return self.best if self._on_trial is None else self._on_trial
+        return self.best if self._on_trial is None else self._in_turn(self._on_trial)
+
+    def _in_turn(self, on_trial: Arm) -> Arm:
+        """Every other step of a trial is that of the arm in use, so that both have the same machine and the same texts: behind a
+        pass over a prompt steps take half as long again, and get shorter over six or so; and texts get longer."""
+        return self.best if (self._trial_ends - self._step) % 2 else on_trial
 
     def observe(self, arm: Arm, gain: float, took: float = 1.0) -> None:
         """What a step with `arm` brought: tokens per second over plain decoding's. took: in plain steps, for which its gain
@@ -151,9 +167,10 @@ class Arms:
             return
         record = self._records[arm]
         self._fade(record)
-        record.gained = self._keep * record.gained + took * gain
-        record.squared = self._keep * record.squared + took * gain**2
-        record.steps = self._keep * record.steps + took
+        keep = _PLAIN_KEEP if arm == NONE else self._keep
+        record.gained = keep * record.gained + took * gain
+        record.squared = keep * record.squared + took * gain**2
+        record.steps = keep * record.steps + took
         record.lately += min(_LATELY * took, 0.5) * (gain - record.lately)
         if record.lately < _CLEARLY_WORSE and record.lately < record.gain:
             steps = min(record.steps, 1 / _LATELY)
@@ -207,13 +224,20 @@ class Arms:
         """Changes to an arm that is clearly better; to plain decoding as soon as it is not worse."""
         if self._on_trial is not None:
             record = self._records[self._on_trial]
-            record.wait = min(self._patience * record.wait, _LONGEST_PLAIN_WAIT if self._on_trial == NONE else _LONGEST_WAIT)
+            record.wait = self._next_wait(self._on_trial, record)
             record.next_trial = self._step + record.wait
         leader = max(filter(self._may_lead, self._rivals()), key=self._gain, default=self.best)
         if self._gain(leader) > self._bar(leader):
             self._records[self.best].next_trial = self._step + _FIRST_WAIT
             self._records[leader].wait = _FIRST_WAIT
             self.best = leader
+
+    def _next_wait(self, arm: Arm, record: _Record) -> int:
+        """Until the next trial of an arm that was just tried, if it does not take over."""
+        if arm != NONE:
+            return min(self._patience * record.wait, _LONGEST_WAIT)
+        clear = self._gain(self.best) > _CLEAR * self._gain(NONE)
+        return min(2 * record.wait, _LONGEST_PLAIN_WAIT) if clear else _FIRST_WAIT
 
     def _may_lead(self, arm: Arm) -> bool:
         """From plain decoding nobody takes over on an outlook: a trial has to have shown the gain."""
@@ -228,7 +252,9 @@ class Arms:
 
     def _bar(self, arm: Arm) -> float:
         """The gain that an arm must show to take over."""
-        return self._gain(self.best) * (1.0 if arm == NONE else _MARGIN)
+        if arm == NONE:
+            return self._gain(self.best) / self._premium
+        return self._gain(self.best) * (self._margin if self.best == NONE else _MARGIN)
 
     def _due(self) -> Arm | None:
         """The arm whose trial starts now. One whose outlook is hopeless waits as if it had lost."""
@@ -240,7 +266,7 @@ class Arms:
                 record.next_trial = self._step + record.wait
                 continue
             settling, length = (0, _PLAIN_TRIAL) if arm == NONE else (self._settling, self._trial)
-            self._trial_counts, self._trial_ends = self._step + settling, self._step + length
+            self._trial_counts, self._trial_ends = self._step + 2 * settling, self._step + 2 * length
             return arm
         return None
 

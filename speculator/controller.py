@@ -145,9 +145,11 @@ class Controller:
 
 def _arms(sources: Sequence[str]) -> list[Arm]:
     """Everything with one of those that cost something (a copy of some heads, a draft model before or beside the target, or
-    the target itself), and what drafts for next to nothing without any of them, together and each alone: these first where there
-    are no heads that learn."""
+    the target itself), what learns of these by itself, and what drafts for next to nothing without any of them, together and each
+    alone: these first where there are no heads that learn."""
     costly = [_with(each, sources) for each in COSTLY if each in sources]
+    # where chances are calibrated well, other sources' guesses beside them cost more than they find
+    costly += [arm for each in WITH_FLOOR if each in sources and (arm := frozenset({each})) not in costly]
     names = [each for each in sources if each not in COSTLY]
     cheap = [frozenset(names), *(frozenset({each}) for each in names if len(names) > 1)]
     candidates = [*costly, *cheap] if set(HEADS) & set(sources) else [*cheap, *costly]

@@ -19,8 +19,8 @@ _PROFILE_WEIGHT = 2
 """A profile counts as this many measurements: taken while the machine was busy with something else, it is soon corrected."""
 _MAX_RATIO = 2.0
 """A measurement further off than this is taken for a hiccup of the machine, and cut."""
-_SETTLING = 8
-"""Plain steps by which the level is found."""
+_ANCHOR = 0.25
+"""Weight of the newest plain step in the level, once there were a few."""
 _REFRESH = 16
 _CROWD, _REPEATS = 16, 5
 """Sequences of the pass that tells what a sequence costs, and how often it is measured."""
@@ -41,7 +41,7 @@ class CostTable:
         self._weight = [_PROFILE_WEIGHT] * len(self._sizes)
         self._level = 0.0
         self._curve: list[float] = []
-        self._num_measured = self._num_settled = 0
+        self._num_measured = self._num_plain = 0
 
     @property
     def known(self) -> bool:
@@ -60,13 +60,15 @@ class CostTable:
         self._level = level
         self._curve = []
 
-    def settle(self, size: int, seconds: float) -> None:
-        """Takes in one of the first measurements of a size for which all that is off is the level's: a profile is of passes
-        alone, which in a crowd are half of a step."""
-        self._num_settled += 1
-        if self._num_settled <= _SETTLING and self._level:
+    def anchor(self, size: int, seconds: float) -> None:
+        """Takes in a measurement of plain decoding, which every gain is relative to: all that is off is the level's. A profile is
+        of passes alone, which in a crowd are half of a step; and what drafted steps cost beyond it, in texts that got longer
+        meanwhile, lifts the level with them."""
+        self._num_plain += 1
+        if self._level:
             ratio = seconds / (self._level * self._interpolate(size))
-            self._level *= 1 + (min(max(ratio, 1 / _MAX_RATIO), _MAX_RATIO) - 1) / self._num_settled
+            rate = max(1 / self._num_plain, _ANCHOR)
+            self._level *= 1 + rate * (min(max(ratio, 1 / _MAX_RATIO), _MAX_RATIO) - 1)
 
     def measured(self, size: int, seconds: float) -> None:
         """Takes in one measurement."""
@@ -153,7 +155,7 @@ class StepCosts:
         size, seconds = _size(num_sequences), seconds / self._scale(num_sequences, num_drafted)
         table = self._table(size)
         if num_drafted == 0:
-            table.settle(size, seconds)
+            table.anchor(size, seconds)
         table.measured(size + num_drafted, seconds)
 
     def seconds(self, num_sequences: int, num_drafted: int = 0) -> float:

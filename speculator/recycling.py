@@ -34,7 +34,7 @@ _RULES = Rules(
 )
 _PATIENCE = 32
 """Steps in which nobody asks for drafts, after which it learns less."""
-_RARELY = 4
+_RARELY = 8
 """From then on one step of so many teaches: to learn from all would be the whole cost of what nobody uses."""
 
 

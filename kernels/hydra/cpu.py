@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kernels.linear import Weight
@@ -77,28 +78,19 @@ class Desk:
         self._first = [*weight_row(read, bias), *weight_row(write)]
         self._hidden = panels_of(write).num_in
         assert panels_of(read).num_in == 2 * self._hidden == 2 * embeddings.shape[1]
+        self._laid: tuple[Weight, Tensor, Rules, NDArray[np.int64]] | None = None
+        """The struct `heads` of the last call, and what it was laid down for."""
 
     def grow(
         self, hidden: Tensor, asked: Sequence[Asked], limits: Sequence[Limits], rules: Rules, words: tuple[Weight, Tensor]
     ) -> Grown:
         """Trees from the target's states [R, H] that chose the roots. words: the draft vocabulary's unembedding [N, H], packed,
         and its tokens [N] int32. Raises MemoryError; IndexError for a root that is no token."""
-        unembedding, ids = words
         states = hidden.contiguous()
         assert states.dtype == torch.float32
         assert states.shape == (len(asked), self._hidden)
-        assert ids.dtype == torch.int32
-        assert ids.is_contiguous()
         assert len(asked) == len(limits)
-        siblings = min(rules.siblings, len(ids))
-        embeddings = self._kept[-1]
-        heads = np.array(
-            [
-                *(*self._first, *weight_row(unembedding), embeddings.data_ptr(), len(embeddings), ids.data_ptr()),
-                *(rules.levels, rules.width, siblings),
-            ],
-            np.int64,
-        )
+        heads = self._heads(words, rules)
         roots, bounds = np.array(asked, np.uint64), np.array(limits, np.float64)
         room = sum(each.most + 1 for each in asked)
         sizes, numbers, confidences = np.empty(len(asked), np.int32), np.empty(3 * room, np.int32), np.empty(room)
@@ -108,7 +100,21 @@ class Desk:
             *(sizes.ctypes.data, numbers.ctypes.data, confidences.ctypes.data, passes.ctypes.data, torch.get_num_threads()),
         )
         if num_nodes == _NO_TOKEN:
-            raise IndexError(f"hydra: roots {[each.token for each in asked]}, expected 0 to {len(embeddings) - 1}")
+            raise IndexError(f"hydra: roots {[each.token for each in asked]}, expected 0 to {len(self._kept[-1]) - 1}")
         if num_nodes < 0:
             raise MemoryError("hydra: no memory for the trees")
         return Grown(sizes.tolist(), numbers[: 3 * num_nodes].tolist(), confidences[:num_nodes].tolist(), int(passes[0]))
+
+    def _heads(self, words: tuple[Weight, Tensor], rules: Rules) -> NDArray[np.int64]:
+        unembedding, ids = words
+        if self._laid is not None:
+            weight, tokens, laid_for, heads = self._laid
+            if weight is unembedding and tokens is ids and laid_for == rules:
+                return heads
+        assert ids.dtype == torch.int32
+        assert ids.is_contiguous()
+        embeddings = self._kept[-1]
+        addresses = *self._first, *weight_row(unembedding), embeddings.data_ptr(), len(embeddings), ids.data_ptr()
+        heads = np.array([*addresses, rules.levels, rules.width, min(rules.siblings, len(ids))], np.int64)
+        self._laid = unembedding, ids, rules, heads
+        return heads

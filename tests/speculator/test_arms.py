@@ -54,12 +54,13 @@ def test_a_costly_arm_is_not_tried_in_a_crowd_before_it_has_an_outlook() -> None
 
 def test_an_arm_that_keeps_losing_is_tried_ever_more_rarely_but_never_given_up() -> None:
     chosen = play(Arms([A]), {A: 0.5, NONE: 1.0}, 4000)
-    trials = [step for step, arm in enumerate(chosen) if arm == A and chosen[step - 1] == NONE]
-    gaps = [later - earlier for earlier, later in pairwise(trials[1:])]
-    assert gaps[0] < 80
+    tried = [step for step, arm in enumerate(chosen) if arm == A]
+    trials = [step for earlier, step in pairwise(tried) if step - earlier > 2]  # within one, every other step is plain
+    gaps = [later - earlier for earlier, later in pairwise(trials)]
+    assert gaps[0] <= 80
     assert gaps[-1] >= 512
     assert gaps == sorted(gaps)
-    assert len(trials) >= 8
+    assert len(trials) >= 7
 
 
 def test_a_trial_finds_out_that_an_arm_has_become_good() -> None:

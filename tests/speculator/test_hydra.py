@@ -211,7 +211,6 @@ def test_a_checkpoint_of_the_other_kind_is_refused(kind: str) -> None:
         sources[kind].load(checkpoint(kind, weights[other]))
 
 
-@pytest.mark.parametrize(("num_tokens", "medusa", "hydra_size"), [(60, 60, 60), (8192, 2048, 1024), (40_000, 10_000, 5000)])
-def test_what_is_read_for_every_level_is_half_of_what_is_read_once(num_tokens: int, medusa: int, hydra_size: int) -> None:
-    embeddings = torch.zeros(num_tokens, 2)
-    assert [draft_vocabulary(kind, embeddings).size for kind in ("medusa", "hydra")] == [medusa, hydra_size]
+@pytest.mark.parametrize(("num_tokens", "size"), [(60, 60), (8192, 2048), (40_000, 10_000)])
+def test_heads_score_a_quarter_of_a_large_vocabulary(num_tokens: int, size: int) -> None:
+    assert draft_vocabulary(torch.zeros(num_tokens, 2)).size == size
