@@ -51,8 +51,8 @@ _CROWD_PREMIUM = 1.08
 """... and the gain under which it is given up again there: every answer pays for the drafts of the others, and those beside
 prompts are in no measured step."""
 _TRIAL, _WARMING = 8, 2
-"""Steps of a trial, between which there are as many of the arm in use. The first do not count: who has not drafted for a while has
-much to hear of, and nothing of it in the cache."""
+"""Steps of a trial, between which there are as many of the arm in use. The first do not count: who has not drafted for a while
+has much to hear of, and nothing of it in the cache."""
 CROWD = 4
 """Sequences from which on drafting may pay for some and not for others (see `speculator.rests`)."""
 _CROWD_TRIAL, _SETTLING = 6, 3

@@ -96,7 +96,7 @@ def served_heads(kind: str, checkpoint: Checkpoint | None, decoder: Decoder) -> 
 def draft_vocabulary(embeddings: Tensor) -> DraftVocabulary:
     """Of heads that the target waits for. embeddings: [V, H] its output embeddings.
 
-    Tokens per step and speed against plain decoding, Hydra heads, texts of task groups that nobody had answered before, ten nodes:
+    Tokens per step and speed against plain decoding, Hydra heads, ten nodes, texts that nobody had answered before:
 
         tokens                1,024        2,048        4,096        8,192
         temperature 0.8    2.45  1.30   2.68  1.36   2.79  1.33   2.84  1.22
