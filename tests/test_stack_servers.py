@@ -90,6 +90,8 @@ def _begun(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [run for run in runs if run["state"] != "queued"]
 
 
+# kafka-python leaves a socket to the broker that went away to the garbage collector
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning")
 def test_with_the_broker_away_answers_go_on_and_their_traces_follow(servers: Servers) -> None:
     asked = {servers.stack.ask(0)}
     wait_for("the first trace in the topic", lambda: asked <= servers.logged() or None)

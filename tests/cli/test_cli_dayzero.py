@@ -68,7 +68,7 @@ def test_what_cannot_work_is_told_by_name(everdraft_command: Commands, tmp_path:
     assert "num_blocks is given; expected none, as kind is hydra" in foreign.err
     foreign = everdraft_command("dayzero", str(prompts), *out, "--parallel")
     assert foreign.code == Exit.USAGE
-    assert "parallel is given; expected none, as kind is medusa" in foreign.err
+    assert "parallel is given; expected none, as kind is hydra" in foreign.err
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     nothing = everdraft_command("dayzero", str(empty), *out)

@@ -130,7 +130,7 @@ def test_what_cannot_work_is_told_by_name(everdraft_command: Commands, tmp_path:
     assert "num_blocks is given; expected none, as kind is draft-lm" in foreign.err
     foreign = everdraft_command("dayzero", str(prompts), *out, "--num-kv-heads", "2")
     assert foreign.code == Exit.USAGE
-    assert "num_kv_heads is given; expected none, as kind is medusa" in foreign.err
+    assert "num_kv_heads is given; expected none, as kind is hydra" in foreign.err
     odd = everdraft_command("dayzero", str(prompts), *out, "--kind", "draft-lm", "--hidden-size", "30")
     assert odd.code == Exit.USAGE
     assert "hidden_size is 30" in odd.err

@@ -20,6 +20,7 @@ from pipelines.store import open_store
 from serving.assemble import build_engine
 from serving.messages import Request
 from serving.settings import EngineSettings
+from speculator.kinds import MEDUSA
 from speculator.static_heads import find_static_heads
 from tests.cli.commands import Commands
 from tests.models.families import save_model
@@ -49,7 +50,7 @@ def prompts(tmp_path: Path) -> Path:
 def said_with_heads(target: Target, folder: Path, prompt: tuple[int, ...], number: int) -> list[int]:
     """Greedily, its own heads drafting."""
     settings = EngineSettings(
-        target=str(folder), heads=str(folder / "heads"), sources=("medusa",), registry="", threads=1, shadow_every=0
+        target=str(folder), heads=str(folder / "heads"), sources=(MEDUSA,), registry="", threads=1, shadow_every=0
     )
     engine = build_engine(settings, target)
     assert engine.submit(Request(id=1, prompt_ids=prompt, max_tokens=number, temperature=0.0)) is None
@@ -80,13 +81,13 @@ def test_the_new_target_is_served_as_transformers_reads_it_and_says_how_far_it_h
         assert moved in told
     assert "It is another target" in made.out
 
-    heads = find_static_heads(out / "heads", target=new.fingerprint, tokenizer=new.tokenizer.fingerprint)
+    heads = find_static_heads(out / "heads", target=new.fingerprint, tokenizer=new.tokenizer.fingerprint, kind=MEDUSA)
     assert heads is not None
     assert old.fingerprint in heads.manifest.note
     assert heads.manifest.evaluation is not None
     assert heads.manifest.evaluation.num_conversations == heads.manifest.span.num_traces == 5
     assert f"heads {heads.manifest.version}" in made.out
-    assert find_static_heads(out / "heads", target=old.fingerprint, tokenizer=old.tokenizer.fingerprint) is None
+    assert find_static_heads(out / "heads", target=old.fingerprint, tokenizer=old.tokenizer.fingerprint, kind=MEDUSA) is None
 
     prompt = (*b"say it",)
     said = said_with_heads(new, out, prompt, 40)

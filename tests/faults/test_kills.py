@@ -156,4 +156,4 @@ def _figures(folder: Path) -> dict[str, float]:
 
 
 def _trainer_name() -> str:
-    return f"trainer:{socket.gethostname()}:medusa:all"
+    return f"trainer:{socket.gethostname()}:hydra:all"

@@ -50,8 +50,8 @@ def answers(engine: Engine, loaded: Target, temperature: float, at_once: int) ->
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_with_a_draft_model_the_text_is_that_of_plain_decoding(loaded: Target, temperature: float) -> None:
     expected = answers(engine_of(loaded), loaded, temperature, 1)
-    engine = engine_of(loaded, "medusa", "suffix", "draft-lm")
-    assert engine.speculator.source_names == ("medusa", "medusa-static", "suffix", "draft-lm")
+    engine = engine_of(loaded, "hydra", "suffix", "draft-lm")
+    assert engine.speculator.source_names == ("hydra", "hydra-static", "suffix", "draft-lm")
     assert answers(engine, loaded, temperature, 4) == expected, "as the controller likes"
     counters = engine.stats.counters
     for arm in (frozenset({"draft-lm"}), frozenset({"draft-lm", "suffix"}), None):

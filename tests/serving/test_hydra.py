@@ -112,8 +112,8 @@ def test_an_engine_is_assembled_with_hydra_heads_and_their_floor(bundled: Target
 def test_without_heads_of_their_kind_a_server_says_so_and_starts_with_untrained_ones(
     bundled: Target, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = EngineSettings(target=str(bundled_target()), threads=1, sources=("hydra",), heads=str(tmp_path))
+    settings = EngineSettings(target=str(bundled_target()), threads=1, sources=("medusa",), heads=str(tmp_path))
     engine = build_engine(settings, bundled)
-    assert engine.speculator.versions == {"hydra": "untrained"}
-    assert "see `everdraft dayzero --kind hydra`" in caplog.text
+    assert engine.speculator.versions == {"medusa": "untrained"}
+    assert "see `everdraft dayzero --kind medusa`" in caplog.text
     engine.close()

@@ -14,7 +14,7 @@ from tests.serving.test_draft_model import answers, engine_of, loaded
 pytestmark = pytest.mark.slow
 __all__ = ["loaded"]
 
-SOURCES = ("medusa", "suffix", "recycling", "rest")
+SOURCES = ("hydra", "suffix", "recycling", "rest")
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
@@ -24,7 +24,7 @@ def test_the_text_is_that_of_plain_decoding_whoever_drafts(loaded: Target, tmp_p
     build(tmp_path / "store", {EVERYONE: halves}, loaded.tokenizer.fingerprint)
     places = {"rest": str(tmp_path / "store"), "suffix_folder": str(tmp_path / "trees")}
     engine = engine_of(loaded, *SOURCES, **places)
-    assert engine.speculator.source_names == ("medusa", "medusa-static", "suffix", "recycling", "rest")
+    assert engine.speculator.source_names == ("hydra", "hydra-static", "suffix", "recycling", "rest")
     assert answers(engine, loaded, temperature, 4) == expected, "as the controller likes"
     counters = engine.stats.counters
     for arm in (*(frozenset({name}) for name in SOURCES[1:]), frozenset(SOURCES)):

@@ -44,8 +44,8 @@ def test_drafts_leave_the_text_in_int8_as_it_is(in_int8: Target, temperature: fl
     asked = asked_of(in_int8, PROMPTS, temperature, 40)
     plain = engine_of(in_int8)
     expected = {number: said for request in asked for number, said in served(plain, [request]).items()}
-    engine = engine_of(in_int8, "medusa", "suffix", "draft-lm")
-    assert engine.speculator.source_names == ("medusa", "medusa-static", "suffix", "draft-lm"), "the bundled weights draft"
+    engine = engine_of(in_int8, "hydra", "suffix", "draft-lm")
+    assert engine.speculator.source_names == ("hydra", "hydra-static", "suffix", "draft-lm"), "the bundled weights draft"
     assert served(engine, asked) == expected
     engine.controller = FixedBudget(12, None)
     before = dict(engine.stats.counters)
@@ -65,9 +65,9 @@ def test_heads_of_its_own_come_before_those_of_the_weights_as_stored(in_int8: Ta
         return store.save(static.weights, target=target, created_at=at, **made_for, **described)[0].version  # type: ignore[arg-type]
 
     of_stored = kept(in_int8.stored, 2.0)
-    assert engine_of(in_int8, "medusa", heads=str(tmp_path)).speculator.versions["medusa-static"] == of_stored
+    assert engine_of(in_int8, "hydra", heads=str(tmp_path)).speculator.versions["hydra-static"] == of_stored
     own = kept(in_int8.fingerprint, 1.0)
-    assert engine_of(in_int8, "medusa", heads=str(tmp_path)).speculator.versions["medusa-static"] == own
+    assert engine_of(in_int8, "hydra", heads=str(tmp_path)).speculator.versions["hydra-static"] == own
     whole = find_static_heads(tmp_path, target=in_int8.stored, **made_for)
     assert whole is not None
     assert whole.manifest.version == of_stored, "and are not taken for those of the float32 weights"
@@ -77,7 +77,7 @@ def test_in_bfloat16_drafts_move_the_text_at_near_ties_alone() -> None:
     loaded = load_target(str(bundled_target()), dtype="bfloat16")
     asked = asked_of(loaded, PROMPTS, 0.0, 40)
     expected = served(engine_of(loaded), asked)
-    engine = engine_of(loaded, "medusa", "suffix", "draft-lm")
+    engine = engine_of(loaded, "hydra", "suffix", "draft-lm")
     engine.controller = FixedBudget(12, None)
     for number, said in served(engine, asked).items():
         plain = expected[number]
