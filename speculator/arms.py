@@ -182,10 +182,13 @@ class Arms:
         self._records[promise.arm].outlook.take(promise)
 
     def forget(self, source: str) -> None:
-        """A source has other weights now: what its arms brought and promised was others'."""
+        """A source has other weights now: what its arms brought and promised was others', and they are tried soon, however long they
+        were to wait."""
         for arm, record in self._records.items():
             if source in arm:
                 record.outlook = Outlook()
+                record.wait = _FIRST_WAIT
+                record.next_trial = min(record.next_trial, self._step + _FIRST_WAIT)
                 weight = min(1.0, _PRIOR / record.steps)
                 record.gained, record.squared, record.steps = (
                     weight * each for each in (record.gained, record.squared, record.steps)

@@ -63,6 +63,16 @@ def test_an_arm_that_keeps_losing_is_tried_ever_more_rarely_but_never_given_up()
     assert len(trials) >= 7
 
 
+def test_with_other_weights_an_arm_is_tried_soon_however_often_it_lost() -> None:
+    for num_sequences in (1, 8):
+        arms = Arms([A, B], num_sequences)
+        play(arms, {A: 0.5, B: 0.5, NONE: 1.0}, 5000)
+        arms.forget("a")
+        chosen = play(arms, {A: 2.0, B: 0.5, NONE: 1.0}, 120)
+        assert arms.best == A
+        assert B not in chosen, "which has the weights that it had"
+
+
 def test_a_trial_finds_out_that_an_arm_has_become_good() -> None:
     arms = Arms([A])
     play(arms, {A: 0.5, NONE: 1.0}, 3000)
