@@ -182,8 +182,8 @@ class Arms:
         self._records[promise.arm].outlook.take(promise)
 
     def forget(self, source: str) -> None:
-        """A source has other weights now: what its arms brought and promised was others', and they are tried soon, however long they
-        were to wait."""
+        """A source has other weights now: what its arms brought and promised was others', and they are tried soon, however
+        long they were to wait."""
         for arm, record in self._records.items():
             if source in arm:
                 record.outlook = Outlook()
