@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 _NOTES = """
 import os, signal, sys, time
 notes = open(sys.argv[1], "a", buffering=1)
-def note(word): print(word, file=notes)
+def note(word): os.write(notes.fileno(), f"{word}\\n".encode())  # a print cannot be interrupted by a handler that prints
 """
 OBEDIENT = """
 signal.signal(signal.SIGINT, lambda *_: note("SIGINT"))
