@@ -5,6 +5,7 @@ Answers, time and the checkpoint are the same for all (`trainer.dayzero`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -31,7 +32,7 @@ _SETTLES_FROM = 0.6
 """Of the way, from which steps get shorter, down to nothing at its end."""
 
 
-class Learner:
+class Learner(ABC):
     """Base of the kinds. Each makes its `distiller`, of the weights that it begins with.
 
     layers: of the target, whose states lessons hold too.
@@ -66,9 +67,9 @@ class Learner:
         """Answers, and what the target thought along them."""
         return [(trace, finish(self.lessons.read(trace))) for trace in batch]
 
+    @abstractmethod
     def teach(self, batch: Sequence[Kept]) -> None:
         """Adds the gradient of some answers."""
-        raise NotImplementedError
 
 
 class Beginner(Learner):
@@ -78,9 +79,9 @@ class Beginner(Learner):
     rival: ClassVar[str]
     """Whom the weights are judged against."""
 
+    @abstractmethod
     def scores(self, weights: Mapping[str, Tensor], held_out: Sequence[Kept]) -> list[Score]:
         """What weights are worth on answers kept aside, against the rival."""
-        raise NotImplementedError
 
 
 def of_like_length(studied: Sequence[Kept], generator: torch.Generator) -> Iterator[Sequence[Kept]]:

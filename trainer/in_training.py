@@ -6,6 +6,7 @@ A step whose gradient or loss is not finite changes nothing and is counted.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ class Pace:
     """Weight the running mean of the weights keeps with each step; the mean is what is judged and published."""
 
 
-class InTraining:
+class InTraining(ABC):
     """Base of the distillers: their `teach` adds gradients and calls `_taught`, `step` moves the weights."""
 
     recipe: Pace
@@ -53,9 +54,9 @@ class InTraining:
         return self._rows >= self.recipe.rows_per_step
 
     @property
+    @abstractmethod
     def config(self) -> dict[str, int | float | str | bool]:
         """Of the model whose weights these are: what rebuilds it."""
-        raise NotImplementedError
 
     @property
     def num_tries(self) -> int:

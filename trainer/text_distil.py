@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
@@ -17,9 +18,9 @@ E = TypeVar("E", bound=Excerpt)
 class TextDistiller(InTraining, Generic[E]):
     """Base of the distillers of draft models and EAGLE layers."""
 
+    @abstractmethod
     def teach(self, excerpts: Sequence[E]) -> None:
         """Adds the gradient of some texts: one slice of work."""
-        raise NotImplementedError
 
     def averaged(self) -> dict[str, Tensor]:
         """In bfloat16: rounding them changes no figure, and they are read, stored and handed on at half the cost."""

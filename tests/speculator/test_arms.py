@@ -73,6 +73,25 @@ def test_with_other_weights_an_arm_is_tried_soon_however_often_it_lost() -> None
         assert B not in chosen, "which has the weights that it had"
 
 
+def test_a_trial_takes_turns_with_the_arm_in_use() -> None:
+    arms = Arms([A])
+    play(arms, {A: 0.5, NONE: 1.0}, 34)
+    chosen = play(arms, {A: 0.5, NONE: 1.0}, 16)
+    assert chosen.count(A) == chosen.count(NONE) == 8
+    assert all(one != other for one, other in pairwise(chosen))
+
+
+def test_a_crowd_takes_drafting_up_for_a_clear_gain_and_gives_it_up_before_it_is_lost() -> None:
+    for gain, taken_up in ((1.1, False), (1.25, True)):
+        arms = Arms([A], 8)
+        play(arms, {A: gain, NONE: 1.0}, 600)
+        assert (arms.best == A) == taken_up
+    play(arms, {A: 1.12, NONE: 1.0}, 600)
+    assert arms.best == A
+    play(arms, {A: 1.04, NONE: 1.0}, 600)
+    assert arms.best == NONE
+
+
 def test_a_trial_finds_out_that_an_arm_has_become_good() -> None:
     arms = Arms([A])
     play(arms, {A: 0.5, NONE: 1.0}, 3000)
